@@ -1,0 +1,120 @@
+"""A LayoutLMv3 checkpoint on a device: load it, run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoTokenizer, LayoutLMv3Config, LayoutLMv3ForTokenClassification
+
+from handler.encoding import Batch
+from handler.errors import CheckpointInvalid
+from handler.labels import LabelSet
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutLM:
+    """A loaded token classifier.
+
+    Args:
+        model: in evaluation mode, on `device`, in `dtype`.
+        tokenizer: the fast back end saved with the checkpoint.
+        labels: of its head.
+        pad_id: token id of padding; LayoutLMv3 counts positions from it.
+        uses_image: whether it was built with the image branch (`visual_embed`).
+    """
+
+    model: LayoutLMv3ForTokenClassification
+    tokenizer: Tokenizer
+    labels: LabelSet
+    pad_id: int
+    uses_image: bool
+    device: torch.device
+    dtype: torch.dtype
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """Return (windows, text tokens, labels) float32 on the CPU.
+
+        Raises:
+            torch.OutOfMemoryError, MemoryError: the batch does not fit the device.
+        """
+        inputs: dict[str, torch.Tensor] = {
+            "input_ids": batch.input_ids.to(self.device),
+            "attention_mask": batch.attention_mask.to(self.device),
+            "bbox": batch.bbox.to(self.device),
+        }
+        if self.uses_image and batch.pixel_values is not None:
+            inputs["pixel_values"] = batch.pixel_values.to(self.device, self.dtype)
+        with torch.inference_mode():
+            output = self.model(**inputs).logits
+        return _to_numpy(output)
+
+
+def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> LayoutLM:
+    """Load a checkpoint folder (or hub name) with its own fast tokenizer.
+
+    Only safetensors are read and no code of the checkpoint runs.
+
+    Args:
+        folder: with config.json, model.safetensors and tokenizer.json.
+        device: `auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1`, ...
+        dtype: `auto` (bfloat16 on a GPU that has it, else float32), `float32`, `bfloat16`.
+
+    Raises:
+        CheckpointInvalid: the folder is no LayoutLMv3 checkpoint, or has no fast tokenizer.
+    """
+    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    number_type = _dtype(dtype, chosen)
+    config, tokenizer = _config_and_tokenizer(folder)
+    labels = LabelSet.from_id2label({int(index): str(tag) for index, tag in (config.id2label or {}).items()})
+    pad_id = config.pad_token_id
+    if not isinstance(pad_id, int):
+        raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which LayoutLMv3 counts positions")
+    try:
+        model: Any = LayoutLMv3ForTokenClassification.from_pretrained(
+            folder, config=config, use_safetensors=True, trust_remote_code=False, dtype=number_type
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
+    model.eval()
+    return LayoutLM(model.to(chosen), tokenizer, labels, pad_id, bool(config.visual_embed), chosen, number_type)
+
+
+def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        wrapper: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, use_fast=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointInvalid(f"{folder} is no checkpoint with a tokenizer: {error}") from error
+    if not isinstance(config, LayoutLMv3Config):
+        raise CheckpointInvalid(f"{folder} is a {config.model_type} checkpoint; this handler serves layoutlmv3")
+    tokenizer = getattr(wrapper, "backend_tokenizer", None)
+    if not isinstance(tokenizer, Tokenizer):
+        raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json)")
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise CheckpointInvalid(
+            f"the tokenizer has {tokenizer.get_vocab_size():,} tokens and the model {config.vocab_size:,}"
+        )
+    # A private copy: the encoder switches truncation and padding off on it.
+    return config, Tokenizer.from_str(tokenizer.to_str())
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    if name not in DTYPES:
+        raise CheckpointInvalid(f"dtype is auto, {' or '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]
+
+
+def _to_numpy(logits: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = logits.float().cpu().numpy()
+    return array

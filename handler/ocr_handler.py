@@ -1,0 +1,57 @@
+"""TorchServe entry of model `ocr`: the bytes of one page image in, Page JSON out. CPU, no weights.
+
+Query parameters, each optional: `language` and `psm` (as the model that asks was trained with), and
+`thumbnail=1` for the 224 x 224 image that LayoutLMv3's image branch looks at.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from handler.cache import FileCache
+from handler.errors import RequestInvalid
+from handler.images import ImageLimits
+from handler.items import Item, each, integer_parameter, items_of, respond
+from handler.ocr import OcrSettings
+from handler.reading import Reader
+from handler.wire import page_to_json
+
+_CACHE_BYTES = 2 * 2**30
+
+
+class OcrHandler:
+    """Reads pages."""
+
+    def initialize(self, context: Any) -> None:
+        """Make the engine from the archive's model-config.yaml; the cache's place comes from the environment."""
+        config = (context.model_yaml_config or {}).get("handler", {})
+        folder = os.environ.get("LAYOUTLOOP_CACHE_DIR")
+        size = int(os.environ.get("LAYOUTLOOP_CACHE_BYTES", _CACHE_BYTES))
+        self._reader = Reader(
+            OcrSettings(**config.get("ocr", {})),
+            ImageLimits(**config.get("limits", {})),
+            FileCache(Path(folder), size) if folder else None,
+        )
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
+        """Answer every request of the batch with Page JSON, or with an error of its own."""
+        started = time.perf_counter()
+        answers = each(self._read, items_of(data))
+        context.metrics.add_counter("PagesRead", len(answers))
+        context.metrics.add_time("OcrSeconds", time.perf_counter() - started, unit="s")
+        return respond(context, answers)
+
+    def _read(self, item: Item) -> dict[str, Any]:
+        if not isinstance(item.body, bytes) or not item.body:
+            raise RequestInvalid("send the bytes of one page image as the body (`curl -T page.png`)")
+        return page_to_json(
+            self._reader.read(
+                item.body,
+                language=item.parameters.get("language"),
+                psm=integer_parameter(item, "psm"),
+                thumbnail=item.parameters.get("thumbnail", "0") in ("1", "true"),
+            )
+        )

@@ -1,0 +1,117 @@
+"""The nouns: Size, Box, Word, Page, Region. All coordinates are pixels of the upright page, origin top left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Width and height of the upright page in pixels, both at least 1."""
+
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        """Refuse an empty page."""
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a page is at least 1 x 1 pixels, got {self.width} x {self.height}")
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """An upright rectangle in pixels; left <= right and top <= bottom.
+
+    Zero area is legal: DocBank's sample has 6,589 of them in 61,162.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def __post_init__(self) -> None:
+        """Refuse what no conversion could give a meaning to."""
+        if not all(math.isfinite(edge) for edge in (self.left, self.top, self.right, self.bottom)):
+            raise ValueError(f"a box needs four finite numbers, got {self}")
+        if self.left > self.right or self.top > self.bottom:
+            raise ValueError(f"a box runs from top left to bottom right, got {self}; use Box.from_corners")
+
+    @classmethod
+    def from_corners(cls, x0: float, y0: float, x1: float, y1: float) -> Box:
+        """Make a box from two opposite corners in any order."""
+        return cls(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+
+    @classmethod
+    def around(cls, boxes: Iterable[Box]) -> Box:
+        """Return the smallest box that contains all of `boxes` (at least one)."""
+        several = list(boxes)
+        return cls(
+            min(box.left for box in several),
+            min(box.top for box in several),
+            max(box.right for box in several),
+            max(box.bottom for box in several),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word as the OCR engine saw it.
+
+    Args:
+        text: its characters; may be blank or hold a space, both happen in real data.
+        box: where it stands.
+        confidence: the engine's, in [0, 1].
+        line: number of the text line it belongs to, counted over the page from 0 in reading order.
+    """
+
+    text: str
+    box: Box
+    confidence: float = 1.0
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: the unit of the cache, of the wire and of training.
+
+    Args:
+        size: of the upright page.
+        engine: what read it, for example `pytesseract-5.3.0-eng-psm3`.
+        words: in reading order.
+        thumbnail: PNG bytes, 224 x 224 RGB, for models that look at the image; None where none was asked for.
+    """
+
+    size: Size
+    engine: str
+    words: tuple[Word, ...]
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One labelled area of a page.
+
+    Args:
+        label: class name without the B-/I- prefix.
+        box: smallest box around its words.
+        score: mean probability of its words, in [0, 1].
+        text: its words joined by spaces.
+        words: indices into `Page.words`, ascending.
+    """
+
+    label: str
+    box: Box
+    score: float
+    text: str
+    words: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedPage:
+    """What the model says about one page: its regions, and how many windows it took to read it."""
+
+    regions: tuple[Region, ...]
+    windows: int

@@ -1,0 +1,170 @@
+"""Tagger: pages to regions, in batches. The whole model side in one call, without TorchServe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from handler.decoding import label_words, regions_of
+from handler.encoding import BoxLevel, Encoder, Encoding, Window, collate
+from handler.errors import OutOfMemory
+from handler.layoutlm import LayoutLM, load
+from handler.page import Page, TaggedPage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TaggerSettings:
+    """How a checkpoint is run.
+
+    Args:
+        device: `auto`, `cpu`, `cuda`, `cuda:<n>`.
+        dtype: `auto`, `float32`, `bfloat16`.
+        batch_windows: windows that go through the model together.
+        max_tokens: length of a window, special tokens included.
+        stride: tokens that neighbouring windows share.
+        box_level: boxes of words or of lines, as in training.
+        threads: CPU threads of torch, 0 for torch's own choice.
+    """
+
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_windows: int = 8
+    max_tokens: int = 512
+    stride: int = 128
+    box_level: BoxLevel = "words"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    page: int
+    window: Window
+    pixels: NDArray[np.float32] | None
+
+
+class Tagger:
+    """Labels pages with one loaded checkpoint."""
+
+    def __init__(self, model: LayoutLM, settings: TaggerSettings) -> None:
+        """Take a loaded model and run it once, so that the first page does not pay for the warm-up."""
+        self.model = model
+        self.labels = model.labels
+        self._batch_windows = max(1, settings.batch_windows)
+        self.encoder = Encoder(
+            model.tokenizer,
+            model.pad_id,
+            max_tokens=settings.max_tokens,
+            stride=settings.stride,
+            box_level=settings.box_level,
+            uses_image=model.uses_image,
+        )
+        if settings.threads > 0:
+            torch.set_num_threads(settings.threads)
+        self._warm_up(settings.max_tokens)
+
+    @classmethod
+    def load(cls, folder: Path | str, settings: TaggerSettings | None = None) -> Tagger:
+        """Load a checkpoint folder.
+
+        Raises:
+            CheckpointInvalid: see `handler.layoutlm.load`.
+        """
+        settings = settings or TaggerSettings()
+        return cls(load(folder, settings.device, settings.dtype), settings)
+
+    def tag(self, pages: Sequence[Page]) -> list[TaggedPage | OutOfMemory]:
+        """Label every page, in order.
+
+        A page longer than a window takes several; a page without words takes none and has no regions. A page
+        one of whose windows does not fit the device even alone gets an OutOfMemory in its place.
+
+        Raises:
+            PageInvalid: the model looks at the image and a page has no thumbnail.
+        """
+        encodings = [self.encoder.encode(page) for page in pages]
+        answers: list[TaggedPage | OutOfMemory] = []
+        for page, encoding, logits in zip(pages, encodings, self._word_logits(pages, encodings), strict=True):
+            if isinstance(logits, OutOfMemory):
+                answers.append(logits)
+                continue
+            regions = regions_of(page, label_words(logits, self.labels), self.labels)
+            answers.append(TaggedPage(regions, len(encoding.windows)))
+        return answers
+
+    def word_logits(self, pages: Sequence[Page]) -> list[NDArray[np.float32] | OutOfMemory]:
+        """Return for each page (words, tags) float32: logits of each word's first token, NaN where it has none."""
+        return self._word_logits(pages, [self.encoder.encode(page) for page in pages])
+
+    def _word_logits(
+        self, pages: Sequence[Page], encodings: Sequence[Encoding]
+    ) -> list[NDArray[np.float32] | OutOfMemory]:
+        answers: list[NDArray[np.float32] | OutOfMemory] = [
+            np.full((len(page.words), len(self.labels.tags)), np.nan, dtype=np.float32) for page in pages
+        ]
+        jobs = [
+            _Job(index, window, encoding.pixels)
+            for index, encoding in enumerate(encodings)
+            for window in encoding.windows
+        ]
+        # Windows of like length share a batch, so that little of it is padding.
+        jobs.sort(key=lambda job: len(job.window.input_ids))
+        for start in range(0, len(jobs), self._batch_windows):
+            for job, logits in self._forward(jobs[start : start + self._batch_windows]):
+                answer = answers[job.page]
+                if isinstance(logits, OutOfMemory):
+                    answers[job.page] = logits
+                elif not isinstance(answer, OutOfMemory):
+                    answer[job.window.words] = logits[job.window.positions]
+        return answers
+
+    def _forward(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, NDArray[np.float32] | OutOfMemory]]:
+        """Run one batch; one that does not fit is halved until it does."""
+        batch = collate([(job.window, job.pixels) for job in jobs], self.model.pad_id)
+        try:
+            logits = self.model.logits(batch)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            message = str(error)
+        else:
+            yield from zip(jobs, logits, strict=True)
+            return
+        if self.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(jobs) == 1:
+            tokens = len(jobs[0].window.input_ids)
+            yield (
+                jobs[0],
+                OutOfMemory(f"one window of {tokens} tokens does not fit {self.model.device}: {message}"),
+            )
+            return
+        logger.warning("%d windows do not fit %s, trying half of them", len(jobs), self.model.device)
+        middle = len(jobs) // 2
+        yield from self._forward(jobs[:middle])
+        yield from self._forward(jobs[middle:])
+
+    def _warm_up(self, max_tokens: int) -> None:
+        """Run once what costs time only once; a GPU sees its largest batch, so that memory is found early."""
+        on_gpu = self.model.device.type == "cuda"
+        length, rows = (max_tokens, self._batch_windows) if on_gpu else (16, 1)
+        ids = np.full(length, self.model.pad_id + 1, dtype=np.int64)
+        nothing = np.zeros(0, dtype=np.int64)
+        window = Window(ids, np.zeros((length, 4), dtype=np.int64), nothing, nothing)
+        pixels = np.zeros((3, 224, 224), dtype=np.float32) if self.model.uses_image else None
+        for _ in self._forward([_Job(0, window, pixels)] * rows):
+            pass
+
+
+def _is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU allocator has no exception class of its own (c10/core/impl/alloc_cpu.cpp).
+    return "not enough memory" in str(error) or "can't allocate memory" in str(error)

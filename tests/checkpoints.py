@@ -1,0 +1,77 @@
+"""Small random LayoutLMv3 checkpoints, made where they are needed: nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
+
+LABELS = ("vendor", "total", "date")
+_CORPUS = ["Invoice Total 12.50 EUR", "Date 2026-11-22", "ACME Ltd, 5 High Street", "to the and of a in is it page words"]
+
+
+def byte_level_bpe(corpus: Sequence[str] = _CORPUS) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of RoBERTa's kind, as LayoutLMv3 has."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        corpus, trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=alphabet)
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    )
+
+
+def word_piece(corpus: Sequence[str] = _CORPUS) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of BERT's kind, as the default graft has."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    tokenizer.train_from_iterator(corpus, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token="[CLS]", sep_token="[SEP]", pad_token="[PAD]", unk_token="[UNK]"
+    )
+
+
+def make_checkpoint(
+    folder: Path,
+    *,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    labels: Sequence[str] = LABELS,
+    visual_embed: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Save a two-layer LayoutLMv3 with random weights whose answers differ from word to word."""
+    tokenizer = tokenizer or byte_level_bpe()
+    tags = ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
+    config = LayoutLMv3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=514,
+        coordinate_size=8,
+        shape_size=8,
+        type_vocab_size=1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id or tokenizer.cls_token_id,
+        eos_token_id=tokenizer.eos_token_id or tokenizer.sep_token_id,
+        visual_embed=visual_embed,
+        initializer_range=0.5,
+        id2label=dict(enumerate(tags)),
+        label2id={tag: index for index, tag in enumerate(tags)},
+    )
+    torch.manual_seed(seed)
+    LayoutLMv3ForTokenClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
