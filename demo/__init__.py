@@ -1,0 +1,1 @@
+"""A generator of synthetic invoices, to try the loop on."""

@@ -1,0 +1,137 @@
+"""One node's settings and folders: what `scripts.serve` starts, where it listens, where its state lies."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+HIGHEST_TORCHSERVE_PORT = 65000  # leaves room for the ports counted from it
+
+
+class SettingError(ValueError):
+    """A setting in the environment cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What one running LayoutLoop needs to know of its machine.
+
+    Args:
+        home: LAYOUTLOOP_HOME, absolute; all running state of this instance.
+        model_dir: MODEL_DIR, absolute; the model store, which instances may share.
+        host: LAYOUTLOOP_HOST, where the shim listens. TorchServe always listens on loopback.
+        port: LAYOUTLOOP_PORT, the address that Label Studio is given.
+        torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT, the first of TorchServe's five ports.
+    """
+
+    home: Path
+    model_dir: Path
+    host: str = LOOPBACK
+    port: int = 9090
+    torchserve_port: int = 7080
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise SettingError(f"LAYOUTLOOP_PORT must be between 1 and 65535, got {self.port}")
+        if not 1 <= self.torchserve_port <= HIGHEST_TORCHSERVE_PORT:
+            raise SettingError(
+                f"LAYOUTLOOP_TORCHSERVE_PORT must be between 1 and {HIGHEST_TORCHSERVE_PORT},"
+                f" got {self.torchserve_port}"
+            )
+        for name, path in (("LAYOUTLOOP_HOME", self.home), ("MODEL_DIR", self.model_dir)):
+            if not path.is_absolute():
+                raise SettingError(f"{name} must be an absolute path, got {path}")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> ServeSettings:
+        """Read the settings; empty variables count as unset, relative paths start at the working folder.
+
+        Raises:
+            SettingError: a port is not a number, or out of range.
+        """
+        home = environ.get("LAYOUTLOOP_HOME") or REPOSITORY / "var"
+        model_dir = environ.get("MODEL_DIR") or REPOSITORY / "model_store"
+        return cls(
+            home=Path(home).expanduser().resolve(),
+            model_dir=Path(model_dir).expanduser().resolve(),
+            host=environ.get("LAYOUTLOOP_HOST") or LOOPBACK,
+            port=_port(environ, "LAYOUTLOOP_PORT", 9090),
+            torchserve_port=_port(environ, "LAYOUTLOOP_TORCHSERVE_PORT", 7080),
+        )
+
+    @property
+    def logs(self) -> Path:
+        """Everything that is logged, bounded in size."""
+        return self.home / "logs"
+
+    @property
+    def torchserve(self) -> Path:
+        """TorchServe's private working folder; key_file.json appears here."""
+        return self.home / "torchserve"
+
+    @property
+    def archives(self) -> Path:
+        """The flat folder TorchServe registers archives from (its `model_store`)."""
+        return self.torchserve / "archives"
+
+    @property
+    def torchserve_config(self) -> Path:
+        """The rendered copy of config.properties."""
+        return self.torchserve / "config.properties"
+
+    @property
+    def page_cache(self) -> Path:
+        """Where the `ocr` model keeps pages it has read, unless LAYOUTLOOP_CACHE_DIR says otherwise."""
+        return self.home / "cache" / "pages"
+
+    @property
+    def supervisor_config(self) -> Path:
+        """The rendered supervisord.conf."""
+        return self.home / "supervisord.conf"
+
+    @property
+    def address(self) -> str:
+        """The shim's address as this machine reaches it: a wildcard host becomes loopback."""
+        return f"http://{_reachable(self.host)}:{self.port}"
+
+    def listening(self) -> list[tuple[str, int, str, str]]:
+        """Every port this instance opens: (host, port, what for, variable that moves it)."""
+        first = self.torchserve_port
+        uses = ("inference", "management", "metrics", "gRPC inference", "gRPC management")
+        torchserve = [
+            (LOOPBACK, first + offset, f"TorchServe {use}", "LAYOUTLOOP_TORCHSERVE_PORT")
+            for offset, use in enumerate(uses)
+        ]
+        return [(self.host, self.port, "the shim", "LAYOUTLOOP_PORT"), *torchserve]
+
+    def environment(self) -> dict[str, str]:
+        """These settings as variables, so that every child reads the same absolute ones."""
+        return {
+            "LAYOUTLOOP_HOME": str(self.home),
+            "MODEL_DIR": str(self.model_dir),
+            "LAYOUTLOOP_HOST": self.host,
+            "LAYOUTLOOP_PORT": str(self.port),
+            "LAYOUTLOOP_TORCHSERVE_PORT": str(self.torchserve_port),
+        }
+
+
+def _port(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name) or str(default)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise SettingError(f"{name} must be a port number, got {text!r}") from error
+
+
+def _reachable(host: str) -> str:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host  # a name
+    if address.version == 6:
+        return "[::1]" if address.is_unspecified else f"[{address}]"
+    return LOOPBACK if address.is_unspecified else str(address)

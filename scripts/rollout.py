@@ -1,0 +1,104 @@
+"""What is in service: `python -m scripts.rollout` brings this node's TorchServe to the desired state, once.
+
+`--watch` goes on for ever (the supervisor runs it beside TorchServe). `--project 7 --to VERSION` puts an archived
+version into service, `--list` shows every project's versions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.node import LOOPBACK, ServeSettings, SettingError
+from shim.errors import LayoutLoopError
+from shim.serving import live_nodes, models_in, project_model, read_card, read_serving
+from shim.torchserve import InferenceClient, TokenFile
+from training.management import ManagementClient
+from training.rollout import RolloutFailed, Watcher, Workers, promote
+from training.smoke import smoke_test
+
+_INTERVAL_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when it did what was asked."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        settings = ServeSettings.from_env(os.environ)
+        if options.list:
+            _print_versions(settings.model_dir)
+            return 0
+        if options.to:
+            promote(settings.model_dir, project_model(options.project), options.to)
+            return 0
+        watcher = make_watcher(settings)
+        return _watch(watcher) if options.watch else _once(watcher)
+    except (LayoutLoopError, RolloutFailed, SettingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.rollout", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--watch", action="store_true", help="keep at it")
+    parser.add_argument("--list", action="store_true", help="show every version in the model store")
+    parser.add_argument("--project", type=int, help="Label Studio's project id (with --to)")
+    parser.add_argument("--to", metavar="VERSION", help="put this archived version into service")
+    return parser
+
+
+def make_watcher(settings: ServeSettings) -> Watcher:
+    """Make the watcher of this node's TorchServe."""
+    keys = TokenFile(settings.torchserve / "key_file.json")
+    client = InferenceClient(f"http://{LOOPBACK}:{settings.torchserve_port}", keys)
+    workers = Workers(
+        ocr=int(os.environ.get("LAYOUTLOOP_OCR_WORKERS") or os.cpu_count() or 1),
+        project=int(os.environ.get("LAYOUTLOOP_PROJECT_WORKERS") or 1),
+    )
+    return Watcher(
+        model_dir=settings.model_dir,
+        archives=settings.archives,
+        management=ManagementClient(f"http://{LOOPBACK}:{settings.torchserve_port + 1}", keys),
+        smoke=functools.partial(smoke_test, client, settings.model_dir),
+        workers=workers,
+        node=f"{platform.node()}-{settings.torchserve_port}",
+    )
+
+
+def _watch(watcher: Watcher) -> int:
+    while True:
+        watcher.converge()
+        watcher.retire()
+        time.sleep(_INTERVAL_S)
+
+
+def _once(watcher: Watcher) -> int:
+    done = watcher.converge()
+    for what, why in watcher.errors.items():
+        print(f"{what}: {why}", file=sys.stderr)
+    return 0 if done else 1
+
+
+def _print_versions(model_dir: Path) -> None:
+    nodes = live_nodes(model_dir)
+    for name in models_in(model_dir):
+        serving = read_serving(model_dir, name)
+        for path in sorted((model_dir / name).glob(f"{name}-*.mar"), reverse=True):
+            version = path.stem.removeprefix(f"{name}-")
+            card = read_card(model_dir, name, version)
+            state = "current" if serving and version == serving.current else ""
+            state = state or ("loaded" if serving and version in serving.load else "kept")
+            where = [node for node, report in nodes.items() if version in str(report["holds"])]
+            print(f"{name}  {version}  {state:8} {card.created}  {', '.join(card.labels)}  on {len(where)} nodes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""`python -m shim`: the shim on gunicorn, in one process with threads. Flags win over the environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from shim.app import create_app, set_up_logging
+from shim.errors import SettingsInvalid
+from shim.settings import Settings
+
+_SPARE_THREADS = 16
+"""Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn with our configuration and no command line of its own."""
+
+    def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
+        """Keep the options until gunicorn asks for them."""
+        self._make_app = make_app
+        self._options = options
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Hand over the options."""
+        for name, value in self._options.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Make the app, in the worker process."""
+        return self._make_app()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; 2 where the settings cannot be used."""
+    try:
+        settings = _settings(_parser().parse_args(arguments))
+    except SettingsInvalid as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
+        return 2
+    set_up_logging(settings)
+    options = {
+        "bind": f"{settings.host}:{settings.port}",
+        "workers": 1,
+        "worker_class": "gthread",
+        "threads": settings.max_predicts + _SPARE_THREADS,
+        "graceful_timeout": 5,
+        "loglevel": "warning",
+    }
+    Server(lambda: create_app(settings), options).run()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m shim", description=__doc__)
+    parser.add_argument("--host", help="address to listen on (LAYOUTLOOP_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (LAYOUTLOOP_PORT)")
+    parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(LAYOUTLOOP_LOG_LEVEL)")
+    parser.add_argument("--model-dir", type=Path, help="the model store (MODEL_DIR)")
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    return replace(Settings.from_env(os.environ), **given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

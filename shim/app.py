@@ -1,0 +1,84 @@
+"""Puts the shim together: settings in, Flask app out."""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from shim.answering import PageAnswer, PageAnswerer
+from shim.credentials import LabelStudioKey
+from shim.errors import LayoutLoopError
+from shim.images import ImageFetcher
+from shim.metrics import Metrics
+from shim.pool import PagePool
+from shim.prediction import Predictor
+from shim.routes import routes
+from shim.serving import OCR_MODEL
+from shim.settings import Settings
+from shim.state import State
+from shim.torchserve import InferenceClient, TokenFile
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 2**20
+"""Of one request; 300 tasks with their old predictions are about a megabyte."""
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the app; opens no connection and asks nobody yet."""
+    app = Flask("layoutloop")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    if not settings.label_studio_api_key:
+        logger.warning("LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read")
+    app.extensions["layoutloop"] = _state(settings)
+    app.register_blueprint(routes)
+    app.register_error_handler(LayoutLoopError, _on_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    return app
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Log to standard error; never request bodies, and no addresses with signatures in them."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other levels print whole addresses
+
+
+def _state(settings: Settings) -> State:
+    # Twice what works at a time keeps every worker busy and queues short enough for two tries inside a deadline.
+    in_flight = {OCR_MODEL: 2 * settings.ocr_workers}
+    threads = 4 * settings.ocr_workers
+    pool: PagePool[PageAnswer] = PagePool(threads, settings.max_waiting_pages)
+    metrics = Metrics(lambda: pool.waiting)
+    key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
+    fetcher = ImageFetcher(
+        settings.label_studio_url,
+        key,
+        settings.image_hosts,
+        settings.image_networks,
+        max_bytes=settings.max_image_bytes,
+    )
+    client = InferenceClient(
+        settings.torchserve_url,
+        TokenFile(settings.key_file),
+        in_flight,
+        default_in_flight=max(threads, 2 * settings.project_workers),
+    )
+    answerer = PageAnswerer(settings.model_dir, fetcher, client, metrics, settings.deadline_s)
+    return State(settings, Predictor(settings, answerer, pool, metrics), metrics)
+
+
+def _on_error(error: LayoutLoopError) -> tuple[Response, int]:
+    if error.status >= 500:
+        logger.warning("%s: %s", error.code, error)
+    response = jsonify({"error": {"code": error.code, "message": str(error)}})
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Basic realm="LayoutLoop"'
+    return response, error.status
+
+
+def _on_http_error(error: HTTPException) -> tuple[Response, int]:
+    code = error.name.lower().replace(" ", "_")
+    response = jsonify({"error": {"code": code, "message": error.description or error.name}})
+    return response, error.code or 500

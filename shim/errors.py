@@ -1,0 +1,129 @@
+"""Everything the shim says no to, each with its HTTP status.
+
+LayoutLoopError                 500
+├── SettingsInvalid             500  raised at start: a setting that cannot be used
+├── RequestInvalid              400  the body is not what Label Studio sends
+├── Unauthorized                401  Basic auth is on and was not given
+├── LabelConfigUnsupported      422  the label config has no Image with rectangles
+├── TaskInvalid                 422  a task has no image where the label config says one is
+├── ImageUnavailable            424  an image reference could not be turned into bytes
+│   ├── ImageRefused            403  the address is not one the shim may ask
+│   └── ImageTooBig             413  more bytes than allowed
+├── PageRejected                422  TorchServe's handler refused this page; carries its code
+├── ModelNotReady               503  serving.json names a version that TorchServe does not hold (yet)
+├── TorchServeUnavailable       503  TorchServe does not answer, or drops the request
+├── DeadlineExceeded            504  no time is left for this item
+├── Overloaded                  503  too much is waiting already
+└── TrainingUnavailable         501  this installation has no training worker
+"""
+
+from __future__ import annotations
+
+
+class LayoutLoopError(Exception):
+    """Base of the tree; the message says what was found and what to do."""
+
+    status = 500
+    code = "internal_error"
+
+
+class SettingsInvalid(LayoutLoopError):
+    """A setting that cannot be used; raised at start."""
+
+    code = "settings_invalid"
+
+
+class RequestInvalid(LayoutLoopError):
+    """The body is not what Label Studio sends."""
+
+    status = 400
+    code = "request_invalid"
+
+
+class Unauthorized(LayoutLoopError):
+    """Basic auth is on and was not given, or was wrong."""
+
+    status = 401
+    code = "unauthorized"
+
+
+class LabelConfigUnsupported(LayoutLoopError):
+    """The label config has no Image with rectangles that results could be drawn with."""
+
+    status = 422
+    code = "label_config_unsupported"
+
+
+class TaskInvalid(LayoutLoopError):
+    """A task has no image where the label config says one is."""
+
+    status = 422
+    code = "task_invalid"
+
+
+class ImageUnavailable(LayoutLoopError):
+    """An image reference could not be turned into bytes."""
+
+    status = 424
+    code = "image_unavailable"
+
+
+class ImageRefused(ImageUnavailable):
+    """The address is not one the shim may ask."""
+
+    status = 403
+    code = "image_refused"
+
+
+class ImageTooBig(ImageUnavailable):
+    """The image has more bytes than allowed."""
+
+    status = 413
+    code = "image_too_big"
+
+
+class PageRejected(LayoutLoopError):
+    """TorchServe's handler refused this page; `code` is the handler's own."""
+
+    status = 422
+
+    def __init__(self, code: str, message: str, status: int = 422) -> None:
+        """Take over the handler's code, message and status."""
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class ModelNotReady(LayoutLoopError):
+    """serving.json names a version that TorchServe does not hold (yet, or any more)."""
+
+    status = 503
+    code = "model_not_ready"
+
+
+class TorchServeUnavailable(LayoutLoopError):
+    """TorchServe does not answer, or dropped the request without a word."""
+
+    status = 503
+    code = "torchserve_unavailable"
+
+
+class DeadlineExceeded(LayoutLoopError):
+    """No time is left for this item."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+class Overloaded(LayoutLoopError):
+    """Too much is waiting already; asking again later is answered from what was done meanwhile."""
+
+    status = 503
+    code = "overloaded"
+
+
+class TrainingUnavailable(LayoutLoopError):
+    """This installation has no training worker."""
+
+    status = 501
+    code = "training_unavailable"

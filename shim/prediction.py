@@ -1,0 +1,247 @@
+"""Tasks to Label Studio predictions: concurrent, in order, inside the deadline, one entry per task whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+
+from shim.answering import InService, PageAnswer, PageAnswerer
+from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, RequestInvalid
+from shim.label_config import LabelConfig, image_references, parse_label_config, reported_version
+from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
+from shim.metrics import Metrics
+from shim.pool import PagePool
+from shim.serving import project_model
+from shim.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Entry = PredictionDict | list[PredictionDict]
+"""What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictRequest:
+    """A /predict body as far as it matters here.
+
+    Args:
+        tasks: one mapping each, as Label Studio sends them.
+        project_id: None where the request names none.
+        config: of the project.
+    """
+
+    tasks: tuple[Mapping[str, object], ...]
+    project_id: int | None
+    config: LabelConfig
+
+    @property
+    def model(self) -> str | None:
+        """Name of the project's model."""
+        return None if self.project_id is None else project_model(self.project_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResponse:
+    """What /predict answers."""
+
+    results: list[Entry]
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The pages of one task that were handed to the pool, or why they could not be."""
+
+    references: tuple[str, ...] = ()
+    pages: tuple[Future[PageAnswer], ...] = ()
+    error: LayoutLoopError | None = None
+
+
+def parse_predict(body: object) -> PredictRequest:
+    """Read a /predict body.
+
+    Raises:
+        RequestInvalid: it is not what Label Studio sends.
+        LabelConfigUnsupported: the label config cannot be served.
+    """
+    if not isinstance(body, Mapping):
+        raise RequestInvalid(f"/predict takes a JSON object with tasks and label_config, got {type(body).__name__}")
+    tasks = body.get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
+        raise RequestInvalid(f"`tasks` is a list of task objects, got {type(tasks).__name__}; found {sorted(body)}")
+    config = parse_label_config(_text(body, "label_config"))
+    project = body.get("project")
+    if project is None and tasks:
+        project = tasks[0].get("project")
+    return PredictRequest(tuple(tasks), parse_project(project), config)
+
+
+def parse_project(value: object) -> int | None:
+    """Read a project id: 7, "7", or Label Studio's "7.1795327242"; None where none is given.
+
+    Raises:
+        RequestInvalid: it is something else.
+    """
+    if value is None or value == "":
+        return None
+    text = str(value).split(".", 1)[0]
+    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or len(text) > 18:
+        raise RequestInvalid(f'`project` is a project id such as 7 or "7.1795327242", got {value!r:.80}')
+    return int(text)
+
+
+def _text(body: Mapping[str, object], field: str) -> str:
+    value = body.get(field)
+    if not isinstance(value, str):
+        raise RequestInvalid(f"`{field}` is the label config as XML, got {type(value).__name__}; found {sorted(body)}")
+    return value
+
+
+class Predictor:
+    """Answers /predict and says what /setup must say.
+
+    Args:
+        settings: the shim's.
+        answerer: answers single pages.
+        pool: runs them.
+        metrics: where outcomes are counted.
+    """
+
+    def __init__(
+        self, settings: Settings, answerer: PageAnswerer, pool: PagePool[PageAnswer], metrics: Metrics
+    ) -> None:
+        """Keep the parts; nothing starts yet."""
+        self._settings = settings
+        self._answerer = answerer
+        self._pool = pool
+        self._metrics = metrics
+        self._admitted = threading.BoundedSemaphore(settings.max_predicts)
+
+    def version(self, project_id: int | None, config: LabelConfig) -> str:
+        """Return the version string of a project at this moment, the same for /setup and /predict.
+
+        Raises:
+            ModelNotReady: nothing is in service.
+        """
+        model = None if project_id is None else project_model(project_id)
+        return self._reported(self._answerer.in_service(model), config)
+
+    def predict(self, request: PredictRequest) -> PredictResponse:
+        """Return one entry per task, in order.
+
+        A task that failed, or did not fit the deadline, is `[]`; what did not fit goes on in the background, so
+        that the next ask finds it done.
+        """
+        deadline = time.monotonic() + self._settings.deadline_s
+        version = self.version(request.project_id, request.config)
+        if not self._admitted.acquire(blocking=False):
+            logger.warning(
+                "%d predicts are being answered already; %d tasks get []",
+                self._settings.max_predicts,
+                len(request.tasks),
+            )
+            self._metrics.tasks.labels("deferred").inc(len(request.tasks))
+            return PredictResponse([[] for _ in request.tasks], version)
+        try:
+            asked = [self._ask(request, task, turn) for turn, task in enumerate(request.tasks)]
+            results = [
+                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, asked, strict=True)
+            ]
+        finally:
+            self._admitted.release()
+        return PredictResponse(results, version)
+
+    def _ask(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Asked:
+        try:
+            references = image_references(task, request.config)
+            pages = tuple(self._submit(request, task, reference, turn) for reference in references)
+        except LayoutLoopError as error:
+            return _Asked(error=error)
+        return _Asked(references, pages)
+
+    def _submit(
+        self, request: PredictRequest, task: Mapping[str, object], reference: str, turn: int
+    ) -> Future[PageAnswer]:
+        in_service = self._answerer.in_service(request.model)
+        task_id = task.get("id")
+        task_id = task_id if isinstance(task_id, int) else None
+        # With the version in the key, an ask never gets an answer of a version that was gone before it came.
+        key = (request.model, in_service.stamp, in_service.ocr.version, reference, _needs_task(reference) and task_id)
+        return self._pool.submit(key, turn, lambda: self._answerer.answer(request.model, reference, task_id))
+
+    def _entry(self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float) -> Entry:
+        try:
+            if asked.error is not None:
+                raise asked.error
+            prediction = self._prediction(request, self._pages(request, task, asked, deadline))
+        except DeadlineExceeded as error:
+            return self._nothing(request, task, "deferred", error)
+        except LayoutLoopError as error:
+            return self._nothing(request, task, "failed", error)
+        self._metrics.tasks.labels("ok").inc()
+        return prediction
+
+    def _pages(
+        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+    ) -> list[PageAnswer]:
+        """Wait for a task's pages; all of one version, so pages from before a promotion are asked for again."""
+        pages = [_wait(future, deadline) for future in asked.pages]
+        while len({page.in_service.stamp for page in pages}) > 1:
+            newest = max(page.in_service.stamp or "" for page in pages)
+            for index, page in enumerate(pages):
+                if page.in_service.stamp != newest:
+                    pages[index] = _wait(self._submit(request, task, asked.references[index], index), deadline)
+        return pages
+
+    def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
+        in_service = pages[0].in_service
+        if in_service.model is None and request.config.kind == "rectanglelabels":
+            raise ModelNotReady(
+                "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
+                "train or archive a model, or use the Optical Character Recognition template"
+            )
+        version = self._reported(in_service, request.config)
+        drawn = [self._draw(request.config, page, index, version) for index, page in enumerate(pages)]
+        self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
+        return results_to_prediction(drawn)
+
+    def _draw(self, config: LabelConfig, page: PageAnswer, index: int, version: str) -> Results:
+        return regions_to_results(
+            page.regions,
+            config,
+            page.width,
+            page.height,
+            item_index=index if config.is_list else None,
+            threshold=self._settings.score_threshold,
+            read_only=self._settings.read_only_boxes,
+            model_version=version,
+        )
+
+    def _reported(self, in_service: InService, config: LabelConfig) -> str:
+        engine = in_service.ocr.engine or ""
+        return reported_version(in_service.stamp, config, engine, self._settings.score_threshold)
+
+    def _nothing(
+        self, request: PredictRequest, task: Mapping[str, object], outcome: str, error: LayoutLoopError
+    ) -> Entry:
+        self._metrics.tasks.labels(outcome).inc()
+        self._metrics.errors.labels(error.code).inc()
+        logger.warning("project %s task %s: %s: %s", request.project_id, task.get("id"), error.code, error)
+        return []
+
+
+def _wait(future: Future[PageAnswer], deadline: float) -> PageAnswer:
+    try:
+        return future.result(max(0.0, deadline - time.monotonic()))
+    except (NotYet, CancelledError) as error:
+        raise DeadlineExceeded("not read in time; it goes on in the background, ask again") from error
+
+
+def _needs_task(reference: str) -> bool:
+    """Whether an image is fetched by way of its task: cloud storage is resolved for a task."""
+    return not reference.startswith(("/", "http://", "https://", "data:"))

@@ -1,0 +1,139 @@
+"""The routes that Label Studio calls. Each is thin: parse, ask, answer."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from shim.errors import RequestInvalid, TrainingUnavailable, Unauthorized
+from shim.label_config import parse_label_config
+from shim.prediction import parse_predict, parse_project
+from shim.serving import OCR_MODEL, live_nodes, models_in, project_model, read_serving
+from shim.state import State
+
+routes = Blueprint("routes", __name__)
+
+_OPEN = ("routes.health",)
+
+
+def state() -> State:
+    """Return what the app keeps."""
+    kept: State = current_app.extensions["layoutloop"]
+    return kept
+
+
+@routes.before_request
+def authenticate() -> None:
+    """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
+    if request.endpoint not in _OPEN and not _is_authenticated():
+        raise Unauthorized("this shim asks for Basic auth; give the user and password in Label Studio's model settings")
+
+
+@routes.get("/")
+@routes.get("/health")
+def health() -> Response:
+    """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
+    body: dict[str, Any] = {"status": "UP", "v2": True}
+    if _is_authenticated():
+        settings = state().settings
+        body |= {"model_dir": str(settings.model_dir)} | _in_service()
+    return jsonify(body)
+
+
+@routes.post("/setup")
+def setup() -> Response:
+    """Check the label config and name the version; `hostname` and `access_token` are ignored on purpose."""
+    body = _json_object()
+    schema = body.get("schema")
+    if not isinstance(schema, str):
+        raise RequestInvalid(f"`schema` is the label config as XML, got {type(schema).__name__}; found {sorted(body)}")
+    config = parse_label_config(schema)
+    return jsonify({"model_version": state().predictor.version(parse_project(body.get("project")), config)})
+
+
+@routes.post("/predict")
+def predict() -> Response:
+    """Answer one entry per task, in order."""
+    response = state().predictor.predict(parse_predict(_json_object()))
+    return jsonify({"results": response.results, "model_version": response.model_version})
+
+
+@routes.post("/webhook")
+def webhook() -> tuple[Response, int]:
+    """Take any event; nothing is done with annotation events before there is a training worker."""
+    action = _json_object().get("action")
+    if not isinstance(action, str):
+        raise RequestInvalid("`action` names the event, such as ANNOTATION_CREATED")
+    if action == "START_TRAINING":
+        raise TrainingUnavailable("this installation has no training worker; archive a checkpoint with scripts.archive")
+    return jsonify({"status": "ignored", "action": action}), 200
+
+
+@routes.get("/versions")
+def versions() -> Response:
+    """List the versions that are held, of `?project=7` or of every project."""
+    model_dir = state().settings.model_dir
+    project = parse_project(request.args.get("project"))
+    names = [project_model(project)] if project is not None else models_in(model_dir)
+    held = {version for name in names if name != OCR_MODEL for version in _load(name)}
+    return jsonify({"versions": sorted(held, reverse=True)})
+
+
+@routes.get("/metrics")
+def metrics() -> Response:
+    """Answer Prometheus."""
+    return Response(generate_latest(state().metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _load(name: str) -> tuple[str, ...]:
+    serving = read_serving(state().settings.model_dir, name)
+    return serving.load if serving else ()
+
+
+def _in_service() -> dict[str, Any]:
+    model_dir = state().settings.model_dir
+    nodes = live_nodes(model_dir)
+    models: dict[str, Any] = {}
+    for name in models_in(model_dir):
+        serving = read_serving(model_dir, name)
+        models[name] = {"current": serving.current, "load": serving.load} if serving else None
+    current = (models.get(OCR_MODEL) or {}).get("current")
+    holding = [node for node, report in nodes.items() if current and current in str(report["holds"])]
+    notes = [f"{node}: {what}: {why}" for node, report in nodes.items() for what, why in _errors(report).items()]
+    if not models.get(OCR_MODEL):
+        notes.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
+    if not state().settings.label_studio_api_key:
+        notes.append("LABEL_STUDIO_API_KEY is not set: uploads and local files cannot be read")
+    if not any(name != OCR_MODEL for name in models):
+        notes.append("no project has a model yet: RectangleLabels projects get no boxes, OCR projects get text lines")
+    return {"ready": bool(holding), "nodes": sorted(nodes), "models": models, "notes": notes}
+
+
+def _errors(report: dict[str, object]) -> dict[str, str]:
+    errors = report.get("errors")
+    return errors if isinstance(errors, dict) else {}
+
+
+def _json_object() -> dict[str, Any]:
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise RequestInvalid(
+            f"{request.path} takes a JSON object with Content-Type application/json, "
+            f"got {len(request.get_data(cache=True))} bytes of {request.content_type}"
+        )
+    return body
+
+
+def _is_authenticated() -> bool:
+    settings = state().settings
+    if not settings.basic_auth_user:
+        return True
+    given = request.authorization
+    if given is None or given.type != "basic":
+        return False
+    user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
+    password = hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
+    return user and password

@@ -1,0 +1,156 @@
+"""The model store as the shim reads it: what is in service, and what each version needs.
+
+Written by `training`; `serving.json` and the card beside each archive are replaced atomically, so a reader
+never sees half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shim.errors import ModelNotReady
+
+logger = logging.getLogger(__name__)
+
+OCR_MODEL = "ocr"
+NODE_SILENT_S = 30.0
+"""A node that has not reported for this long no longer holds up a promotion, and is not counted as serving."""
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The desired state of one model: `<model_dir>/<name>/serving.json`.
+
+    Args:
+        load: versions that every TorchServe holds, newest first.
+        current: the one that answers; None before the first promotion is through.
+        sha256: of each archive in `load`; nothing else is ever registered.
+        left: Unix time at which a version in `load` stopped being current.
+    """
+
+    load: tuple[str, ...] = ()
+    current: str | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    left: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file's content."""
+        return {
+            "load": list(self.load),
+            "current": self.current,
+            "sha256": dict(self.sha256),
+            "left": dict(self.left),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What an archive is and needs; stands beside it as JSON and inside it as `card.json`.
+
+    Args:
+        model: `ocr` or `project-<id>`.
+        version: sortable UTC stamp.
+        labels: entity labels in the model's order; empty for `ocr`.
+        engine: OCR engine of an `ocr` archive, for example `pytesseract-5.3.0-eng-psm3`; else None.
+        language: Tesseract's language, as in training.
+        psm: Tesseract's page segmentation mode, as in training.
+        box_level: `words` or `lines`, as in training.
+        uses_image: whether pages must come with their thumbnail.
+        base_model: what training started from.
+        batch_size: requests that one worker takes together.
+        handler_sha256: of the handler package inside.
+        created: UTC time in ISO 8601.
+        restored_from: the version whose checkpoint this is, where it is one archived again.
+    """
+
+    model: str
+    version: str
+    labels: tuple[str, ...] = ()
+    engine: str | None = None
+    language: str = "eng"
+    psm: int = 3
+    box_level: str = "words"
+    uses_image: bool = False
+    base_model: str | None = None
+    batch_size: int = 1
+    handler_sha256: str = ""
+    created: str = ""
+    restored_from: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON writes it."""
+        return {**asdict(self), "labels": list(self.labels)}
+
+
+def project_model(project_id: int) -> str:
+    """Return the model name of a Label Studio project."""
+    return f"project-{project_id}"
+
+
+def archive_path(model_dir: Path, name: str, version: str) -> Path:
+    """Return where the archive of a version lies."""
+    return model_dir / name / f"{name}-{version}.mar"
+
+
+def card_path(model_dir: Path, name: str, version: str) -> Path:
+    """Return where the card of a version lies."""
+    return model_dir / name / f"{name}-{version}.json"
+
+
+def read_serving(model_dir: Path, name: str) -> Serving | None:
+    """Return what is in service under `name`; None where nothing ever was.
+
+    Raises:
+        ModelNotReady: the file is there and cannot be understood. That is no cold start.
+    """
+    path = model_dir / name / "serving.json"
+    try:
+        body = json.loads(path.read_text())
+        return Serving(
+            load=tuple(str(version) for version in body["load"]),
+            current=body["current"],
+            sha256={str(key): str(value) for key, value in body["sha256"].items()},
+            left={str(key): float(value) for key, value in body.get("left", {}).items()},
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelNotReady(f"{path} cannot be understood ({error}); restore it, or promote a version again") from error
+
+
+def read_card(model_dir: Path, name: str, version: str) -> Card:
+    """Return the card of a version.
+
+    Raises:
+        ModelNotReady: it is missing or cannot be understood.
+    """
+    path = card_path(model_dir, name, version)
+    try:
+        body = json.loads(path.read_text())
+        return Card(**{**body, "labels": tuple(body["labels"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelNotReady(f"the card {path} cannot be read ({error}); archive the checkpoint again") from error
+
+
+def models_in(model_dir: Path) -> list[str]:
+    """Return the names of all models that have a serving.json, sorted."""
+    return sorted(path.parent.name for path in model_dir.glob("*/serving.json"))
+
+
+def live_nodes(model_dir: Path, silent_s: float = NODE_SILENT_S) -> dict[str, dict[str, object]]:
+    """Return the reports of all nodes heard of lately, by node name."""
+    reports: dict[str, dict[str, object]] = {}
+    for path in sorted((model_dir / ".nodes").glob("*.json")):
+        try:
+            body = json.loads(path.read_text())
+            if time.time() - float(body["time"]) < silent_s:
+                reports[path.stem] = body
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("%s is no report: %s", path, error)
+    return reports

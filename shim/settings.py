@@ -1,0 +1,197 @@
+"""The shim's settings: one frozen dataclass, read from the environment once."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shim.errors import SettingsInvalid
+
+READ_ELSEWHERE = frozenset(
+    {
+        "LAYOUTLOOP_VENV",  # scripts/setup.sh
+        "LAYOUTLOOP_CACHE_DIR",  # handler/ocr_handler.py
+        "LAYOUTLOOP_CACHE_BYTES",
+        "LAYOUTLOOP_OCR_ENGINE",  # scripts/archive.py
+        "LAYOUTLOOP_OCR_LANGUAGE",
+        "LAYOUTLOOP_OCR_PSM",
+        "LAYOUTLOOP_OCR_TIMEOUT_S",
+        "LAYOUTLOOP_INSTANCE",  # scripts/processes.py
+    }
+)
+"""Names with our prefix that other parts read; any further one is a mistyped setting."""
+
+_ALIASES = {
+    "LABEL_STUDIO_URL": ("LABEL_STUDIO_HOST", "LABEL_STUDIO_HOSTNAME", "HOSTNAME"),
+    "LABEL_STUDIO_API_KEY": ("LABEL_STUDIO_ACCESS_TOKEN",),
+    "BASIC_AUTH_USER": ("ML_SERVER_BASIC_AUTH_USER",),
+    "BASIC_AUTH_PASS": ("ML_SERVER_BASIC_AUTH_PASS",),
+}
+_GONE = {
+    "USE_REDIS": "set REDIS_URL=redis://host:6379/0 instead",
+    "RQ_QUEUE_NAME": "the queue is no longer RQ; set REDIS_URL=redis://host:6379/0 instead",
+}
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the shim can be told; the environment name stands behind each.
+
+    Args:
+        label_studio_url: LABEL_STUDIO_URL, the one host that gets the key.
+        label_studio_api_key: LABEL_STUDIO_API_KEY, a legacy token or a personal access token.
+        basic_auth_user: BASIC_AUTH_USER, asked for on every route but / and /health.
+        basic_auth_pass: BASIC_AUTH_PASS.
+        model_dir: MODEL_DIR, the model store.
+        home: LAYOUTLOOP_HOME, all running state.
+        host: LAYOUTLOOP_HOST, where the shim listens.
+        port: LAYOUTLOOP_PORT.
+        torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT; inference there, management and metrics on the next two.
+        allow_open_bind: LAYOUTLOOP_ALLOW_OPEN_BIND, listen beyond loopback without Basic auth.
+        image_hosts: LAYOUTLOOP_IMAGE_HOSTS, other hosts that images may come from; `*.example.org` is a wildcard.
+        image_networks: LAYOUTLOOP_IMAGE_NETWORKS, private networks (CIDR) that those hosts may be in.
+        max_image_bytes: LAYOUTLOOP_MAX_IMAGE_BYTES, of one page image.
+        score_threshold: LAYOUTLOOP_SCORE_THRESHOLD, labelled regions below it are not drawn.
+        read_only_boxes: LAYOUTLOOP_READ_ONLY_BOXES, drawn boxes cannot be moved.
+        deadline_s: LAYOUTLOOP_DEADLINE_S, time for one predict; Label Studio gives up at 100 s.
+        max_predicts: LAYOUTLOOP_MAX_PREDICTS, predicts answered at a time; further ones get [] at once.
+        max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
+        ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
+        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model.
+        log_level: LAYOUTLOOP_LOG_LEVEL.
+    """
+
+    label_studio_url: str = "http://localhost:8080"
+    label_studio_api_key: str = field(default="", repr=False)
+    basic_auth_user: str = ""
+    basic_auth_pass: str = field(default="", repr=False)
+    model_dir: Path = Path("model_store")
+    home: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = 9090
+    torchserve_port: int = 7080
+    allow_open_bind: bool = False
+    image_hosts: tuple[str, ...] = ()
+    image_networks: tuple[str, ...] = ()
+    max_image_bytes: int = 32 * 2**20
+    score_threshold: float = 0.0
+    read_only_boxes: bool = False
+    deadline_s: float = 90.0
+    max_predicts: int = 8
+    max_waiting_pages: int = 2000
+    ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    project_workers: int = 1
+    log_level: str = "INFO"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming the variable."""
+        parts = urlsplit(self.label_studio_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise SettingsInvalid(f"LABEL_STUDIO_URL is like http://localhost:8080, got {self.label_studio_url!r}")
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
+            raise SettingsInvalid("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; only one of them is set")
+        if not self.basic_auth_user and not self.allow_open_bind and not _is_loopback(self.host):
+            raise SettingsInvalid(
+                f"LAYOUTLOOP_HOST={self.host} is reachable from other machines: set BASIC_AUTH_USER and "
+                "BASIC_AUTH_PASS, or LAYOUTLOOP_ALLOW_OPEN_BIND=1 if something else keeps strangers out"
+            )
+        if not 0 <= self.score_threshold <= 1:
+            raise SettingsInvalid(f"LAYOUTLOOP_SCORE_THRESHOLD is between 0 and 1, got {self.score_threshold}")
+        for name in ("deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers"):
+            if not getattr(self, name) > 0:
+                raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is above 0, got {getattr(self, name)}")
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
+        for network in self.image_networks:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                raise SettingsInvalid(f"LAYOUTLOOP_IMAGE_NETWORKS: {error}") from error
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the environment; names not set, or empty, keep their defaults.
+
+        Raises:
+            SettingsInvalid: a value that cannot be used, a name with our prefix that does not exist, or a name
+                of the old Label Studio ML backend that means nothing any more.
+        """
+        _refuse_unknown(environ)
+        values: dict[str, object] = {}
+        for name, default in _defaults().items():
+            variable = variable_of(name)
+            text = _lookup(environ, variable)
+            if text:
+                values[name] = _convert(variable, text, default)
+        return cls(**values)  # type: ignore[arg-type]
+
+    @property
+    def torchserve_url(self) -> str:
+        """Address of TorchServe's inference interface."""
+        return f"http://127.0.0.1:{self.torchserve_port}"
+
+    @property
+    def key_file(self) -> Path:
+        """Where TorchServe writes its tokens."""
+        return self.home / "torchserve" / "key_file.json"
+
+
+_OWN_NAMES = ("label_studio_url", "label_studio_api_key", "basic_auth_user", "basic_auth_pass", "model_dir")
+"""Settings whose environment names people already know; the rest begin with LAYOUTLOOP_."""
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return name.upper() if name in _OWN_NAMES else f"LAYOUTLOOP_{name.upper()}"
+
+
+def _defaults() -> dict[str, object]:
+    defaults = Settings()
+    return {name: getattr(defaults, name) for name in Settings.__slots__}
+
+
+def _lookup(environ: Mapping[str, str], variable: str) -> str:
+    for name in (variable, *_ALIASES.get(variable, ())):
+        text = environ.get(name, "").strip()
+        # HOSTNAME is also what shells call this machine; only an address is meant for us.
+        if text and (name != "HOSTNAME" or text.startswith(("http://", "https://"))):
+            return text
+    return ""
+
+
+def _convert(variable: str, text: str, default: object) -> object:
+    try:
+        if isinstance(default, bool):
+            if text.lower() not in _TRUE + _FALSE:
+                raise ValueError(f"1 or 0 expected, got {text!r}")
+            return text.lower() in _TRUE
+        if isinstance(default, tuple):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        if isinstance(default, Path):
+            return Path(text).expanduser().resolve()
+        return type(default)(text)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise SettingsInvalid(f"{variable}: {error}") from error
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {variable_of(name) for name in Settings.__slots__} | READ_ELSEWHERE
+    for name in environ:
+        if name.startswith("LAYOUTLOOP_") and name not in known and not name.startswith("LAYOUTLOOP_TRAIN_"):
+            raise SettingsInvalid(f"{name} is no setting of LayoutLoop; README, Settings, lists them all")
+        if name in _GONE:
+            raise SettingsInvalid(f"{name} means nothing here: {_GONE[name]}")
+    if environ.get("LABEL_STUDIO_ML_BACKEND_V2", "true").lower() not in _TRUE:
+        raise SettingsInvalid("LABEL_STUDIO_ML_BACKEND_V2: only the V2 protocol is spoken; unset it")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

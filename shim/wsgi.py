@@ -1,0 +1,12 @@
+"""The importable app: `gunicorn --workers 1 --threads 24 shim.wsgi:app`. One process: caches live in it."""
+
+from __future__ import annotations
+
+import os
+
+from shim.app import create_app, set_up_logging
+from shim.settings import Settings
+
+_settings = Settings.from_env(os.environ)
+set_up_logging(_settings)
+app = create_app(_settings)

@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from scripts.launch import program_environment
+from scripts.node import REPOSITORY, ServeSettings, SettingError
+from scripts.serve import SupervisorNews, health, instance_lock, last_line, port_problem, private_tmp, ready_line
+from scripts.supervision import Commands, Program, programs, supervisor_config, torchserve_config
+
+TEMPLATE = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
+
+
+def settings_in(home: Path, port: int = 9090, torchserve_port: int = 7080) -> ServeSettings:
+    return ServeSettings(home=home, model_dir=home / "store", port=port, torchserve_port=torchserve_port)
+
+
+def properties(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_defaults_lie_in_the_repository() -> None:
+    settings = ServeSettings.from_env({"LAYOUTLOOP_HOME": "", "LAYOUTLOOP_PORT": ""})
+    assert settings.home == REPOSITORY / "var"
+    assert settings.model_dir == REPOSITORY / "model_store"
+    assert settings.address == "http://127.0.0.1:9090"
+    assert settings.torchserve_port == 7080
+
+
+def test_the_environment_moves_everything(tmp_path: Path) -> None:
+    environ = {
+        "LAYOUTLOOP_HOME": str(tmp_path / "home"),
+        "MODEL_DIR": str(tmp_path / "store"),
+        "LAYOUTLOOP_HOST": "0.0.0.0",  # noqa: S104 -- never bound
+        "LAYOUTLOOP_PORT": "19090",
+        "LAYOUTLOOP_TORCHSERVE_PORT": "17080",
+    }
+    settings = ServeSettings.from_env(environ)
+    assert settings.environment() == environ
+    assert [port for _, port, _, _ in settings.listening()] == [19090, 17080, 17081, 17082, 17083, 17084]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("LAYOUTLOOP_PORT", "nine", id="not a number"),
+        pytest.param("LAYOUTLOOP_PORT", "70000", id="no such port"),
+        pytest.param("LAYOUTLOOP_TORCHSERVE_PORT", "65535", id="no room for five ports"),
+    ],
+)
+def test_a_bad_port_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"{name} must be .* got .*{value}"):
+        ServeSettings.from_env({name: value})
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        pytest.param("127.0.0.1", "http://127.0.0.1:9090", id="loopback"),
+        pytest.param("0.0.0.0", "http://127.0.0.1:9090", id="every IPv4 address"),  # noqa: S104
+        pytest.param("::", "http://[::1]:9090", id="every IPv6 address"),
+        pytest.param("10.1.2.3", "http://10.1.2.3:9090", id="one address"),
+        pytest.param("labels.example", "http://labels.example:9090", id="a name"),
+    ],
+)
+def test_the_address_to_paste(tmp_path: Path, host: str, address: str) -> None:
+    settings = ServeSettings(home=tmp_path, model_dir=tmp_path, host=host)
+    assert ready_line(settings).endswith(f"(Settings > Model): {address}")
+
+
+def test_the_torchserve_configuration_is_complete(tmp_path: Path) -> None:
+    rendered = properties(torchserve_config(settings_in(tmp_path, torchserve_port=17080), TEMPLATE))
+    assert rendered["inference_address"] == "http://127.0.0.1:17080"
+    assert rendered["management_address"] == "http://127.0.0.1:17081"
+    assert rendered["metrics_address"] == "http://127.0.0.1:17082"
+    assert (rendered["grpc_inference_port"], rendered["grpc_management_port"]) == ("17083", "17084")
+    assert rendered["allowed_urls"] == "^$"
+    assert rendered["model_store"] == str(tmp_path / "torchserve" / "archives")
+    assert Path(rendered["metrics_config"]).is_file()
+    assert "load_models" not in rendered
+
+
+def test_a_path_is_spelled_for_java() -> None:
+    rendered = properties(torchserve_config(settings_in(Path("/home/jürgen/a\\b")), TEMPLATE))
+    assert rendered["model_store"] == "/home/j\\u00fcrgen/a\\\\b/torchserve/archives"
+
+
+def test_the_metrics_keep_what_torchserve_counts_itself() -> None:
+    ours = yaml.safe_load((REPOSITORY / "deploy" / "torchserve" / "metrics.yaml").read_text())
+    ts = Path(sys.prefix) / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/ts/configs"
+    theirs = yaml.safe_load((ts / "metrics.yaml").read_text())
+    assert ours["ts_metrics"] == theirs["ts_metrics"]
+    listed = {metric["name"] for kind in ours["model_metrics"].values() for metric in kind}
+    assert {"PagesRead", "PagesTagged", "Windows", "ItemErrors", "OcrSeconds", "BatchPages"} <= listed
+
+
+def parsed(settings: ServeSettings, started: list[Program]) -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
+    parser.read_string(supervisor_config(settings, started))
+    return parser
+
+
+def test_the_supervisor_runs_three_programs(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    conf = parsed(settings, programs(settings, Commands(), tmp_path / "t", {}))
+    assert conf.sections() == ["supervisord", "program:torchserve", "program:rollout", "program:shim"]
+    assert conf["supervisord"]["nodaemon"] == "true"
+    for name in ("torchserve", "rollout", "shim"):
+        section = conf[f"program:{name}"]
+        assert section["autorestart"] == section["stopasgroup"] == section["killasgroup"] == "true"
+        assert section["stdout_logfile"] == str(tmp_path / "logs" / f"{name}.log")
+        assert section["stdout_logfile_maxbytes"] == "10MB"
+    assert conf["program:shim"]["command"].endswith("-m shim")
+    assert int(conf["program:torchserve"]["priority"]) < int(conf["program:shim"]["priority"])
+
+
+def test_percent_signs_and_spaces_survive(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "50% of it")
+    conf = parsed(settings, [Program("shim", ["/opt/my shim", "100%"], stop_wait_s=1)])
+    section = conf["program:shim"]
+    assert section["stdout_logfile"] % {} == str(settings.logs / "shim.log")
+    assert shlex.split(section["command"] % {})[-3:] == ["--", "/opt/my shim", "100%"]
+
+
+def test_torchserve_sees_no_keys(tmp_path: Path) -> None:
+    environ = {
+        "PATH": os.environ["PATH"],
+        "JAVA_HOME": "/opt/java",
+        "PYTHONPATH": str(REPOSITORY),
+        "LABEL_STUDIO_API_KEY": "secret",
+        "OMP_NUM_THREADS": "1",
+    }
+    settings = settings_in(tmp_path)
+    torchserve = programs(settings, Commands(), tmp_path / "t", environ)[0]
+    show = [sys.executable, "-c", "import os; print('\\n'.join(sorted(os.environ)))"]
+    launched = [sys.executable, "-m", "scripts.launch", *torchserve.launch, "--", *show]
+    seen = subprocess.run(launched, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=True).stdout
+    names = set(seen.split()) - {"LC_CTYPE"}  # Python's own addition where the locale is C
+    paths = {"TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION", "LAYOUTLOOP_CACHE_DIR"}
+    assert names == {"PATH", "JAVA_HOME", "LANG", "HF_HUB_OFFLINE", "PYTHONNOUSERSITE"} | paths
+
+
+def test_a_chosen_page_cache_is_passed_on(tmp_path: Path) -> None:
+    environ = {"LAYOUTLOOP_CACHE_DIR": "/srv/pages", "LANG": "de_DE.UTF-8"}
+    launch = list(programs(settings_in(tmp_path), Commands(), tmp_path / "t", environ)[0].launch)
+    keep, additions = launch[1].split(","), [option.removeprefix("--set=") for option in launch[2:]]
+    chosen = program_environment(environ, keep, additions)
+    assert (chosen["LAYOUTLOOP_CACHE_DIR"], chosen["LANG"]) == ("/srv/pages", "de_DE.UTF-8")
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` consecutive ports that are free now."""
+    start = 21000 + os.getpid() % 1000 * 10  # test processes side by side look in different places
+    for first in range(start, start + 100 * count, count):
+        if port_problem(ServeSettings(Path("/"), Path("/"), port=first + count, torchserve_port=first)) is None:
+            return first
+    pytest.fail("no free ports")
+
+
+@pytest.mark.parametrize(
+    ("offset", "use", "variable"),
+    [
+        pytest.param(5, "the shim", "LAYOUTLOOP_PORT", id="shim"),
+        pytest.param(0, "TorchServe inference", "LAYOUTLOOP_TORCHSERVE_PORT", id="inference"),
+        pytest.param(4, "TorchServe gRPC management", "LAYOUTLOOP_TORCHSERVE_PORT", id="last"),
+    ],
+)
+def test_a_busy_port_is_named(tmp_path: Path, offset: int, use: str, variable: str) -> None:
+    first = free_ports(5)
+    settings = settings_in(tmp_path, port=first + 5, torchserve_port=first)
+    with socket.create_server(("127.0.0.1", first + offset)):
+        problem = port_problem(settings)
+    assert problem is not None
+    assert f"port {first + offset} on 127.0.0.1 ({use})" in problem
+    assert "Address already in use" in problem
+    assert f"set {variable} to" in problem
+
+
+def test_a_busy_port_ends_the_command(tmp_path: Path) -> None:
+    first = free_ports(5)
+    environ = os.environ | settings_in(tmp_path, port=first + 5, torchserve_port=first).environment()
+    with socket.create_server(("127.0.0.1", first + 5)):
+        command = [sys.executable, "-m", "scripts.serve"]
+        done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"port {first + 5} on 127.0.0.1" in done.stderr
+
+
+def test_a_home_is_held_once(tmp_path: Path) -> None:
+    with instance_lock(tmp_path) as first, instance_lock(tmp_path) as second:
+        assert (first, second) == (True, False)
+    with instance_lock(tmp_path) as third:
+        assert third
+
+
+def test_a_deep_home_gets_a_short_temporary_folder(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / ("deep" * 20))
+    settings.torchserve.mkdir(parents=True)
+    with private_tmp(settings) as tmp:
+        assert len(str(tmp)) < 60
+        assert tmp.stat().st_mode & 0o777 == 0o700
+    assert not tmp.exists()
+
+
+def test_a_temporary_folder_left_behind_is_removed(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / ("deep" * 20))
+    settings.torchserve.mkdir(parents=True)
+    with private_tmp(settings) as left, private_tmp(settings) as tmp:
+        assert not left.exists()
+        assert tmp.exists()
+
+
+def test_a_program_that_ended_is_told_once(tmp_path: Path) -> None:
+    log = tmp_path / "supervisord.log"
+    log.write_text("2026-11-23 01:00:00,000 WARN exited: shim (exit status 9; not expected)\n")
+    news = SupervisorNews(tmp_path)
+    assert news.ended() == [], "what happened before this start is no news"
+    (tmp_path / "shim.log").write_text("starting\nLABEL_STUDIO_URL must be a URL\n\n")
+    with log.open("a") as stream:
+        stream.write("2026-11-23 02:00:00,000 INFO spawned: 'shim' with pid 7\n")
+        stream.write("2026-11-23 02:00:01,000 WARN exited: shim (exit status 2; not expected)\n")
+    told = news.ended()
+    assert len(told) == 1
+    assert told[0].startswith("shim ended (exit status 2; not expected)")
+    assert told[0].endswith("ends with: LABEL_STUDIO_URL must be a URL")
+    assert news.ended() == []
+
+
+def test_the_last_line_of_no_log_is_empty(tmp_path: Path) -> None:
+    assert last_line(tmp_path / "none.log") == ""
+
+
+def test_nobody_answers_yet(tmp_path: Path) -> None:
+    with requests.Session() as session:
+        ready, state = health(session, f"http://127.0.0.1:{free_ports(5)}")
+    assert not ready
+    assert state.startswith("waiting for the shim")

