@@ -117,7 +117,11 @@ def encode(example: Example, tokenizer: PreTrainedTokenizerFast) -> dict[str, li
 
 
 def collate(rows: Sequence[dict[str, list[Any]]], pad: int) -> dict[str, torch.Tensor]:
-    """Pad to the longest, rounded up to 32 so that oneDNN meets few shapes: ids, mask and labels of shape (pages, tokens), boxes of shape (pages, tokens, 4)."""
+    """Pad to the longest, rounded up to 32 so that oneDNN meets few shapes.
+
+    Returns:
+        Ids, mask and labels of shape (pages, tokens), boxes of shape (pages, tokens, 4).
+    """
     longest = min(math.ceil(max(len(row["input_ids"]) for row in rows) / 32) * 32, MAX_TOKENS)
     gaps = [longest - len(row["input_ids"]) for row in rows]
     paired = list(zip(rows, gaps, strict=True))

@@ -196,7 +196,7 @@ def _model_boxes(page: Page, box_level: BoxLevel) -> list[Box]:
 
 def _pixel_values(thumbnail: bytes | None) -> NDArray[np.float32]:
     if thumbnail is None:
-        raise PageInvalid("this model looks at the page image; ask `ocr` with thumbnail=1 and send its `thumbnail`")
+        raise PageInvalid("this model looks at the page image; ask `ocr` with X-LayoutLoop-Thumbnail: 1")
     try:
         with Image.open(io.BytesIO(thumbnail), formats=["PNG"]) as image:
             side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)

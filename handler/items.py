@@ -14,6 +14,7 @@ from handler.wire import error_to_json
 logger = logging.getLogger(__name__)
 
 _BODY_FIELDS = ("data", "body")
+_PARAMETER_PREFIX = "x-layoutloop-"
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -21,18 +22,19 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One request: its body (bytes, or what TorchServe decoded from JSON) and its query parameters."""
+    """One request: its body (bytes, or what TorchServe decoded from JSON) and its parameters."""
 
     body: Any
     parameters: Mapping[str, str]
 
 
-def items_of(rows: Sequence[Mapping[str, Any]]) -> list[Item]:
+def items_of(rows: Sequence[Mapping[str, Any]], context: Any) -> list[Item]:
     """Return one item for each row of TorchServe's `data`.
 
-    The body is the multipart field `data` or the raw body; query parameters come as further fields.
+    The body is the raw body or the multipart field `data`. TorchServe 0.12.0 drops the query string, so a
+    parameter such as `psm` is the header `X-LayoutLoop-Psm`, or a further multipart field.
     """
-    return [_item(row) for row in rows]
+    return [_item(row, context.get_all_request_header(index)) for index, row in enumerate(rows)]
 
 
 def each(function: Callable[[T], U], values: Sequence[T | HandlerError]) -> list[U | HandlerError]:
@@ -57,7 +59,7 @@ def respond(context: Any, answers: Sequence[dict[str, Any] | HandlerError]) -> l
 
 
 def integer_parameter(item: Item, name: str) -> int | None:
-    """Return a query parameter as an integer, None where it is not given."""
+    """Return a parameter as an integer, None where it is not given."""
     value = item.parameters.get(name)
     if value is None:
         return None
@@ -67,13 +69,16 @@ def integer_parameter(item: Item, name: str) -> int | None:
         raise RequestInvalid(f"{name} is an integer, got {value!r:.80}") from error
 
 
-def _item(row: Mapping[str, Any]) -> Item:
+def _item(row: Mapping[str, Any], headers: Mapping[str, str]) -> Item:
     body = next((row[field] for field in _BODY_FIELDS if row.get(field)), None)
     parameters = {
-        name: value.decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
-        for name, value in row.items()
-        if name not in _BODY_FIELDS
+        name.lower().removeprefix(_PARAMETER_PREFIX): value
+        for name, value in headers.items()
+        if name.lower().startswith(_PARAMETER_PREFIX)
     }
+    for name, value in row.items():
+        if name not in _BODY_FIELDS:
+            parameters[name] = value.decode(errors="replace") if isinstance(value, bytes | bytearray) else str(value)
     return Item(bytes(body) if isinstance(body, bytearray) else body, parameters)
 
 

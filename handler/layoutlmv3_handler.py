@@ -34,7 +34,7 @@ class LayoutLMv3Handler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer every request of the batch with Regions JSON, or with an error of its own."""
-        pages = each(self._page, items_of(data))
+        pages = each(self._page, items_of(data, context))
         tagged = self._tag(pages)
         context.metrics.add_counter("PagesTagged", len(tagged))
         context.metrics.add_counter("Windows", sum(one.windows for one in tagged if isinstance(one, TaggedPage)))
@@ -65,7 +65,7 @@ class LayoutLMv3Handler:
         if isinstance(body, dict):
             page = page_from_json(body)
             if self._tagger.encoder.uses_image and page.words and page.thumbnail is None:
-                raise PageInvalid("this model looks at the page image; ask `ocr` with thumbnail=1 and send it along")
+                raise PageInvalid("this model looks at the page image; ask `ocr` with X-LayoutLoop-Thumbnail: 1")
             return page
         if isinstance(body, bytes) and body:
             return self._read(body)

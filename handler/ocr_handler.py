@@ -1,7 +1,7 @@
 """TorchServe entry of model `ocr`: the bytes of one page image in, Page JSON out. CPU, no weights.
 
-Query parameters, each optional: `language` and `psm` (as the model that asks was trained with), and
-`thumbnail=1` for the 224 x 224 image that LayoutLMv3's image branch looks at.
+Headers, each optional: `X-LayoutLoop-Language` and `X-LayoutLoop-Psm` (as the model that asks was trained with),
+and `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image branch looks at.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class OcrHandler:
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer every request of the batch with Page JSON, or with an error of its own."""
         started = time.perf_counter()
-        answers = each(self._read, items_of(data))
+        answers = each(self._read, items_of(data, context))
         context.metrics.add_counter("PagesRead", len(answers))
         context.metrics.add_time("OcrSeconds", time.perf_counter() - started, unit="s")
         return respond(context, answers)

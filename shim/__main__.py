@@ -21,7 +21,7 @@ _SPARE_THREADS = 16
 """Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class Server(BaseApplication):
     """gunicorn with our configuration and no command line of its own."""
 
     def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> Flask:
+    def load(self) -> Any:
         """Make the app, in the worker process."""
         return self._make_app()
 

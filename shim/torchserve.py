@@ -113,7 +113,7 @@ class InferenceClient:
             version: pinned; never the default.
             body: of the request.
             content_type: of the body.
-            parameters: query parameters of the handler.
+            parameters: of the handler; sent as headers, TorchServe drops the query string.
             deadline: `time.monotonic()` at which the answer is of no use any more.
 
         Raises:
@@ -126,8 +126,9 @@ class InferenceClient:
         gate = self._gate(model)
         if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise DeadlineExceeded(f"{model} was busy with other pages until the time was up")
+        headers = {f"X-LayoutLoop-{name.title()}": value for name, value in (parameters or {}).items()}
         try:
-            return self._tries(path, body, {"Content-Type": content_type}, dict(parameters or {}), deadline)
+            return self._tries(path, body, {"Content-Type": content_type, **headers}, deadline)
         finally:
             gate.release()
 
@@ -147,9 +148,7 @@ class InferenceClient:
                 self._gates[model] = threading.BoundedSemaphore(self._in_flight.get(model, self._default))
             return self._gates[model]
 
-    def _tries(
-        self, path: str, body: bytes, headers: dict[str, str], parameters: dict[str, str], deadline: float
-    ) -> dict[str, Any]:
+    def _tries(self, path: str, body: bytes, headers: dict[str, str], deadline: float) -> dict[str, Any]:
         pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -157,7 +156,6 @@ class InferenceClient:
                     self._url + path,
                     data=body,
                     headers={**headers, **self._keys.header("inference")},
-                    params=parameters,
                     timeout=(min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)),
                 )
             except (requests.ConnectionError, requests.Timeout, TorchServeUnavailable) as error:

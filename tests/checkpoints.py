@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
 
 LABELS = ("vendor", "total", "date")
-_CORPUS = ["Invoice Total 12.50 EUR", "Date 2026-11-22", "ACME Ltd, 5 High Street", "to the and of a in is it page words"]
+_CORPUS = ["Invoice Total 12.50 EUR", "Date 2026-11-22", "ACME Ltd, 5 High Street", "to the and of a in is it page"]
 
 
 def byte_level_bpe(corpus: Sequence[str] = _CORPUS) -> PreTrainedTokenizerFast:

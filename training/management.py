@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import requests
 
+from shim.errors import TorchServeUnavailable
 from shim.torchserve import TokenFile, make_session, torchserve_error
 
 logger = logging.getLogger(__name__)
@@ -134,9 +135,9 @@ class ManagementClient:
                     headers=self._keys.header("management"),
                     timeout=(2, timeout_s),
                 )
-            except requests.RequestException as error:
+            except (requests.RequestException, TorchServeUnavailable) as error:
                 self._keys.forget()
-                raise ManagementError(f"TorchServe does not answer: {type(error).__name__}") from error
+                raise ManagementError(f"TorchServe does not answer: {error}") from error
             if answer.status_code == 400 and "InvalidKey" in answer.text and attempt == 1:
                 self._keys.forget()
                 continue
