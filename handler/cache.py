@@ -12,12 +12,14 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _STALE_S = 3600
+_DIGEST_BYTES = 32
 
 
 class FileCache:
     """Files at `<folder>/<aa>/<sha256>`, written atomically; the least recently used go first.
 
-    A cache that cannot be written (full disk, read-only) is a warning, never an error of the page.
+    A cache that cannot be written (full disk, read-only) is a warning, never an error of the page. A file begins
+    with the sha256 of what follows; one that was damaged (a crash, a bad disk) counts as not there.
 
     Args:
         folder: made when it is missing.
@@ -48,7 +50,11 @@ class FileCache:
             os.utime(path)
         except OSError:
             return None
-        return data
+        content = data[_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != data[:_DIGEST_BYTES]:
+            logger.warning("a damaged entry of the page cache is left aside")
+            return None
+        return content
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data` under `key`."""
@@ -58,7 +64,7 @@ class FileCache:
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
+                    file.write(hashlib.sha256(data).digest() + data)
                 os.replace(name, path)
             except OSError:
                 os.unlink(name)
@@ -66,7 +72,7 @@ class FileCache:
         except OSError as error:
             logger.warning("the page cache cannot be written: %s", error)
             return
-        self._unswept += len(data)
+        self._unswept += _DIGEST_BYTES + len(data)
         if self._unswept > self._max_bytes // 20:
             self._sweep()
 
@@ -82,7 +88,7 @@ class FileCache:
             except OSError:
                 continue
             if path.name.startswith(".new-") and time.time() - status.st_mtime > _STALE_S:
-                path.unlink(missing_ok=True)
+                _remove(path)
                 continue
             entries.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in entries) - self._max_bytes
@@ -92,5 +98,12 @@ class FileCache:
         for _, size, path in sorted(entries):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
+            _remove(path)
             excess -= size
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        logger.warning("the page cache cannot be swept: %s", error)

@@ -112,9 +112,9 @@ class Encoder:
         Raises:
             PageInvalid: the model looks at the image and the page has no thumbnail.
         """
-        tokens = self._tokenizer.encode(
-            [word.text for word in page.words], is_pretokenized=True, add_special_tokens=False
-        )
+        # A blank word is never asked about; byte-level BPE would make tokens of its spaces.
+        texts = [word.text if word.text.strip() else "" for word in page.words]
+        tokens = self._tokenizer.encode(texts, is_pretokenized=True, add_special_tokens=False)
         ids = np.array(tokens.ids, dtype=np.int64)
         word_of_token = np.array(tokens.word_ids, dtype=np.int64)
         if not len(ids):

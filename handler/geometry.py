@@ -28,7 +28,7 @@ def boxes_to_grid(boxes: Sequence[Box], page: Size) -> NDArray[np.int64]:
     pixels = np.array([(box.left, box.top, box.right, box.bottom) for box in boxes], dtype=np.float64)
     pixels = pixels.reshape(-1, 4)
     sides = np.array([page.width, page.height, page.width, page.height], dtype=np.float64)
-    grid: NDArray[np.int64] = np.clip(GRID * (pixels / sides), 0, GRID).astype(np.int64)
+    grid: NDArray[np.int64] = (GRID * np.clip(pixels / sides, 0, 1)).astype(np.int64)
     return grid
 
 

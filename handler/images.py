@@ -18,8 +18,11 @@ from handler.errors import (
     RequestInvalid,
 )
 
-FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
-"""What is opened. Not EPS, PDF, WMF and the like: Pillow hands those to outside programs."""
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+"""What is opened. Not EPS, PDF, WMF and the like: Pillow hands those to outside programs.
+
+MPO (phones' JPEG) comes with JPEG; naming it here makes Pillow 13 stop at it with a KeyError.
+"""
 
 THUMBNAIL_SIDE = 224
 """Side in pixels of what LayoutLMv3's image branch looks at."""
@@ -111,7 +114,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _scale_to_8_bits(image: Image.Image) -> Image.Image:
     samples = np.asarray(image, dtype=np.float64)
-    peak = float(np.nanmax(samples, initial=0.0))
+    peak = float(np.max(samples, where=np.isfinite(samples), initial=0.0))
     # Scanners that fill 16 bits say so only through their values; the range is the smallest that holds them.
     top = next((limit for limit in (1.0, 255.0, 65535.0) if peak <= limit), peak)
     if image.mode.startswith("I;16"):

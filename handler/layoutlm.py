@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, LayoutLMv3Config, LayoutLMv3ForTokenClassification
 
@@ -28,6 +29,7 @@ class LayoutLM:
         tokenizer: the fast back end saved with the checkpoint.
         labels: of its head.
         pad_id: token id of padding; LayoutLMv3 counts positions from it.
+        max_tokens: the longest window its position embeddings allow, special tokens included.
         uses_image: whether it was built with the image branch (`visual_embed`).
     """
 
@@ -35,6 +37,7 @@ class LayoutLM:
     tokenizer: Tokenizer
     labels: LabelSet
     pad_id: int
+    max_tokens: int
     uses_image: bool
     device: torch.device
     dtype: torch.dtype
@@ -78,13 +81,30 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
     if not isinstance(pad_id, int):
         raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which LayoutLMv3 counts positions")
     try:
-        model: Any = LayoutLMv3ForTokenClassification.from_pretrained(
-            folder, config=config, use_safetensors=True, trust_remote_code=False, dtype=number_type
+        loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=number_type,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
+    model, report = loaded
+    if report["missing_keys"]:
+        raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
     model.eval()
-    return LayoutLM(model.to(chosen), tokenizer, labels, pad_id, bool(config.visual_embed), chosen, number_type)
+    return LayoutLM(
+        model=model.to(chosen),
+        tokenizer=tokenizer,
+        labels=labels,
+        pad_id=pad_id,
+        max_tokens=config.max_position_embeddings - pad_id - 1,
+        uses_image=bool(config.visual_embed),
+        device=chosen,
+        dtype=number_type,
+    )
 
 
 def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:
@@ -98,6 +118,9 @@ def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokeniz
     tokenizer = getattr(wrapper, "backend_tokenizer", None)
     if not isinstance(tokenizer, Tokenizer):
         raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json)")
+    if tokenizer.get_vocab_size() <= len(wrapper.all_special_tokens):
+        # What transformers 5 makes of a folder without tokenizer.json.
+        raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json): it knows only special tokens")
     if tokenizer.get_vocab_size() > config.vocab_size:
         raise CheckpointInvalid(
             f"the tokenizer has {tokenizer.get_vocab_size():,} tokens and the model {config.vocab_size:,}"

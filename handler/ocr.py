@@ -13,12 +13,15 @@ from typing import Any, Protocol
 import pytesseract
 from PIL import Image
 
-from handler.errors import OcrFailed, OcrLanguageMissing, OcrTimeout, RequestInvalid
+from handler.errors import ImageTooLarge, OcrFailed, OcrLanguageMissing, OcrTimeout, RequestInvalid
 from handler.page import Box, Word
 
 ENGINES = ("pytesseract", "tesserocr")
 PAGE_SEGMENTATION_MODES = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 """Tesseract's modes that yield words (0 and 2 do not)."""
+
+_MAX_SIDE_PIXELS = 32_767
+"""Tesseract's own limit; beyond it the program fails and the library only says that it did not finish."""
 
 _TSV_COLUMNS = 12
 _WORD_LEVEL = "5"
@@ -65,6 +68,7 @@ class OcrEngine(Protocol):
         """Return the words of an RGB page in reading order; blank ones are left out.
 
         Raises:
+            ImageTooLarge: a side is longer than Tesseract reads.
             OcrTimeout: the page took longer than its time limit.
             OcrFailed: Tesseract gave up.
         """
@@ -96,7 +100,7 @@ class PytesseractEngine:
         """Return the words of an RGB page in reading order."""
         try:
             tsv: str = pytesseract.image_to_data(
-                image.convert("L"),  # 14 % faster than handing over RGB; Tesseract works on grey
+                _grey(image),
                 lang=self._settings.language,
                 config=f"--psm {self._settings.psm}",
                 timeout=self._settings.timeout_s,
@@ -126,9 +130,10 @@ class TesserocrEngine:
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""
-        self._api.SetImage(image.convert("L"))
+        self._api.SetImage(_grey(image))
         try:
-            if not self._api.Recognize(int(self._settings.timeout_s * 1000)):
+            # 0 would mean no limit.
+            if not self._api.Recognize(max(1, int(self._settings.timeout_s * 1000))):
                 raise OcrTimeout(_timeout_message(self._settings))
             return parse_tsv(self._api.GetTSVText(0))
         except RuntimeError as error:
@@ -180,6 +185,15 @@ def _require_languages(language: str, installed: frozenset[str]) -> None:
             f"Tesseract has no language {', '.join(missing)}, only {', '.join(sorted(installed))}; "
             f"`apt-get install tesseract-ocr-{missing[0].replace('_', '-')}` and start again"
         )
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Return what Tesseract works on anyway; handing it over is 14 % faster than RGB."""
+    if max(image.size) > _MAX_SIDE_PIXELS:
+        raise ImageTooLarge(
+            f"the image is {image.width} x {image.height} pixels, Tesseract reads at most {_MAX_SIDE_PIXELS:,} a side"
+        )
+    return image.convert("L")
 
 
 def _engine_name(settings: OcrSettings, version: str) -> str:

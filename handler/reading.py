@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 
 from PIL import Image
 
 from handler.cache import FileCache
-from handler.errors import PageInvalid
 from handler.images import ImageLimits, make_thumbnail, open_page
 from handler.ocr import OcrEngine, OcrSettings, make_engine
 from handler.page import Page, Size
 from handler.wire import FORMAT, page_from_json, page_to_json
-
-logger = logging.getLogger(__name__)
 
 _MAX_ENGINES = 8
 
@@ -45,7 +41,11 @@ class Reader:
         Raises:
             HandlerError: the image's or Tesseract's fault, see `handler.errors`.
         """
-        settings = replace(self.settings, language=language or self.settings.language, psm=psm or self.settings.psm)
+        settings = replace(
+            self.settings,
+            language=self.settings.language if language is None else language,
+            psm=self.settings.psm if psm is None else psm,
+        )
         engine = self._engine(settings)
         decoded: list[Image.Image] = []
 
@@ -74,14 +74,7 @@ class Reader:
             return json.dumps(page_to_json(page), ensure_ascii=False).encode()
 
         kind = f"{engine.name} {FORMAT}".encode()
-        try:
-            return page_from_json(json.loads(self._cached(kind, data, recognise)))
-        except (ValueError, PageInvalid):
-            logger.warning("a damaged entry of the page cache is read anew")
-            fresh = recognise()
-            if self._cache:
-                self._cache.put(FileCache.key(kind, data), fresh)
-            return page_from_json(json.loads(fresh))
+        return page_from_json(json.loads(self._cached(kind, data, recognise)))
 
     def _cached(self, kind: bytes, data: bytes, make: Callable[[], bytes]) -> bytes:
         if self._cache is None:

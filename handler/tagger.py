@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handler.decoding import label_words, regions_of
 from handler.encoding import BoxLevel, Encoder, Encoding, Window, collate
-from handler.errors import OutOfMemory
+from handler.errors import CheckpointInvalid, OutOfMemory
 from handler.layoutlm import LayoutLM, load
 from handler.page import Page, TaggedPage
 
@@ -57,6 +57,10 @@ class Tagger:
         """Take a loaded model and run it once, so that the first page does not pay for the warm-up."""
         self.model = model
         self.labels = model.labels
+        if settings.max_tokens > model.max_tokens:
+            raise CheckpointInvalid(
+                f"the checkpoint has positions for {model.max_tokens} tokens, max_tokens is {settings.max_tokens}"
+            )
         self._batch_windows = max(1, settings.batch_windows)
         self.encoder = Encoder(
             model.tokenizer,

@@ -13,6 +13,7 @@ from handler.page import Box, Page, Region, Size, TaggedPage, Word
 FORMAT = 1
 MAX_WORDS = 20_000
 MAX_TEXT_CHARACTERS = 1_000_000
+MAX_SIDE_PIXELS = 2**31 - 1
 MAX_THUMBNAIL_BYTES = 2**20
 
 
@@ -55,7 +56,7 @@ def page_from_json(body: Any) -> Page:
             "`python -m scripts.archive --refresh` rebuilds every archive in service with today's handler"
         )
     try:
-        size = Size(_integer(body, "width"), _integer(body, "height"))
+        size = Size(_side(body, "width"), _side(body, "height"))
     except ValueError as error:
         raise PageInvalid(str(error)) from error
     entries = body.get("words")
@@ -67,7 +68,10 @@ def page_from_json(body: Any) -> Page:
     characters = sum(len(word.text) for word in words)
     if characters > MAX_TEXT_CHARACTERS:
         raise PageInvalid(f"a page has at most {MAX_TEXT_CHARACTERS:,} characters, got {characters:,}")
-    return Page(size, str(body.get("engine", "")), words, _thumbnail(body.get("thumbnail")))
+    engine = body.get("engine", "")
+    if not isinstance(engine, str):
+        raise PageInvalid(f"`engine` is a string, got {engine!r:.80}")
+    return Page(size, engine, words, _thumbnail(body.get("thumbnail")))
 
 
 def tagged_page_to_json(tagged: TaggedPage, model_version: str) -> dict[str, Any]:
@@ -102,6 +106,8 @@ def _box_to_json(box: Box) -> list[float]:
 def _word_from_json(entry: Any, index: int) -> Word:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("text"), str):
         raise PageInvalid(f"word {index} is an object with a `text`, got {entry!r:.80}")
+    if any("\ud800" <= character <= "\udfff" for character in entry["text"]):
+        raise PageInvalid(f"word {index}: `text` holds half a surrogate pair, which is no character")
     edges = entry.get("box")
     if not isinstance(edges, Sequence) or len(edges) != 4 or not all(_is_number(edge) for edge in edges):
         raise PageInvalid(f"word {index}: `box` is [left, top, right, bottom] in pixels, got {edges!r:.80}")
@@ -128,9 +134,9 @@ def _thumbnail(value: Any) -> bytes | None:
         raise PageInvalid(f"`thumbnail` is no base64: {error}") from error
 
 
-def _integer(body: Mapping[str, Any], field: str) -> int:
+def _side(body: Mapping[str, Any], field: str) -> int:
     value = body.get(field)
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, int) or isinstance(value, bool) or value > MAX_SIDE_PIXELS:
         raise PageInvalid(f"`{field}` is an integer number of pixels, got {value!r:.80}")
     return value
 

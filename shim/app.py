@@ -12,6 +12,7 @@ from shim.credentials import LabelStudioKey
 from shim.errors import LayoutLoopError
 from shim.images import ImageFetcher
 from shim.metrics import Metrics
+from shim.models import Models
 from shim.pool import PagePool
 from shim.prediction import Predictor
 from shim.routes import routes
@@ -65,7 +66,7 @@ def _state(settings: Settings) -> State:
         in_flight,
         default_in_flight=max(threads, 2 * settings.project_workers),
     )
-    answerer = PageAnswerer(settings.model_dir, fetcher, client, metrics, settings.deadline_s)
+    answerer = PageAnswerer(Models(settings.model_dir, client), fetcher, metrics, settings.deadline_s)
     return State(settings, Predictor(settings, answerer, pool, metrics), metrics)
 
 

@@ -10,11 +10,12 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 
-from shim.answering import InService, PageAnswer, PageAnswerer
+from shim.answering import PageAnswer, PageAnswerer
 from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, RequestInvalid
 from shim.label_config import LabelConfig, image_references, parse_label_config, reported_version
 from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
 from shim.metrics import Metrics
+from shim.models import InService
 from shim.pool import PagePool
 from shim.serving import project_model
 from shim.settings import Settings
@@ -129,7 +130,7 @@ class Predictor:
             ModelNotReady: nothing is in service.
         """
         model = None if project_id is None else project_model(project_id)
-        return self._reported(self._answerer.in_service(model), config)
+        return self._reported(self._answerer.models.in_service(model), config)
 
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Return one entry per task, in order.
@@ -167,7 +168,7 @@ class Predictor:
     def _submit(
         self, request: PredictRequest, task: Mapping[str, object], reference: str, turn: int
     ) -> Future[PageAnswer]:
-        in_service = self._answerer.in_service(request.model)
+        in_service = self._answerer.models.in_service(request.model)
         task_id = task.get("id")
         task_id = task_id if isinstance(task_id, int) else None
         # With the version in the key, an ask never gets an answer of a version that was gone before it came.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,10 @@ _GONE = {
     "USE_REDIS": "set REDIS_URL=redis://host:6379/0 instead",
     "RQ_QUEUE_NAME": "the queue is no longer RQ; set REDIS_URL=redis://host:6379/0 instead",
 }
+_ABOVE_ZERO = (
+    *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages"),
+    *("ocr_workers", "project_workers"),
+)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -90,9 +95,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the variable."""
-        parts = urlsplit(self.label_studio_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise SettingsInvalid(f"LABEL_STUDIO_URL is like http://localhost:8080, got {self.label_studio_url!r}")
+        if not _is_address(self.label_studio_url):
+            found = self.label_studio_url.rpartition("@")[2]  # what stands before it may be a password
+            raise SettingsInvalid(f"LABEL_STUDIO_URL is like http://localhost:8080, got {found!r}")
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
             raise SettingsInvalid("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; only one of them is set")
         if not self.basic_auth_user and not self.allow_open_bind and not _is_loopback(self.host):
@@ -102,8 +107,11 @@ class Settings:
             )
         if not 0 <= self.score_threshold <= 1:
             raise SettingsInvalid(f"LAYOUTLOOP_SCORE_THRESHOLD is between 0 and 1, got {self.score_threshold}")
-        for name in ("deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers"):
-            if not getattr(self, name) > 0:
+        for name in ("port", "torchserve_port"):
+            if not 1 <= getattr(self, name) <= 65535:
+                raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is between 1 and 65535, got {getattr(self, name)}")
+        for name in _ABOVE_ZERO:
+            if not 0 < getattr(self, name) < math.inf:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is above 0, got {getattr(self, name)}")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
@@ -188,6 +196,14 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
             raise SettingsInvalid(f"{name} means nothing here: {_GONE[name]}")
     if environ.get("LABEL_STUDIO_ML_BACKEND_V2", "true").lower() not in _TRUE:
         raise SettingsInvalid("LABEL_STUDIO_ML_BACKEND_V2: only the V2 protocol is spoken; unset it")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.query)
 
 
 def _is_loopback(host: str) -> bool:

@@ -32,6 +32,8 @@ CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 42.0
 """Above the archives' responseTimeout of 40 s, and short enough for two tries inside the 90 s of a predict."""
 
+_DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_NOT_JSON = (ValueError, RecursionError)
 _MAX_CRASHES = 3
 _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
@@ -82,16 +84,23 @@ class InferenceClient:
         url: of the inference interface.
         keys: its token file.
         in_flight: how many requests each model is sent at a time; a model not named gets `default_in_flight`.
+        read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
     """
 
     def __init__(
-        self, url: str, keys: TokenFile, in_flight: Mapping[str, int] | None = None, default_in_flight: int = 4
+        self,
+        url: str,
+        keys: TokenFile,
+        in_flight: Mapping[str, int] | None = None,
+        default_in_flight: int = 4,
+        read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         """Open no connection yet."""
         self._url = url.rstrip("/")
         self._keys = keys
         self._in_flight = dict(in_flight or {})
         self._default = default_in_flight
+        self._read_timeout_s = read_timeout_s
         self._gates: dict[str, threading.BoundedSemaphore] = {}
         self._lock = threading.Lock()
         self._session = make_session()
@@ -156,9 +165,9 @@ class InferenceClient:
                     self._url + path,
                     data=body,
                     headers={**headers, **self._keys.header("inference")},
-                    timeout=(min(CONNECT_TIMEOUT_S, left), min(READ_TIMEOUT_S, left)),
+                    timeout=(min(CONNECT_TIMEOUT_S, left), min(self._read_timeout_s, left)),
                 )
-            except (requests.ConnectionError, requests.Timeout, TorchServeUnavailable) as error:
+            except (*_DROPPED, TorchServeUnavailable) as error:
                 # Refused, cut off or silently dropped; a restarted TorchServe has new keys.
                 failure = f"no answer from TorchServe: {type(error).__name__}"
                 self._keys.forget()
@@ -207,7 +216,7 @@ def error_of(answer: requests.Response) -> LayoutLoopError | None:
     try:
         error = answer.json()["error"]
         return PageRejected(str(error["code"]), str(error["message"]), answer.status_code)
-    except (ValueError, KeyError, TypeError):
+    except (*_NOT_JSON, KeyError, TypeError):
         return None
 
 
@@ -216,14 +225,14 @@ def torchserve_error(answer: requests.Response) -> str:
     try:
         body = answer.json()
         return f"{body['type']}: {body['message']}"
-    except (ValueError, KeyError, TypeError):
+    except (*_NOT_JSON, KeyError, TypeError):
         return answer.text[:200]
 
 
 def _json_of(answer: requests.Response) -> dict[str, Any]:
     try:
         body = answer.json()
-    except ValueError as error:
+    except _NOT_JSON as error:
         raise TorchServeUnavailable("TorchServe's answer is no JSON") from error
     if not isinstance(body, dict):
         raise TorchServeUnavailable(f"TorchServe's answer is a {type(body).__name__}, not an object")

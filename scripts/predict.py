@@ -1,0 +1,122 @@
+"""Read and label pages: `python -m scripts.predict FILE... [--project 7] [--draw DIR]`.
+
+Asks the running TorchServe, without the shim, and prints one Regions JSON per page and line, in order. Without a
+project, or before it has a model, the regions are the text lines. PDFs and TIFFs are split into their pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from handler.errors import HandlerError
+from handler.images import ImageLimits, open_page
+from scripts.documents import DEFAULT_DPI, DocumentUnreadable, pages_of
+from scripts.drawing import draw_regions
+from shim.errors import LayoutLoopError
+from shim.models import Models
+from shim.pages import parse_page, text_lines
+from shim.serving import OCR_MODEL, project_model
+from shim.settings import Settings
+from shim.torchserve import InferenceClient, TokenFile
+
+_PAGE_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    path: Path
+    number: int
+    data: bytes | None
+    error: str | None = None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 when a page could not be answered."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_env(os.environ)
+    except LayoutLoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    keys = TokenFile(settings.key_file)
+    at_a_time = 2 * settings.ocr_workers
+    models = Models(settings.model_dir, InferenceClient(settings.torchserve_url, keys, {OCR_MODEL: at_a_time}))
+    model = None if options.project is None else project_model(options.project)
+    failed = 0
+    jobs = list(_jobs(options.files, options.dpi))
+    with ThreadPoolExecutor(at_a_time) as pool:
+        answers = pool.map(lambda job: _answer(models, model, job), jobs)
+        for job, answer in tqdm(zip(jobs, answers, strict=True), total=len(jobs), unit="page", disable=None):
+            failed += "error" in answer
+            print(json.dumps({"file": str(job.path), "page": job.number, **answer}, ensure_ascii=False), flush=True)
+            if options.draw and job.data and "error" not in answer:
+                _draw(options.draw, job, answer["regions"])
+    return 1 if failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.predict", description=__doc__.split("\n\n")[0])
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF")
+    parser.add_argument("--project", type=int, help="Label Studio's project id, whose model labels the pages")
+    parser.add_argument("--draw", type=Path, metavar="DIR", help="write each page with its regions drawn on it")
+    parser.add_argument("--dpi", type=int, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
+    return parser
+
+
+def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
+    for path in paths:
+        try:
+            for number, data in enumerate(pages_of(path, dpi), start=1):
+                yield _Job(path, number, data)
+        except DocumentUnreadable as error:
+            yield _Job(path, 1, None, str(error))
+
+
+def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
+    if job.data is None:
+        return {"error": {"code": "document_unreadable", "message": job.error}}
+    deadline = time.monotonic() + _PAGE_LIMIT_S
+    try:
+        in_service = models.in_service(model)
+        page = models.read(job.data, in_service, deadline)
+        if in_service.model is not None:
+            return models.tag(page, in_service.model, deadline)
+        lines = text_lines(parse_page(page))
+    except LayoutLoopError as error:
+        return {"error": {"code": error.code, "message": str(error)}}
+    regions = [
+        {"label": None, "box": [line.box.left, line.box.top, line.box.right, line.box.bottom]}
+        | {"score": round(line.score, 6), "text": line.text}
+        for line in lines
+    ]
+    return {"format": page["format"], "model_version": OCR_MODEL, "windows": 0, "regions": regions}
+
+
+def _draw(folder: Path, job: _Job, regions: Sequence[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{job.path.name}-{job.number}.png"  # with the suffix: a.pdf and a.tiff may lie side by side
+    try:
+        image: Image.Image = open_page(job.data or b"", ImageLimits())
+    except HandlerError as error:
+        print(f"{job.path} cannot be drawn: {error}", file=sys.stderr)
+        return
+    buffer = io.BytesIO()
+    draw_regions(image, regions).save(buffer, format="PNG")
+    target.write_bytes(buffer.getvalue())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

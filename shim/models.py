@@ -1,0 +1,95 @@
+"""The models in service, as one page meets them: which versions answer now, read it, label it. Wire JSON in and out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shim.errors import ModelNotReady
+from shim.serving import OCR_MODEL, Card, read_card, read_serving
+from shim.torchserve import InferenceClient
+
+
+@dataclass(frozen=True, slots=True)
+class InService:
+    """What answers for a project at one moment.
+
+    Args:
+        ocr: card of the `ocr` version that reads.
+        model: card of the project's version that labels; None in cold start.
+    """
+
+    ocr: Card
+    model: Card | None
+
+    @property
+    def stamp(self) -> str | None:
+        """The project's version, None in cold start."""
+        return self.model.version if self.model else None
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Asks the versions that the model store says are current, pinned.
+
+    Args:
+        model_dir: the model store.
+        client: of TorchServe.
+    """
+
+    model_dir: Path
+    client: InferenceClient
+
+    def in_service(self, model: str | None) -> InService:
+        """Return what answers for a model at this moment; a model that never was in service is a cold start.
+
+        Raises:
+            ModelNotReady: no `ocr` is in service, or what the store says cannot be understood.
+        """
+        ocr = read_serving(self.model_dir, OCR_MODEL)
+        if ocr is None or ocr.current is None:
+            raise ModelNotReady("model `ocr` is not in service; `python -m scripts.archive --ocr` puts it there")
+        serving = read_serving(self.model_dir, model) if model else None
+        card = None
+        if model and serving and serving.current:
+            card = read_card(self.model_dir, model, serving.current)
+        return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
+
+    def read(self, data: bytes, in_service: InService, deadline: float) -> dict[str, Any]:
+        """Return the Page JSON of an image, read in the language and mode that the project's model was trained with.
+
+        Raises:
+            LayoutLoopError: see `InferenceClient.predict`.
+        """
+        parameters = {}
+        if in_service.model:
+            parameters = {
+                "language": in_service.model.language,
+                "psm": str(in_service.model.psm),
+                "thumbnail": "1" if in_service.model.uses_image else "0",
+            }
+        return self.client.predict(
+            OCR_MODEL,
+            in_service.ocr.version,
+            data,
+            content_type="application/octet-stream",
+            parameters=parameters,
+            deadline=deadline,
+        )
+
+    def tag(self, page: dict[str, Any], model: Card, deadline: float) -> dict[str, Any]:
+        """Return the Regions JSON of a page.
+
+        Raises:
+            LayoutLoopError: see `InferenceClient.predict`.
+        """
+        body = self.client.predict(
+            model.model, model.version, json.dumps(page).encode(), content_type="application/json", deadline=deadline
+        )
+        if body.get("model_version") != model.version:
+            raise ModelNotReady(
+                f"{model.model} {model.version} answered as version {body.get('model_version')!r}; archive it again"
+            )
+        return body
