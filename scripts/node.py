@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,16 @@ class ServeSettings:
     def supervisor_config(self) -> Path:
         """The rendered supervisord.conf."""
         return self.home / "supervisord.conf"
+
+    @property
+    def node(self) -> str:
+        """The name of this node in the watchers' reports."""
+        return f"{platform.node()}-{self.torchserve_port}"
+
+    @property
+    def node_report(self) -> Path:
+        """Where this node's watcher says what its TorchServe holds."""
+        return self.model_dir / ".nodes" / f"{self.node}.json"
 
     @property
     def address(self) -> str:

@@ -10,15 +10,16 @@ import argparse
 import functools
 import logging
 import os
-import platform
+import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.node import LOOPBACK, ServeSettings, SettingError
 from shim.errors import LayoutLoopError
-from shim.serving import live_nodes, models_in, project_model, read_card, read_serving
+from shim.serving import NODE_SILENT_S, live_nodes, models_in, project_model, read_card, read_serving
 from shim.torchserve import InferenceClient, TokenFile
 from training.management import ManagementClient
 from training.rollout import RolloutFailed, Watcher, Workers, promote
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             promote(settings.model_dir, project_model(options.project), options.to)
             return 0
         watcher = make_watcher(settings)
-        return _watch(watcher) if options.watch else _once(watcher)
+        return _watch(watcher, settings.node_report) if options.watch else _once(watcher)
     except (LayoutLoopError, RolloutFailed, SettingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -69,15 +70,27 @@ def make_watcher(settings: ServeSettings) -> Watcher:
         management=ManagementClient(f"http://{LOOPBACK}:{settings.torchserve_port + 1}", keys),
         smoke=functools.partial(smoke_test, client, settings.model_dir),
         workers=workers,
-        node=f"{platform.node()}-{settings.torchserve_port}",
+        node=settings.node,
     )
 
 
-def _watch(watcher: Watcher) -> int:
+def _watch(watcher: Watcher, report: Path) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    threading.Thread(target=_heartbeat, args=(watcher,), daemon=True).start()
+    try:
+        while True:
+            watcher.converge()
+            watcher.retire()
+            time.sleep(_INTERVAL_S)
+    finally:
+        report.unlink(missing_ok=True)  # a node that stops in order holds up no promotion
+
+
+def _heartbeat(watcher: Watcher) -> None:
+    """Report also while a large model loads: a node that fell silent would not be waited for."""
     while True:
-        watcher.converge()
-        watcher.retire()
-        time.sleep(_INTERVAL_S)
+        time.sleep(NODE_SILENT_S / 5)
+        watcher.report()
 
 
 def _once(watcher: Watcher) -> int:

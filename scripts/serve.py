@@ -174,6 +174,7 @@ def serve(settings: ServeSettings, environ: Mapping[str, str], commands: Command
         inherited = {**environ, **settings.environment(), INSTANCE: str(settings.home), "PYTHONNOUSERSITE": "1"}
         with private_tmp(settings) as tmp:
             write_configuration(settings, commands, tmp, environ)
+            settings.node_report.unlink(missing_ok=True)  # of a run that was killed: it would hold up the archive
             say("building the archive of the ocr model, if its code changed")
             built = subprocess.run(commands.archive, cwd=REPOSITORY, env=inherited, stdout=sys.stderr, check=False)
             if built.returncode:

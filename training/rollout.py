@@ -68,7 +68,7 @@ class Watcher:
     workers: Workers
     node: str
     errors: dict[str, str] = field(default_factory=dict)
-    _holds: dict[str, list[str]] = field(default_factory=dict)
+    holds: dict[str, list[str]] = field(default_factory=dict)
     _failed: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
 
     def converge(self) -> bool:
@@ -76,20 +76,30 @@ class Watcher:
 
         A version that cannot be loaded is an entry in `errors` and is tried again later; it holds up no other.
         """
-        self.errors = {}
-        if not self.model_dir.is_dir():
-            self.errors["model store"] = f"{self.model_dir} is not there; nothing is loaded or unloaded"
-            return False
+        holds: dict[str, list[str]] = {}
+        errors: dict[str, str] = {}
         try:
+            if not self.model_dir.is_dir():
+                raise ManagementError(f"{self.model_dir} is not there; nothing is loaded or unloaded")
             registered = set(self.management.models())
-            self._holds = {}
             for name in sorted({*models_in(self.model_dir), *registered}, key=_ocr_first):
-                self._converge_model(name)
+                self._converge_model(name, holds, errors)
+                # At once, so that a small model does not wait for a large one to be counted.
+                self.holds = {**self.holds, name: holds[name]}
+                self.report()
         except ManagementError as error:
-            self._holds = {}
-            self.errors["torchserve"] = str(error)
-        self._report()
-        return not self.errors
+            holds, errors = {}, {"torchserve": str(error)}
+        self.holds, self.errors = holds, errors
+        self.report()
+        return not errors
+
+    def report(self) -> None:
+        """Write what this node holds; also called while `converge` waits for a slow model, as a sign of life."""
+        body = {"node": self.node, "time": time.time(), "holds": self.holds, "errors": self.errors}
+        try:
+            write_json(self.model_dir / ".nodes" / f"{self.node}.json", body)
+        except OSError as error:
+            logger.warning("what this node holds cannot be reported: %s", error)
 
     def retire(self) -> None:
         """Drop from `load` what left `current` longer ago than any request can last."""
@@ -103,13 +113,13 @@ class Watcher:
             except (StoreBusy, LayoutLoopError, OSError) as error:
                 logger.info("%s is not tidied now: %s", name, error)
 
-    def _converge_model(self, name: str) -> None:
+    def _converge_model(self, name: str, holds: dict[str, list[str]], errors: dict[str, str]) -> None:
         try:
             serving = read_serving(self.model_dir, name) or Serving()
         except LayoutLoopError as error:
             # A file that cannot be understood changes nothing: what is held stays held.
-            self.errors[name] = str(error)
-            self._holds[name] = [one.version for one in self.management.versions(name)]
+            errors[name] = str(error)
+            holds[name] = [one.version for one in self.management.versions(name)]
             return
         good: list[str] = []
         held = {one.version: one for one in self.management.versions(name)}
@@ -122,8 +132,8 @@ class Watcher:
                     self.management.scale(name, version, self.workers.of(name))
                 good.append(version)
             except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
-                self.errors[f"{name} {version}"] = str(error)
-        self._holds[name] = good
+                errors[f"{name} {version}"] = str(error)
+        holds[name] = good
         if serving.current in good and self.management.default_version(name) != serving.current:
             self.management.set_default(name, str(serving.current))
         self._unload(name, [version for version in held if version not in serving.load])
@@ -174,13 +184,6 @@ class Watcher:
             self.management.drain(name, version)
             self.management.unregister(name, version)
             (self.archives / f"{name}-{version}.mar").unlink(missing_ok=True)
-
-    def _report(self) -> None:
-        body = {"node": self.node, "time": time.time(), "holds": self._holds, "errors": self.errors}
-        try:
-            write_json(self.model_dir / ".nodes" / f"{self.node}.json", body)
-        except OSError as error:
-            logger.warning("what this node holds cannot be reported: %s", error)
 
 
 def promote(model_dir: Path, name: str, version: str, *, timeout_s: float = 400.0) -> None:
