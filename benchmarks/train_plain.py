@@ -44,18 +44,16 @@ def read_ocr(invoice: Invoice) -> list[tuple[str, Box]]:
 
     os.environ["OMP_THREAD_LIMIT"] = "1"
     found = pytesseract.image_to_data(invoice.image, output_type=pytesseract.Output.DICT)
-    rows = zip(found["text"], found["left"], found["top"], found["width"], found["height"], strict=True)
+    rows = zip(*(found[key] for key in ("text", "left", "top", "width", "height")), strict=True)
     return [(text.strip(), Box(x, y, x + w, y + h)) for text, x, y, w, h in rows if text.strip()]
 
 
 def covered(word: Box, region: Box) -> float:
-    """Return which share of the word's area lies in the region, 0 to 1; a word without area counts as a point."""
+    """Return which share of the word's area lies in the region, 0 to 1; a word without area is never covered."""
     width = min(word.right, region.right) - max(word.left, region.left)
     height = min(word.bottom, region.bottom) - max(word.top, region.top)
     area = (word.right - word.left) * (word.bottom - word.top)
-    if area == 0:
-        return float(width >= 0 and height >= 0)
-    return max(width, 0.0) * max(height, 0.0) / area
+    return max(width, 0.0) * max(height, 0.0) / area if area else 0.0
 
 
 def tag_words(boxes: Sequence[Box], regions: Sequence[GoldRegion]) -> list[int]:
@@ -64,20 +62,16 @@ def tag_words(boxes: Sequence[Box], regions: Sequence[GoldRegion]) -> list[int]:
     tags, begun = [], set()
     for box in boxes:
         owner = next((region for region in by_size if covered(box, region.box) > 0.5), None)
-        if owner is None:
-            tags.append(0)
-        else:
-            tags.append(NAMES.index(f"{'I' if owner in begun else 'B'}-{owner.label}"))
-            begun.add(owner)
+        tags.append(NAMES.index(f"{'I' if owner in begun else 'B'}-{owner.label}") if owner else 0)
+        begun.add(owner)
     return tags
 
 
 def to_grid(box: Box, page: Size) -> tuple[int, int, int, int]:
     """Convert pixels to the model's 0..1000 integer grid, clipped to the page."""
-    scaled = (
-        (box.left, page.width), (box.top, page.height), (box.right, page.width), (box.bottom, page.height)
-    )  # fmt: skip
-    x0, y0, x1, y1 = (min(max(int(1000 * edge / length), 0), 1000) for edge, length in scaled)
+    lengths = (page.width, page.height, page.width, page.height)
+    edges = zip((box.left, box.top, box.right, box.bottom), lengths, strict=True)
+    x0, y0, x1, y1 = (min(max(int(1000 * edge / length), 0), 1000) for edge, length in edges)
     return x0, y0, x1, y1
 
 
@@ -86,12 +80,8 @@ def make_example(seed: int, layout: int, ocr: bool) -> Example:
     invoice = make_invoice(seed, layout)
     read = read_ocr(invoice) if ocr else [(word.text, word.box) for word in invoice.words]
     boxes = [box for _, box in read]
-    size = Size(*invoice.image.size)
-    return Example(
-        words=tuple(text for text, _ in read),
-        boxes=tuple(to_grid(box, size) for box in boxes),
-        tags=tuple(tag_words(boxes, invoice.regions)),
-    )
+    grid = tuple(to_grid(box, Size(*invoice.image.size)) for box in boxes)
+    return Example(tuple(text for text, _ in read), grid, tuple(tag_words(boxes, invoice.regions)))
 
 
 def make_examples(first_seed: int, count: int, layouts: Sequence[int], ocr: bool, processes: int) -> list[Example]:
@@ -105,8 +95,8 @@ def make_examples(first_seed: int, count: int, layouts: Sequence[int], ocr: bool
 def encode(example: Example, tokenizer: PreTrainedTokenizerFast) -> dict[str, list[Any]]:
     """Cut the words into WordPieces, at most 512 with [CLS] and [SEP]; the tag stands on the first piece of a word."""
     encoding = tokenizer.backend_tokenizer.encode(list(example.words), is_pretokenized=True)
-    ids, owners = list(encoding.ids), list(encoding.word_ids)
-    if len(ids) > MAX_TOKENS:
+    ids, owners = encoding.ids, encoding.word_ids
+    if len(ids) > MAX_TOKENS:  # keep the closing [SEP]
         ids, owners = [*ids[: MAX_TOKENS - 1], ids[-1]], [*owners[: MAX_TOKENS - 1], None]
     labels, boxes, before = [], [], None
     for owner in owners:
@@ -117,11 +107,7 @@ def encode(example: Example, tokenizer: PreTrainedTokenizerFast) -> dict[str, li
 
 
 def collate(rows: Sequence[dict[str, list[Any]]], pad: int) -> dict[str, torch.Tensor]:
-    """Pad to the longest, rounded up to 32 so that oneDNN meets few shapes.
-
-    Returns:
-        Ids, mask and labels of shape (pages, tokens), boxes of shape (pages, tokens, 4).
-    """
+    """Pad to a multiple of 32, so that oneDNN meets few shapes: all (pages, tokens), the boxes (pages, tokens, 4)."""
     longest = min(math.ceil(max(len(row["input_ids"]) for row in rows) / 32) * 32, MAX_TOKENS)
     gaps = [longest - len(row["input_ids"]) for row in rows]
     paired = list(zip(rows, gaps, strict=True))
@@ -151,22 +137,18 @@ def smooth_boxes(model: LayoutLMv3ForTokenClassification) -> None:
 
 def groups(model: LayoutLMv3ForTokenClassification, rate: float, fresh_factor: float = 5) -> list[dict[str, Any]]:
     """Split the parameters: the copied ones learn at `rate`, box embeddings and head at `fresh_factor` times that."""
-    parts: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+    fresh, copied = [], []
     for name, parameter in model.named_parameters():
-        parts[name.startswith("classifier") or any(part in name for part in SPATIAL)].append(parameter)
-    return [
-        {"params": parts[False], "lr": rate, "peak": rate},
-        {"params": parts[True], "lr": rate * fresh_factor, "peak": rate * fresh_factor},
-    ]
+        new = name.startswith("classifier") or any(part in name for part in SPATIAL)
+        (fresh if new else copied).append(parameter)
+    return [{"params": copied, "peak": rate}, {"params": fresh, "peak": rate * fresh_factor}]
 
 
 def jitter(boxes: torch.Tensor, shift: float = 20, scale: float = 0.03) -> torch.Tensor:
     """Move and stretch each page a little, as another scan would: few pages then teach all rows of the box embeddings.
 
-    Args:
-        boxes: (pages, tokens, 4) on the 0..1000 grid; all-zero boxes ([CLS], [SEP], padding) stay.
-        shift: grid units at most, per page and axis.
-        scale: share of the page at most, per page and axis.
+    Boxes are (pages, tokens, 4) on the 0..1000 grid; `shift` (grid units) and `scale` (a share) are the most
+    per page and axis. All-zero boxes ([CLS], [SEP], padding) stay.
     """
     pages = boxes.shape[0]
     factor = 1 + (torch.rand(pages, 1, 2) * 2 - 1) * scale
@@ -224,8 +206,7 @@ def train(
         optimizer.step()
         losses.append(loss.item())
         if (step + 1) % 50 == 0:
-            recent, seconds = sum(losses[-50:]) / 50, time.monotonic() - started
-            print(f"step {step + 1}/{steps}: loss {recent:.4f}, {seconds:.0f} s", flush=True)
+            print(f"step {step + 1}/{steps}: loss {sum(losses[-50:]) / 50:.4f}, {time.monotonic() - started:.0f} s")
     return steps
 
 
@@ -248,11 +229,8 @@ def predict(model: LayoutLMv3ForTokenClassification, tokenizer: PreTrainedTokeni
     """Return one id of NAMES per word; words beyond 512 tokens get O."""
     model.train(False)
     row = encode(example, tokenizer)
-    inputs = collate([row], 0)
-    inputs.pop("labels")
-    best = model(**inputs).logits[0].argmax(-1).tolist()
-    first = [at for at, label in enumerate(row["labels"]) if label != IGNORED]
-    tags = [best[at] for at in first]
+    best = model(**collate([row], 0)).logits[0].argmax(-1).tolist()
+    tags = [tag for tag, label in zip(best, row["labels"], strict=False) if label != IGNORED]
     return tags + [0] * (len(example.words) - len(tags))
 
 
@@ -260,15 +238,18 @@ def report(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> float:
     """Print exact entity F1 per label and return it over all; pairs are (gold tags, predicted tags) per page."""
     total = 0.0
     for name in (*LABELS, "all"):
-        hits = gold_count = predicted_count = 0
-        for gold_tags, predicted_tags in pairs:
-            gold = {entity for entity in entities(gold_tags) if name in (entity[0], "all")}
-            predicted = {entity for entity in entities(predicted_tags) if name in (entity[0], "all")}
-            hits += len(gold & predicted)
-            gold_count += len(gold)
-            predicted_count += len(predicted)
-        total = 2 * hits / max(gold_count + predicted_count, 1)
-        print(f"{name:15} F1 {total:.3f}  ({hits} right, {gold_count} in gold, {predicted_count} predicted)")
+        gold, predicted = (
+            {
+                (page, *found)
+                for page, pair in enumerate(pairs)
+                for found in entities(pair[side])
+                if name in (found[0], "all")
+            }
+            for side in (0, 1)
+        )
+        hits = len(gold & predicted)
+        total = 2 * hits / max(len(gold) + len(predicted), 1)
+        print(f"{name:15} F1 {total:.3f}  ({hits} right, {len(gold)} in gold, {len(predicted)} predicted)")
     return total
 
 
