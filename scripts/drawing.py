@@ -25,10 +25,11 @@ def draw_regions(image: Image.Image, regions: Sequence[Mapping[str, Any]]) -> Im
         if not region.get("label"):
             continue  # the text is there to read; a caption on every line would cover it
         caption = f"{region['label']} {float(region['score']):.2f}"
-        width = draw.textlength(caption, font=font)
-        x = max(0.0, min(left, page.width - width - 6))
-        y = top - size - 6 if top > size + 6 else bottom
-        draw.rectangle((x, y, x + width + 6, y + size + 6), fill=(*colour, 230))
+        width = draw.textlength(caption, font=font) + 6
+        # Beside the box, so that no line above or below is covered: on the right where there is room.
+        x = right + 4 if right + 4 + width <= page.width else max(0.0, left - 4 - width)
+        y = (top + bottom - size) / 2 - 3
+        draw.rectangle((x, y, x + width, y + size + 6), fill=(*colour, 230))
         draw.text((x + 3, y + 1), caption, fill="white", font=font)
     return page
 
