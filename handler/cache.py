@@ -87,8 +87,10 @@ class FileCache:
                 status = path.stat()
             except OSError:
                 continue
-            if path.name.startswith(".new-") and time.time() - status.st_mtime > _STALE_S:
-                _remove(path)
+            if path.name.startswith(".new-"):
+                # Another worker is writing it, unless it is what a crash left behind.
+                if time.time() - status.st_mtime > _STALE_S:
+                    _remove(path)
                 continue
             entries.append((status.st_mtime, status.st_size, path))
         excess = sum(size for _, size, _ in entries) - self._max_bytes

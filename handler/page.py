@@ -42,7 +42,8 @@ class Box:
     @classmethod
     def from_corners(cls, x0: float, y0: float, x1: float, y1: float) -> Box:
         """Make a box from two opposite corners in any order."""
-        return cls(min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        (left, right), (top, bottom) = sorted((x0, x1)), sorted((y0, y1))  # min and max would lose a NaN
+        return cls(left, top, right, bottom)
 
     @classmethod
     def around(cls, boxes: Iterable[Box]) -> Box:

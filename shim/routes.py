@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shim.errors import RequestInvalid, TrainingUnavailable, Unauthorized
+from shim.errors import ModelNotReady, RequestInvalid, TrainingUnavailable, Unauthorized
 from shim.label_config import parse_label_config
 from shim.prediction import parse_predict, parse_project
 from shim.serving import OCR_MODEL, live_nodes, models_in, project_model, read_serving
@@ -96,14 +96,19 @@ def _load(name: str) -> tuple[str, ...]:
 def _in_service() -> dict[str, Any]:
     model_dir = state().settings.model_dir
     nodes = live_nodes(model_dir)
+    notes = [f"{node}: {what}: {why}" for node, report in nodes.items() for what, why in _errors(report).items()]
     models: dict[str, Any] = {}
     for name in models_in(model_dir):
-        serving = read_serving(model_dir, name)
-        models[name] = {"current": serving.current, "load": serving.load} if serving else None
+        try:
+            serving = read_serving(model_dir, name)
+            models[name] = {"current": serving.current, "load": serving.load} if serving else None
+        except ModelNotReady as error:
+            # Said here and not with a 503, at which Label Studio would call every project disconnected.
+            models[name] = None
+            notes.append(str(error))
     current = (models.get(OCR_MODEL) or {}).get("current")
-    holding = [node for node, report in nodes.items() if current and current in str(report["holds"])]
-    notes = [f"{node}: {what}: {why}" for node, report in nodes.items() for what, why in _errors(report).items()]
-    if not models.get(OCR_MODEL):
+    holding = [node for node, report in nodes.items() if current and current in str(report.get("holds"))]
+    if OCR_MODEL not in models:
         notes.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not state().settings.label_studio_api_key:
         notes.append("LABEL_STUDIO_API_KEY is not set: uploads and local files cannot be read")
@@ -118,7 +123,10 @@ def _errors(report: dict[str, object]) -> dict[str, str]:
 
 
 def _json_object() -> dict[str, Any]:
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:
+        body = None
     if not isinstance(body, dict):
         raise RequestInvalid(
             f"{request.path} takes a JSON object with Content-Type application/json, "

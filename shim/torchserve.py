@@ -11,6 +11,7 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,42 @@ class TokenFile:
             return {}
 
 
+class _Gate:
+    """A semaphore that lets threads through in the order they came.
+
+    threading's own lets a thread that comes back at once past those that wait, until these run out of time.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: deque[threading.Event] = deque()
+        self._lock = threading.Lock()
+
+    def acquire(self, timeout: float) -> bool:
+        """Take a place; False where none came free in time."""
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            turn = threading.Event()
+            self._waiting.append(turn)
+        if turn.wait(timeout):
+            return True
+        with self._lock:
+            if turn.is_set():
+                return True
+            self._waiting.remove(turn)
+        return False
+
+    def release(self) -> None:
+        """Hand the place to whoever waits longest."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+
 class InferenceClient:
     """Asks models of one TorchServe for predictions; for use from many threads.
 
@@ -101,7 +138,7 @@ class InferenceClient:
         self._in_flight = dict(in_flight or {})
         self._default = default_in_flight
         self._read_timeout_s = read_timeout_s
-        self._gates: dict[str, threading.BoundedSemaphore] = {}
+        self._gates: dict[str, _Gate] = {}
         self._lock = threading.Lock()
         self._session = make_session()
 
@@ -151,10 +188,10 @@ class InferenceClient:
             self._keys.forget()
         return answer.ok
 
-    def _gate(self, model: str) -> threading.BoundedSemaphore:
+    def _gate(self, model: str) -> _Gate:
         with self._lock:
             if model not in self._gates:
-                self._gates[model] = threading.BoundedSemaphore(self._in_flight.get(model, self._default))
+                self._gates[model] = _Gate(self._in_flight.get(model, self._default))
             return self._gates[model]
 
     def _tries(self, path: str, body: bytes, headers: dict[str, str], deadline: float) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
+from transformers import (
+    LayoutLMv3Config,
+    LayoutLMv3ForTokenClassification,
+    LayoutLMv3TokenizerFast,
+    PreTrainedTokenizerFast,
+)
 
 LABELS = ("vendor", "total", "date")
 _CORPUS = ["Invoice Total 12.50 EUR", "Date 2026-11-22", "ACME Ltd, 5 High Street", "to the and of a in is it page"]
@@ -27,6 +33,14 @@ def byte_level_bpe(corpus: Sequence[str] = _CORPUS) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
     )
+
+
+def layoutlmv3_tokenizer() -> LayoutLMv3TokenizerFast:
+    """Return Hugging Face's own tokenizer class for LayoutLMv3, which takes words and boxes, with that vocabulary."""
+    bpe = byte_level_bpe().backend_tokenizer
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    # transformers 5 takes these two; files would be accepted and give a vocabulary of five tokens.
+    return LayoutLMv3TokenizerFast(vocab=bpe.get_vocab(), merges=merges)
 
 
 def word_piece(corpus: Sequence[str] = _CORPUS) -> PreTrainedTokenizerFast:

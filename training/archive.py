@@ -24,6 +24,7 @@ import yaml
 from handler.errors import CheckpointInvalid
 from handler.labels import LabelSet
 from handler.ocr import OcrSettings, make_engine
+from shim.errors import ModelNotReady
 from shim.serving import OCR_MODEL, Card, archive_path, card_path, project_model, read_card, read_serving
 from training.store import new_stamp, write_json
 
@@ -136,7 +137,10 @@ def ocr_is_current(model_dir: Path, settings: OcrSettings) -> bool:
     serving = read_serving(model_dir, OCR_MODEL)
     if serving is None or serving.current is None or not archive_path(model_dir, OCR_MODEL, serving.current).exists():
         return False
-    card = read_card(model_dir, OCR_MODEL, serving.current)
+    try:
+        card = read_card(model_dir, OCR_MODEL, serving.current)
+    except ModelNotReady:
+        return False  # the next one brings its own
     return card.handler_sha256 == handler_sha256() and card.engine == make_engine(settings).name
 
 
@@ -171,13 +175,16 @@ def _keep_checkpoint(source: Path, kept: Path, labels: list[str] | None) -> None
     except OSError as error:
         shutil.rmtree(kept, ignore_errors=True)
         raise ArchiveFailed(f"the checkpoint cannot be copied to the model store: {error}") from error
-    except ArchiveFailed:
+    except (ArchiveFailed, CheckpointInvalid):
         shutil.rmtree(kept, ignore_errors=True)
         raise
 
 
 def _name_labels(path: Path, labels: list[str]) -> None:
-    config = json.loads(path.read_text())
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ArchiveFailed(f"the checkpoint's config.json is no JSON: {error}") from error
     tags = list(LabelSet.from_names(labels).tags)
     classes = len(config.get("id2label", {}))
     if classes == len(labels):

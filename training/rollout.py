@@ -95,6 +95,8 @@ class Watcher:
 
     def report(self) -> None:
         """Write what this node holds; also called while `converge` waits for a slow model, as a sign of life."""
+        if not self.model_dir.is_dir():
+            return  # a report would make the folder, and an empty model store asks to unload everything
         body = {"node": self.node, "time": time.time(), "holds": self.holds, "errors": self.errors}
         try:
             write_json(self.model_dir / ".nodes" / f"{self.node}.json", body)
@@ -134,9 +136,12 @@ class Watcher:
             except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
                 errors[f"{name} {version}"] = str(error)
         holds[name] = good
-        if serving.current in good and self.management.default_version(name) != serving.current:
-            self.management.set_default(name, str(serving.current))
-        self._unload(name, [version for version in held if version not in serving.load])
+        try:
+            if serving.current in good and self.management.default_version(name) != serving.current:
+                self.management.set_default(name, str(serving.current))
+            self._unload(name, [version for version in held if version not in serving.load])
+        except ManagementError as error:
+            errors[name] = str(error)
 
     def _load(self, name: str, version: str, sha256: Mapping[str, str]) -> None:
         reason, moment = self._failed.get((name, version), ("", 0.0))
@@ -195,9 +200,12 @@ def promote(model_dir: Path, name: str, version: str, *, timeout_s: float = 400.
     card = read_card(model_dir, name, version)
     with locked(model_dir, name):
         before = read_serving(model_dir, name) or Serving()
-        if version in before.load and before.current and version < before.current:
+        if before.current and version < before.current:
             raise RolloutFailed(f"{version} is older than {before.current}; versions only move forward, restore it")
-        add_to_load(model_dir, name, version)
+        try:
+            add_to_load(model_dir, name, version)
+        except OSError as error:
+            raise RolloutFailed(f"the archive of {name} {version} cannot be read: {error}") from error
         try:
             _wait_until_held(model_dir, name, version, time.monotonic() + timeout_s)
         except RolloutFailed:

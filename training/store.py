@@ -44,23 +44,34 @@ def locked(model_dir: Path, name: str, *, wait: bool = True) -> Iterator[None]:
 
 
 def new_stamp(model_dir: Path, name: str) -> str:
-    """Return a version stamp later than every one in the model's folder: versions only move forward."""
-    now = datetime.now(timezone.utc)
-    taken = [match[0] for path in (model_dir / name).glob("*") if (match := _STAMP.search(path.name))]
-    if taken:
-        newest = datetime.strptime(max(taken), STAMP_FORMAT).replace(tzinfo=timezone.utc)
-        now = max(now, newest + timedelta(seconds=1))
-    return now.strftime(STAMP_FORMAT)
+    """Return a version stamp later than every one given out before or in the model's folder.
+
+    Versions only move forward; two builds that ask within one second get two stamps, before either has a file.
+    """
+    folder = model_dir / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".last-stamp", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # not the model's lock: whoever trains holds that one and asks here
+        file.seek(0)
+        names = [file.read(), *(path.name for path in folder.glob("*"))]
+        taken = [match[0] for text in names if (match := _STAMP.search(text))]
+        now = datetime.now(timezone.utc)
+        if taken:
+            newest = datetime.strptime(max(taken), STAMP_FORMAT).replace(tzinfo=timezone.utc)
+            now = max(now, newest + timedelta(seconds=1))
+        file.truncate(0)
+        file.write(now.strftime(STAMP_FORMAT))
+        return now.strftime(STAMP_FORMAT)
 
 
 def write_json(path: Path, body: Any) -> None:
     """Replace a JSON file atomically, on disk before it has its name."""
+    content = (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(body, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, 0o644)

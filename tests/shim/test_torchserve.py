@@ -370,6 +370,30 @@ def test_each_model_has_its_bound(scene: Scene) -> None:
     assert scene.fake.busiest == {"ocr": 2, "project-7": 4}
 
 
+def test_who_waits_longest_goes_first(scene: Scene) -> None:
+    """A thread that asks page after page must not keep a page waiting until its time is up."""
+    began = threading.Event()
+
+    def slowly(_: Seen) -> Reply:
+        began.set()
+        time.sleep(0.05)
+        return 200, OK
+
+    scene.fake.models["ocr", VERSION] = slowly
+    client = scene.make_client(read_timeout_s=5, ocr=1)
+
+    def many() -> None:
+        for _ in range(10):
+            scene.ask(10.0, client)
+
+    with ThreadPoolExecutor(1) as threads:
+        busy = threads.submit(many)
+        assert began.wait(5)
+        assert scene.ask(10.0, client) == OK
+        assert scene.fake.count("ocr") <= 4
+        busy.result()
+
+
 def test_waiting_for_a_turn_ends_with_the_deadline_and_gives_the_turn_back(scene: Scene) -> None:
     client = scene.make_client(read_timeout_s=1.0, ocr=1)
     scene.fake.script.append(HANG)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anybody imports transformers: a test that forgot a file must fail, not ask the hub for it.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+@pytest.fixture(scope="session")
+def text_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LayoutLMv3 with RoBERTa's kind of tokenizer that does not look at the image."""
+    from tests.checkpoints import make_checkpoint  # torch takes seconds to import, and the shim's tests need none of it
+
+    return make_checkpoint(tmp_path_factory.mktemp("text-checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def image_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LayoutLMv3 with RoBERTa's kind of tokenizer that looks at the image."""
+    from tests.checkpoints import make_checkpoint
+
+    return make_checkpoint(tmp_path_factory.mktemp("image-checkpoint"), visual_embed=True)

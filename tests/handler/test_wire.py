@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from handler.errors import FormatUnsupported, HandlerError, ImageTooLarge, OutOfMemory, PageInvalid
+from handler.page import Box, Page, Region, Size, TaggedPage, Word
+from handler.wire import (
+    FORMAT,
+    MAX_TEXT_CHARACTERS,
+    MAX_THUMBNAIL_BYTES,
+    MAX_WORDS,
+    error_to_json,
+    page_from_json,
+    page_to_json,
+    tagged_page_to_json,
+)
+from tests.handler.samples import noisy_thumbnail
+
+WORD = {"text": "Total", "box": [10, 20, 30, 40], "confidence": 0.96, "line": 12}
+BODY = {"format": FORMAT, "width": 100, "height": 200, "engine": "pytesseract-5.3.0-eng-psm3", "words": [WORD]}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(Page(Size(100, 200), "e", (Word("Total", Box(10, 20, 30, 40), 0.96, 12),)), id="one word"),
+        pytest.param(Page(Size(1, 1), "", ()), id="P10 no words"),
+        pytest.param(Page(Size(9, 9), "e", (Word("a", Box(0.25, 0, 0.5, 1), 1.0, 0),)), id="fractions of a pixel"),
+        pytest.param(Page(Size(9, 9), "e", (Word("a", Box(-5, -9, 1e6, 12), 0.0, 0),)), id="P2 past the page"),
+        pytest.param(Page(Size(9, 9), "e", (Word("a", Box(3, 3, 3, 3), 1.0, 0),)), id="P3 zero area"),
+        pytest.param(Page(Size(9, 9), "e", (Word("", Box(0, 0, 1, 1)), Word(" ", Box(0, 0, 1, 1)))), id="P9 blank"),
+        pytest.param(Page(Size(9, 9), "e", (Word("5 High\u2028€😀", Box(0, 0, 1, 1)),)), id="P9 any characters"),
+        pytest.param(Page(Size(9, 9), "e", (Word("a", Box(0, 0, 1, 1)),) * 3), id="P11 the same word thrice"),
+        pytest.param(Page(Size(9, 9), "e", (), noisy_thumbnail()), id="with the thumbnail"),
+    ],
+)
+def test_a_page_survives_the_wire(page: Page) -> None:
+    assert page_from_json(json.loads(json.dumps(page_to_json(page), allow_nan=False))) == page
+
+
+def test_the_wire_form_is_the_one_that_was_agreed() -> None:
+    page = Page(Size(100, 200), "pytesseract-5.3.0-eng-psm3", (Word("Total", Box(10.0, 20.0, 30.0, 40.0), 0.96, 12),))
+    assert page_to_json(page) == BODY
+
+
+def test_corners_come_in_any_order() -> None:
+    """P2."""
+    for box in ([10, 20, 30, 40], [30, 40, 10, 20], [30, 20, 10, 40], [10, 40, 30, 20]):
+        assert page_from_json(BODY | {"words": [WORD | {"box": box}]}).words[0].box == Box(10, 20, 30, 40)
+
+
+def test_what_may_be_left_out() -> None:
+    page = page_from_json({"format": 1, "width": 9, "height": 9, "words": [{"text": "a", "box": [0, 0, 1, 1]}]})
+    assert page == Page(Size(9, 9), "", (Word("a", Box(0, 0, 1, 1), 1.0, 0),))
+
+
+def field(name: str, value: Any) -> dict[str, Any]:
+    return BODY | {name: value}
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in BODY.items() if key != name}
+
+
+def word(name: str, value: Any) -> dict[str, Any]:
+    return BODY | {"words": [WORD, WORD | {name: value}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param([BODY], "a Page is a JSON object, got list", id="a list"),
+        pytest.param("page", "a Page is a JSON object, got str", id="a string"),
+        pytest.param(None, "a Page is a JSON object, got NoneType", id="null"),
+        pytest.param(without("width"), "`width` is an integer number of pixels, got None", id="no width"),
+        pytest.param(field("width", "100"), "`width` is an integer", id="width a string"),
+        pytest.param(field("width", 100.5), "`width` is an integer .* got 100.5", id="width a fraction"),
+        pytest.param(field("width", math.nan), "`width` is an integer .* got nan", id="width NaN"),
+        pytest.param(field("height", True), "`height` is an integer", id="height true"),
+        pytest.param(field("height", 0), "at least 1 x 1 pixels, got 100 x 0", id="height 0"),
+        pytest.param(field("height", -200), "at least 1 x 1 pixels", id="height negative"),
+        pytest.param(field("height", 10**400), "`height` is an integer", id="height beyond all numbers"),
+        pytest.param(field("engine", 5), "`engine` is a string, got 5", id="engine a number"),
+        pytest.param(without("words"), "`words` is a list, got NoneType", id="no words"),
+        pytest.param(field("words", "Total"), "`words` is a list, got str", id="words a string"),
+        pytest.param(field("words", {"0": WORD}), "`words` is a list, got dict", id="words an object"),
+        pytest.param(field("words", ["Total"]), "word 0 is an object with a `text`", id="word a string"),
+        pytest.param(field("words", [None]), "word 0 is an object with a `text`", id="word null"),
+        pytest.param(word("text", None), "word 1 is an object with a `text`", id="text null"),
+        pytest.param(word("text", 5), "word 1 is an object with a `text`", id="text a number"),
+        pytest.param(word("text", "a\ud800"), "word 1: `text` holds half a surrogate", id="text no characters"),
+        pytest.param(word("text", "\udfff"), "word 1: `text` holds half a surrogate", id="text the other half"),
+        pytest.param(word("box", None), "word 1: `box` is .* got None", id="box null"),
+        pytest.param(word("box", [1, 2, 3]), "word 1: `box` is", id="box of three"),
+        pytest.param(word("box", [1, 2, 3, 4, 5]), "word 1: `box` is", id="box of five"),
+        pytest.param(word("box", "1234"), "word 1: `box` is", id="box a string"),
+        pytest.param(word("box", {"x": 1}), "word 1: `box` is", id="box an object"),
+        pytest.param(word("box", [1, 2, 3, "4"]), "word 1: `box` is", id="edge a string"),
+        pytest.param(word("box", [1, 2, 3, True]), "word 1: `box` is", id="edge true"),
+        pytest.param(word("box", [1, 2, 3, None]), "word 1: `box` is", id="edge null"),
+        pytest.param(word("box", [1, 2, 3, math.nan]), "word 1: a box needs four finite numbers", id="edge NaN"),
+        pytest.param(word("box", [math.nan, 2, 3, 4]), "word 1: a box needs four finite", id="first edge NaN"),
+        pytest.param(word("box", [1, 2, 3, math.inf]), "word 1: a box needs four finite", id="edge Infinity"),
+        pytest.param(word("box", [1, 2, 3, 10**400]), "word 1: int too large", id="edge beyond all numbers"),
+        pytest.param(word("confidence", None), "word 1: `confidence` is a number in", id="confidence null"),
+        pytest.param(word("confidence", "high"), "word 1: `confidence` is .* got 'high'", id="confidence a string"),
+        pytest.param(word("confidence", 96), r"word 1: `confidence` is .* \[0, 1\], got 96", id="confidence percent"),
+        pytest.param(word("confidence", -0.1), "word 1: `confidence` is", id="confidence negative"),
+        pytest.param(word("confidence", math.nan), "word 1: `confidence` is", id="confidence NaN"),
+        pytest.param(word("line", 1.5), "word 1: `line` is an integer, got 1.5", id="line a fraction"),
+        pytest.param(word("line", None), "word 1: `line` is an integer", id="line null"),
+        pytest.param(word("line", False), "word 1: `line` is an integer", id="line false"),
+        pytest.param(field("thumbnail", 5), "`thumbnail` is the base64 of", id="thumbnail a number"),
+        pytest.param(field("thumbnail", "@@@@"), "`thumbnail` is no base64", id="thumbnail no base64"),
+        pytest.param(field("thumbnail", "größe"), "`thumbnail` is no base64", id="thumbnail not ASCII"),
+        pytest.param(field("thumbnail", "abc"), "`thumbnail` is no base64", id="thumbnail cut"),
+        pytest.param(field("thumbnail", "A" * (MAX_THUMBNAIL_BYTES + 4)), "`thumbnail` is", id="thumbnail too long"),
+        pytest.param(field("words", [WORD] * (MAX_WORDS + 1)), "at most 20,000 words, got 20,001", id="words too many"),
+        pytest.param(
+            word("text", "x" * MAX_TEXT_CHARACTERS), "at most 1,000,000 characters, got 1,000,005", id="text too long"
+        ),
+    ],
+)
+def test_a_bad_field_is_named(body: Any, message: str) -> None:
+    with pytest.raises(PageInvalid, match=message) as raised:
+        page_from_json(body)
+    assert raised.value.status == 422
+    assert len(str(raised.value)) < 300, "a message never repeats a whole body"
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None, 1.5, [1]], ids=repr)
+def test_another_format_says_what_to_do(number: Any) -> None:
+    with pytest.raises(FormatUnsupported, match=r"reads Page format 1, got .*`python -m scripts.archive --refresh`"):
+        page_from_json(BODY | {"format": number})
+
+
+def test_no_format_is_another_format() -> None:
+    with pytest.raises(FormatUnsupported, match="got None"):
+        page_from_json(without("format"))
+
+
+def test_what_the_model_says() -> None:
+    region = Region("total", Box(10, 20.5, 30, 40), 0.98765432, "Total 12.50", (41, 42))
+    body = tagged_page_to_json(TaggedPage((region,), 2), "20261122T083000Z")
+    assert json.loads(json.dumps(body, allow_nan=False)) == {
+        "format": 1,
+        "model_version": "20261122T083000Z",
+        "windows": 2,
+        "regions": [
+            {"label": "total", "box": [10, 20.5, 30, 40], "score": 0.987654, "text": "Total 12.50", "words": [41, 42]}
+        ],
+    }
+
+
+def test_what_the_model_says_about_an_empty_page() -> None:
+    """P10."""
+    assert tagged_page_to_json(TaggedPage((), 0), "v")["regions"] == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        pytest.param(HandlerError("x"), "internal_error", id="any"),
+        pytest.param(ImageTooLarge("x"), "image_too_large", id="image"),
+        pytest.param(OutOfMemory("x"), "out_of_memory", id="memory"),
+        pytest.param(FormatUnsupported("x"), "format_unsupported", id="format"),
+    ],
+)
+def test_error_to_json(error: HandlerError, code: str) -> None:
+    assert error_to_json(error) == {"error": {"code": code, "message": "x"}}
