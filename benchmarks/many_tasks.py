@@ -1,4 +1,4 @@
-"""Real pages by way of the shim, asked the way Label Studio asks: one POST for all tasks, again until all have a result.
+"""Real pages by way of the shim, asked as Label Studio asks: one POST for all tasks, again until all have a result.
 
 `python -m benchmarks.many_tasks --checkpoint DIR --tasks 300 --images DIR [DIR ...] [--bad 5] [--others 3]`
 starts a LayoutLoop of its own (scripts.serve) and a file server in Label Studio's place, which wants the key.
@@ -45,7 +45,7 @@ class Files(BaseHTTPRequestHandler):
 
     files: dict[str, bytes]
 
-    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+    def do_GET(self) -> None:
         """Answer one file."""
         name = parse_qs(urlsplit(self.path).query).get("d", [""])[0]
         known = self.headers.get("Authorization") == f"Token {KEY}"
@@ -202,7 +202,8 @@ def measure(url: str, tasks: list[dict[str, Any]], bad: int, others: int) -> Non
     for route, seconds in times.items():
         worst = sorted(seconds)[int(len(seconds) * 0.99)] * 1000
         print(
-            f"{route}: {len(seconds)} calls meanwhile, p50 {statistics.median(seconds) * 1000:.1f} ms, p99 {worst:.1f} ms"
+            f"{route}: {len(seconds)} calls meanwhile, "
+            f"p50 {statistics.median(seconds) * 1000:.1f} ms, p99 {worst:.1f} ms"
         )
 
 

@@ -12,6 +12,7 @@ HandlerError                    500
 │   ├── OcrLanguageMissing      422  Tesseract has no such language
 │   └── OcrTimeout              504  the page took longer than its time limit
 ├── OutOfMemory                 507  a single window does not fit the device
+├── AnswerInvalid               500  the model answers with numbers that are none
 └── CheckpointInvalid           500  the folder cannot be served (raised while a model loads)
     └── LabelMismatch           500  its labels are missing or contradict each other
 """
@@ -97,6 +98,12 @@ class OutOfMemory(HandlerError):
 
     status = 507
     code = "out_of_memory"
+
+
+class AnswerInvalid(HandlerError):
+    """The model answers with NaN or infinity: its weights are damaged, or overflow in this dtype."""
+
+    code = "answer_invalid"
 
 
 class CheckpointInvalid(HandlerError):

@@ -73,7 +73,7 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
     Raises:
         CheckpointInvalid: the folder is no LayoutLMv3 checkpoint, or has no fast tokenizer.
     """
-    chosen = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    chosen = _device(device)
     number_type = _dtype(dtype, chosen)
     config, tokenizer = _config_and_tokenizer(folder)
     labels = LabelSet.from_id2label({int(index): str(tag) for index, tag in (config.id2label or {}).items()})
@@ -127,6 +127,15 @@ def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokeniz
         )
     # A private copy: the encoder switches truncation and padding off on it.
     return config, Tokenizer.from_str(tokenizer.to_str())
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        raise CheckpointInvalid(f"device {name!r} is not here: {str(error).splitlines()[0]}") from error
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:

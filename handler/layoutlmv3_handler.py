@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from handler.errors import HandlerError, OutOfMemory, PageInvalid, RequestInvalid
+from handler.errors import HandlerError, PageInvalid, RequestInvalid
 from handler.images import ImageLimits
 from handler.items import Item, each, items_of, respond
 from handler.ocr import OcrSettings
@@ -54,7 +54,7 @@ class LayoutLMv3Handler:
 
     def _tag_alone(self, page: Page) -> TaggedPage:
         answer = self._tagger.tag([page])[0]
-        if isinstance(answer, OutOfMemory):
+        if isinstance(answer, HandlerError):
             raise answer
         return answer
 

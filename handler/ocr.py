@@ -53,8 +53,8 @@ class OcrSettings:
             raise RequestInvalid(f"language is like `eng` or `deu+eng`, got {self.language!r}")
         if self.psm not in PAGE_SEGMENTATION_MODES:
             raise RequestInvalid(f"psm is one of {PAGE_SEGMENTATION_MODES}, got {self.psm!r}")
-        if not self.timeout_s > 0:
-            raise RequestInvalid(f"timeout_s must be above 0, got {self.timeout_s!r}")
+        if not 0 < self.timeout_s <= 3600:
+            raise RequestInvalid(f"timeout_s is above 0 and at most an hour, got {self.timeout_s!r}")
 
 
 class OcrEngine(Protocol):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from handler.decoding import label_words, regions_of
 from handler.encoding import BoxLevel, Encoder, Encoding, Window, collate
-from handler.errors import CheckpointInvalid, OutOfMemory
+from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOfMemory
 from handler.layoutlm import LayoutLM, load
 from handler.page import Page, TaggedPage
 
@@ -84,33 +84,34 @@ class Tagger:
         settings = settings or TaggerSettings()
         return cls(load(folder, settings.device, settings.dtype), settings)
 
-    def tag(self, pages: Sequence[Page]) -> list[TaggedPage | OutOfMemory]:
+    def tag(self, pages: Sequence[Page]) -> list[TaggedPage | HandlerError]:
         """Label every page, in order.
 
         A page longer than a window takes several; a page without words takes none and has no regions. A page
-        one of whose windows does not fit the device even alone gets an OutOfMemory in its place.
+        one of whose windows does not fit the device even alone gets an OutOfMemory in its place, one with
+        NaN or infinity among its logits an AnswerInvalid.
 
         Raises:
             PageInvalid: the model looks at the image and a page has no thumbnail.
         """
         encodings = [self.encoder.encode(page) for page in pages]
-        answers: list[TaggedPage | OutOfMemory] = []
+        answers: list[TaggedPage | HandlerError] = []
         for page, encoding, logits in zip(pages, encodings, self._word_logits(pages, encodings), strict=True):
-            if isinstance(logits, OutOfMemory):
+            if isinstance(logits, HandlerError):
                 answers.append(logits)
                 continue
             regions = regions_of(page, label_words(logits, self.labels), self.labels)
             answers.append(TaggedPage(regions, len(encoding.windows)))
         return answers
 
-    def word_logits(self, pages: Sequence[Page]) -> list[NDArray[np.float32] | OutOfMemory]:
+    def word_logits(self, pages: Sequence[Page]) -> list[NDArray[np.float32] | HandlerError]:
         """Return for each page (words, tags) float32: logits of each word's first token, NaN where it has none."""
         return self._word_logits(pages, [self.encoder.encode(page) for page in pages])
 
     def _word_logits(
         self, pages: Sequence[Page], encodings: Sequence[Encoding]
-    ) -> list[NDArray[np.float32] | OutOfMemory]:
-        answers: list[NDArray[np.float32] | OutOfMemory] = [
+    ) -> list[NDArray[np.float32] | HandlerError]:
+        answers: list[NDArray[np.float32] | HandlerError] = [
             np.full((len(page.words), len(self.labels.tags)), np.nan, dtype=np.float32) for page in pages
         ]
         jobs = [
@@ -123,13 +124,15 @@ class Tagger:
         for start in range(0, len(jobs), self._batch_windows):
             for job, logits in self._forward(jobs[start : start + self._batch_windows]):
                 answer = answers[job.page]
-                if isinstance(logits, OutOfMemory):
+                if isinstance(logits, HandlerError):
                     answers[job.page] = logits
-                elif not isinstance(answer, OutOfMemory):
+                elif not isinstance(answer, HandlerError):
                     answer[job.window.words] = logits[job.window.positions]
+                    if not np.isfinite(answer[job.window.words]).all():
+                        answers[job.page] = AnswerInvalid(f"the model's logits are not finite in {self.model.dtype}")
         return answers
 
-    def _forward(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, NDArray[np.float32] | OutOfMemory]]:
+    def _forward(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, NDArray[np.float32] | HandlerError]]:
         """Run one batch; one that does not fit is halved until it does."""
         batch = collate([(job.window, job.pixels) for job in jobs], self.model.pad_id)
         try:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from handler.errors import HandlerError
 from handler.ocr import ENGINES, OcrSettings
-from scripts.node import ServeSettings, SettingError
-from shim.errors import LayoutLoopError
+from scripts.node import ServeSettings
+from shim.errors import LayoutLoopError, SettingsInvalid
 from shim.serving import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
 from training.archive import ArchiveFailed, ProjectSettings, build_ocr, build_project, ocr_is_current
 from training.rollout import RolloutFailed, promote
@@ -32,10 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.ocr:
             _ocr(model_dir)
         elif options.refresh:
-            _refresh(model_dir, options.device)
+            _refresh(model_dir)
         else:
             _project(model_dir, options)
-    except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed, SettingError) as error:
+    except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--psm", type=int, default=3, help="Tesseract's mode of the training pages")
     parser.add_argument("--box-level", choices=["words", "lines"], default="words", help="boxes used in training")
     parser.add_argument("--base-model", help="what training started from, for the card")
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu", help="which configuration it gets")
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="which configuration it gets (default: what is here)")
     parser.add_argument("--serve", action="store_true", help="put the new version into service")
     return parser
 
@@ -66,7 +66,7 @@ def _project(model_dir: Path, options: argparse.Namespace) -> None:
         psm=options.psm,
         box_level=options.box_level,
         base_model=options.base_model,
-        device=options.device,
+        device=options.device or _device_here(),
     )
     labels = (
         [line.strip() for line in options.labels.read_text().splitlines() if line.strip()] if options.labels else None
@@ -88,7 +88,13 @@ def _ocr(model_dir: Path) -> None:
     promote(model_dir, card.model, card.version)
 
 
-def _refresh(model_dir: Path, device: str) -> None:
+def _device_here() -> str:
+    import torch  # takes seconds, and the other commands need none of it
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def _refresh(model_dir: Path) -> None:
     _ocr(model_dir)
     for name in models_in(model_dir):
         serving = read_serving(model_dir, name)
@@ -96,7 +102,7 @@ def _refresh(model_dir: Path, device: str) -> None:
             continue
         old = read_card(model_dir, name, serving.current)
         checkpoint = model_dir / name / f"checkpoint-{old.version}"
-        settings = ProjectSettings(old.language, old.psm, old.box_level, old.base_model, device)
+        settings = ProjectSettings(old.language, old.psm, old.box_level, old.base_model, old.device)
         card = build_project(
             model_dir, int(name.removeprefix("project-")), checkpoint, settings, restored_from=old.version
         )
@@ -108,7 +114,7 @@ def ocr_settings() -> OcrSettings:
     """Read how the `ocr` model is to read pages: `LAYOUTLOOP_OCR_ENGINE`, `_LANGUAGE`, `_PSM`, `_TIMEOUT_S`.
 
     Raises:
-        SettingError: a value that cannot be used.
+        SettingsInvalid: a value that cannot be used.
     """
     default = OcrSettings()
     try:
@@ -119,7 +125,7 @@ def ocr_settings() -> OcrSettings:
             timeout_s=float(os.environ.get("LAYOUTLOOP_OCR_TIMEOUT_S") or default.timeout_s),
         )
     except (ValueError, HandlerError) as error:
-        raise SettingError(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error
+        raise SettingsInvalid(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error
 
 
 def _built(model_dir: Path, card: Card) -> None:

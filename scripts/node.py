@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shim.errors import SettingsInvalid
+from shim.settings import Settings
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 HIGHEST_TORCHSERVE_PORT = 65000  # leaves room for the ports counted from it
-
-
-class SettingError(ValueError):
-    """A setting in the environment cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -36,33 +35,24 @@ class ServeSettings:
     torchserve_port: int = 7080
 
     def __post_init__(self) -> None:
-        if not 1 <= self.port <= 65535:
-            raise SettingError(f"LAYOUTLOOP_PORT must be between 1 and 65535, got {self.port}")
         if not 1 <= self.torchserve_port <= HIGHEST_TORCHSERVE_PORT:
-            raise SettingError(
+            raise SettingsInvalid(
                 f"LAYOUTLOOP_TORCHSERVE_PORT must be between 1 and {HIGHEST_TORCHSERVE_PORT},"
                 f" got {self.torchserve_port}"
             )
-        for name, path in (("LAYOUTLOOP_HOME", self.home), ("MODEL_DIR", self.model_dir)):
-            if not path.is_absolute():
-                raise SettingError(f"{name} must be an absolute path, got {path}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> ServeSettings:
-        """Read the settings; empty variables count as unset, relative paths start at the working folder.
+        """Read the settings; state lies in the repository unless told otherwise.
+
+        Every setting of the shim is checked with them, so that a mistyped one stops the start and not the shim.
 
         Raises:
-            SettingError: a port is not a number, or out of range.
+            SettingsInvalid: a value that cannot be used.
         """
-        home = environ.get("LAYOUTLOOP_HOME") or REPOSITORY / "var"
-        model_dir = environ.get("MODEL_DIR") or REPOSITORY / "model_store"
-        return cls(
-            home=Path(home).expanduser().resolve(),
-            model_dir=Path(model_dir).expanduser().resolve(),
-            host=environ.get("LAYOUTLOOP_HOST") or LOOPBACK,
-            port=_port(environ, "LAYOUTLOOP_PORT", 9090),
-            torchserve_port=_port(environ, "LAYOUTLOOP_TORCHSERVE_PORT", 7080),
-        )
+        places = {"LAYOUTLOOP_HOME": str(REPOSITORY / "var"), "MODEL_DIR": str(REPOSITORY / "model_store")}
+        shim = Settings.from_env(places | {name: value for name, value in environ.items() if value.strip()})
+        return cls(shim.home, shim.model_dir, shim.host, shim.port, shim.torchserve_port)
 
     @property
     def logs(self) -> Path:
@@ -128,14 +118,6 @@ class ServeSettings:
             "LAYOUTLOOP_PORT": str(self.port),
             "LAYOUTLOOP_TORCHSERVE_PORT": str(self.torchserve_port),
         }
-
-
-def _port(environ: Mapping[str, str], name: str, default: int) -> int:
-    text = environ.get(name) or str(default)
-    try:
-        return int(text)
-    except ValueError as error:
-        raise SettingError(f"{name} must be a port number, got {text!r}") from error
 
 
 def _reachable(host: str) -> str:

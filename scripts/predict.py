@@ -51,13 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LayoutLoopError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    keys = TokenFile(settings.key_file)
-    at_a_time = 2 * settings.ocr_workers
-    models = Models(settings.model_dir, InferenceClient(settings.torchserve_url, keys, {OCR_MODEL: at_a_time}))
+    client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
+    models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
     failed = 0
     jobs = list(_jobs(options.files, options.dpi))
-    with ThreadPoolExecutor(at_a_time) as pool:
+    with ThreadPoolExecutor(4 * settings.ocr_workers) as pool:
         answers = pool.map(lambda job: _answer(models, model, job), jobs)
         for job, answer in tqdm(zip(jobs, answers, strict=True), total=len(jobs), unit="page", disable=None):
             failed += "error" in answer

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.node import LOOPBACK, ServeSettings, SettingError
+from scripts.node import LOOPBACK, ServeSettings
 from shim.errors import LayoutLoopError
 from shim.serving import NODE_SILENT_S, live_nodes, models_in, project_model, read_card, read_serving
 from shim.torchserve import InferenceClient, TokenFile
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         watcher = make_watcher(settings)
         return _watch(watcher, settings.node_report) if options.watch else _once(watcher)
-    except (LayoutLoopError, RolloutFailed, SettingError) as error:
+    except (LayoutLoopError, RolloutFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

@@ -24,9 +24,10 @@ from types import FrameType
 
 import requests
 
-from scripts.node import REPOSITORY, ServeSettings, SettingError
+from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import INSTANCE, instance_processes, stop_processes
 from scripts.supervision import Commands, programs, supervisor_config, torchserve_config
+from shim.errors import SettingsInvalid
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
 SUPERVISOR_STOPS_S = 60.0
@@ -250,7 +251,7 @@ def main(arguments: Sequence[str]) -> int:
     argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__).parse_args(arguments)
     try:
         settings = ServeSettings.from_env(os.environ)
-    except SettingError as error:
+    except SettingsInvalid as error:
         say(str(error))
         return 2
     return serve(settings, os.environ, Commands())

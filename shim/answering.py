@@ -77,7 +77,7 @@ class PageAnswerer:
                 time.sleep(_PAUSE_S)
 
     def _remembered(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
-        key = (digest, in_service.stamp, in_service.ocr.version, in_service.model and in_service.model.model)
+        key = (digest, in_service.versions, in_service.model and in_service.model.model)
         with self._lock:
             answer = self._answers.get(key)
         if answer is not None:

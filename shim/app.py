@@ -16,7 +16,6 @@ from shim.models import Models
 from shim.pool import PagePool
 from shim.prediction import Predictor
 from shim.routes import routes
-from shim.serving import OCR_MODEL
 from shim.settings import Settings
 from shim.state import State
 from shim.torchserve import InferenceClient, TokenFile
@@ -47,10 +46,8 @@ def set_up_logging(settings: Settings) -> None:
 
 
 def _state(settings: Settings) -> State:
-    # Twice what works at a time keeps every worker busy and queues short enough for two tries inside a deadline.
-    in_flight = {OCR_MODEL: 2 * settings.ocr_workers}
-    threads = 4 * settings.ocr_workers
-    pool: PagePool[PageAnswer] = PagePool(threads, settings.max_waiting_pages)
+    # As many as are read and tagged at a time, and as many again that are fetched or wait.
+    pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages)
     metrics = Metrics(lambda: pool.waiting)
     key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
     fetcher = ImageFetcher(
@@ -60,13 +57,9 @@ def _state(settings: Settings) -> State:
         settings.image_networks,
         max_bytes=settings.max_image_bytes,
     )
-    client = InferenceClient(
-        settings.torchserve_url,
-        TokenFile(settings.key_file),
-        in_flight,
-        default_in_flight=max(threads, 2 * settings.project_workers),
-    )
-    answerer = PageAnswerer(Models(settings.model_dir, client), fetcher, metrics, settings.deadline_s)
+    client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
+    models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    answerer = PageAnswerer(models, fetcher, metrics, settings.deadline_s)
     return State(settings, Predictor(settings, answerer, pool, metrics), metrics)
 
 

@@ -11,6 +11,9 @@ from shim.errors import ModelNotReady
 from shim.serving import OCR_MODEL, Card, read_card, read_serving
 from shim.torchserve import InferenceClient
 
+_QUEUED = 2
+"""Twice what works at a time: every worker has its next page, and queues stay short enough for a second try."""
+
 
 @dataclass(frozen=True, slots=True)
 class InService:
@@ -25,6 +28,11 @@ class InService:
     model: Card | None
 
     @property
+    def versions(self) -> tuple[str | None, str]:
+        """The project's version and that of `ocr`: what an answer depends on."""
+        return self.stamp, self.ocr.version
+
+    @property
     def stamp(self) -> str | None:
         """The project's version, None in cold start."""
         return self.model.version if self.model else None
@@ -37,10 +45,14 @@ class Models:
     Args:
         model_dir: the model store.
         client: of TorchServe.
+        ocr_workers: of model `ocr` on this TorchServe.
+        project_workers: of each project's model.
     """
 
     model_dir: Path
     client: InferenceClient
+    ocr_workers: int = 1
+    project_workers: int = 1
 
     def in_service(self, model: str | None) -> InService:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
@@ -77,6 +89,7 @@ class Models:
             content_type="application/octet-stream",
             parameters=parameters,
             deadline=deadline,
+            in_flight=_QUEUED * self.ocr_workers,
         )
 
     def tag(self, page: dict[str, Any], model: Card, deadline: float) -> dict[str, Any]:
@@ -86,7 +99,12 @@ class Models:
             LayoutLoopError: see `InferenceClient.predict`.
         """
         body = self.client.predict(
-            model.model, model.version, json.dumps(page).encode(), content_type="application/json", deadline=deadline
+            model.model,
+            model.version,
+            json.dumps(page).encode(),
+            content_type="application/json",
+            deadline=deadline,
+            in_flight=_QUEUED * self.project_workers * model.batch_size,
         )
         if body.get("model_version") != model.version:
             raise ModelNotReady(

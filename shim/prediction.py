@@ -22,6 +22,8 @@ from shim.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_VERSION_TRIES = 3
+
 Entry = PredictionDict | list[PredictionDict]
 """What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
 
@@ -172,7 +174,7 @@ class Predictor:
         task_id = task.get("id")
         task_id = task_id if isinstance(task_id, int) else None
         # With the version in the key, an ask never gets an answer of a version that was gone before it came.
-        key = (request.model, in_service.stamp, in_service.ocr.version, reference, _needs_task(reference) and task_id)
+        key = (request.model, in_service.versions, reference, _needs_task(reference) and task_id)
         return self._pool.submit(key, turn, lambda: self._answerer.answer(request.model, reference, task_id))
 
     def _entry(self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float) -> Entry:
@@ -184,6 +186,10 @@ class Predictor:
             return self._nothing(request, task, "deferred", error)
         except LayoutLoopError as error:
             return self._nothing(request, task, "failed", error)
+        except Exception:
+            logger.exception("project %s task %s", request.project_id, task.get("id"))
+            unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
+            return self._nothing(request, task, "failed", unforeseen)
         self._metrics.tasks.labels("ok").inc()
         return prediction
 
@@ -192,12 +198,14 @@ class Predictor:
     ) -> list[PageAnswer]:
         """Wait for a task's pages; all of one version, so pages from before a promotion are asked for again."""
         pages = [_wait(future, deadline) for future in asked.pages]
-        while len({page.in_service.stamp for page in pages}) > 1:
-            newest = max(page.in_service.stamp or "" for page in pages)
+        for _ in range(_VERSION_TRIES):
+            if len({page.in_service.versions for page in pages}) == 1:
+                return pages
+            current = self._answerer.models.in_service(request.model).versions
             for index, page in enumerate(pages):
-                if page.in_service.stamp != newest:
+                if page.in_service.versions != current:
                     pages[index] = _wait(self._submit(request, task, asked.references[index], index), deadline)
-        return pages
+        raise DeadlineExceeded("versions changed again and again while its pages were read; ask again")
 
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
         in_service = pages[0].in_service

@@ -64,6 +64,8 @@ class Card:
         uses_image: whether pages must come with their thumbnail.
         base_model: what training started from.
         batch_size: requests that one worker takes together.
+        device: which of `handler/config/` a project's archive has, `cpu` or `gpu`.
+        timeout_s: an `ocr` archive's time limit for one page.
         handler_sha256: of the handler package inside.
         created: UTC time in ISO 8601.
         restored_from: the version whose checkpoint this is, where it is one archived again.
@@ -79,6 +81,8 @@ class Card:
     uses_image: bool = False
     base_model: str | None = None
     batch_size: int = 1
+    device: str = "cpu"
+    timeout_s: float | None = None
     handler_sha256: str = ""
     created: str = ""
     restored_from: str | None = None

@@ -21,7 +21,6 @@ READ_ELSEWHERE = frozenset(
         "LAYOUTLOOP_OCR_LANGUAGE",
         "LAYOUTLOOP_OCR_PSM",
         "LAYOUTLOOP_OCR_TIMEOUT_S",
-        "LAYOUTLOOP_INSTANCE",  # scripts/processes.py
     }
 )
 """Names with our prefix that other parts read; any further one is a mistyped setting."""
@@ -33,8 +32,8 @@ _ALIASES = {
     "BASIC_AUTH_PASS": ("ML_SERVER_BASIC_AUTH_PASS",),
 }
 _GONE = {
-    "USE_REDIS": "set REDIS_URL=redis://host:6379/0 instead",
-    "RQ_QUEUE_NAME": "the queue is no longer RQ; set REDIS_URL=redis://host:6379/0 instead",
+    "USE_REDIS": "predictions need no queue; unset it",
+    "RQ_QUEUE_NAME": "there is no RQ queue; unset it",
 }
 _ABOVE_ZERO = (
     *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages"),
@@ -192,9 +191,9 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     for name in environ:
         if name.startswith("LAYOUTLOOP_") and name not in known and not name.startswith("LAYOUTLOOP_TRAIN_"):
             raise SettingsInvalid(f"{name} is no setting of LayoutLoop; README, Settings, lists them all")
-        if name in _GONE:
+        if name in _GONE and environ[name].strip():
             raise SettingsInvalid(f"{name} means nothing here: {_GONE[name]}")
-    if environ.get("LABEL_STUDIO_ML_BACKEND_V2", "true").lower() not in _TRUE:
+    if (environ.get("LABEL_STUDIO_ML_BACKEND_V2") or "true").lower() not in _TRUE:
         raise SettingsInvalid("LABEL_STUDIO_ML_BACKEND_V2: only the V2 protocol is spoken; unset it")
 
 

@@ -120,7 +120,6 @@ class InferenceClient:
     Args:
         url: of the inference interface.
         keys: its token file.
-        in_flight: how many requests each model is sent at a time; a model not named gets `default_in_flight`.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
     """
 
@@ -128,15 +127,11 @@ class InferenceClient:
         self,
         url: str,
         keys: TokenFile,
-        in_flight: Mapping[str, int] | None = None,
-        default_in_flight: int = 4,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         """Open no connection yet."""
         self._url = url.rstrip("/")
         self._keys = keys
-        self._in_flight = dict(in_flight or {})
-        self._default = default_in_flight
         self._read_timeout_s = read_timeout_s
         self._gates: dict[str, _Gate] = {}
         self._lock = threading.Lock()
@@ -151,6 +146,7 @@ class InferenceClient:
         content_type: str,
         parameters: Mapping[str, str] | None = None,
         deadline: float,
+        in_flight: int = 4,
     ) -> dict[str, Any]:
         """Return the model's JSON answer for one page.
 
@@ -161,6 +157,7 @@ class InferenceClient:
             content_type: of the body.
             parameters: of the handler; sent as headers, TorchServe drops the query string.
             deadline: `time.monotonic()` at which the answer is of no use any more.
+            in_flight: how many requests this version is sent at a time; further ones wait here.
 
         Raises:
             PageRejected: the handler refused this page.
@@ -169,7 +166,7 @@ class InferenceClient:
             DeadlineExceeded: the time is up.
         """
         path = f"/predictions/{quote(model, safe='')}/{quote(version, safe='')}"
-        gate = self._gate(model)
+        gate = self._gate(path, in_flight)
         if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise DeadlineExceeded(f"{model} was busy with other pages until the time was up")
         headers = {f"X-LayoutLoop-{name.title()}": value for name, value in (parameters or {}).items()}
@@ -188,11 +185,11 @@ class InferenceClient:
             self._keys.forget()
         return answer.ok
 
-    def _gate(self, model: str) -> _Gate:
+    def _gate(self, path: str, places: int) -> _Gate:
         with self._lock:
-            if model not in self._gates:
-                self._gates[model] = _Gate(self._in_flight.get(model, self._default))
-            return self._gates[model]
+            if path not in self._gates:
+                self._gates[path] = _Gate(places)
+            return self._gates[path]
 
     def _tries(self, path: str, body: bytes, headers: dict[str, str], deadline: float) -> dict[str, Any]:
         pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
@@ -214,7 +211,7 @@ class InferenceClient:
                 if answer.status_code == 200:
                     return _json_of(answer)
                 failure = self._failure(path, answer)
-                crashes += answer.status_code in (500, 507)
+                crashes += answer.status_code in (500, 507) or "Prediction failed" in failure
                 if crashes >= _MAX_CRASHES:
                     raise TorchServeUnavailable(f"{failure}, {crashes} times on this page")
             logger.info("trying %s again: %s", path, failure)

@@ -29,7 +29,7 @@ from shim.serving import OCR_MODEL, Card, archive_path, card_path, project_model
 from training.store import new_stamp, write_json
 
 HANDLER = Path(__file__).resolve().parent.parent / "handler"
-_ENTRY = {OCR_MODEL: "ocr_handler.py"}
+_OCR_ENTRY = "ocr_handler.py"
 _PROJECT_ENTRY = "layoutlmv3_handler.py"
 
 
@@ -101,6 +101,7 @@ def build_project(
             uses_image=model.uses_image,
             base_model=settings.base_model,
             batch_size=int(config["batchSize"]),
+            device=settings.device,
             restored_from=restored_from,
         )
         return _build(model_dir, card, config, _PROJECT_ENTRY, kept)
@@ -128,8 +129,9 @@ def build_ocr(model_dir: Path, settings: OcrSettings) -> Card:
         engine=make_engine(settings).name,
         language=settings.language,
         psm=settings.psm,
+        timeout_s=settings.timeout_s,
     )
-    return _build(model_dir, card, config, _ENTRY[OCR_MODEL], None)
+    return _build(model_dir, card, config, _OCR_ENTRY, None)
 
 
 def ocr_is_current(model_dir: Path, settings: OcrSettings) -> bool:
@@ -141,7 +143,8 @@ def ocr_is_current(model_dir: Path, settings: OcrSettings) -> bool:
         card = read_card(model_dir, OCR_MODEL, serving.current)
     except ModelNotReady:
         return False  # the next one brings its own
-    return card.handler_sha256 == handler_sha256() and card.engine == make_engine(settings).name
+    wanted = (handler_sha256(), make_engine(settings).name, settings.timeout_s)
+    return (card.handler_sha256, card.engine, card.timeout_s) == wanted
 
 
 def handler_sha256() -> str:

@@ -69,6 +69,7 @@ class Watcher:
     node: str
     errors: dict[str, str] = field(default_factory=dict)
     holds: dict[str, list[str]] = field(default_factory=dict)
+    converged: float = 0.0
     _failed: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
 
     def converge(self) -> bool:
@@ -81,15 +82,17 @@ class Watcher:
         try:
             if not self.model_dir.is_dir():
                 raise ManagementError(f"{self.model_dir} is not there; nothing is loaded or unloaded")
-            registered = set(self.management.models())
-            for name in sorted({*models_in(self.model_dir), *registered}, key=_ocr_first):
+            wanted = models_in(self.model_dir)
+            if not wanted:
+                raise ManagementError(f"{self.model_dir} holds no model (not mounted?); nothing is unloaded")
+            for name in sorted({*wanted, *self.management.models()}, key=_ocr_first):
                 self._converge_model(name, holds, errors)
                 # At once, so that a small model does not wait for a large one to be counted.
                 self.holds = {**self.holds, name: holds[name]}
                 self.report()
         except ManagementError as error:
             holds, errors = {}, {"torchserve": str(error)}
-        self.holds, self.errors = holds, errors
+        self.holds, self.errors, self.converged = holds, errors, time.time()
         self.report()
         return not errors
 
@@ -97,21 +100,29 @@ class Watcher:
         """Write what this node holds; also called while `converge` waits for a slow model, as a sign of life."""
         if not self.model_dir.is_dir():
             return  # a report would make the folder, and an empty model store asks to unload everything
-        body = {"node": self.node, "time": time.time(), "holds": self.holds, "errors": self.errors}
+        body = {
+            "node": self.node,
+            "time": time.time(),
+            "converged": self.converged,
+            "holds": self.holds,
+            "errors": self.errors,
+        }
         try:
             write_json(self.model_dir / ".nodes" / f"{self.node}.json", body)
         except OSError as error:
             logger.warning("what this node holds cannot be reported: %s", error)
 
     def retire(self) -> None:
-        """Drop from `load` what left `current` longer ago than any request can last."""
+        """Drop from `load` what left `current` longer ago than any request can last, and what was never promoted.
+
+        Whoever promotes holds the lock all the while, so a candidate seen under the lock was left by a killed one.
+        """
         for name in models_in(self.model_dir):
             try:
-                serving = read_serving(self.model_dir, name)
-                old = _retired(serving, time.time()) if serving else set()
-                if old:
-                    with locked(self.model_dir, name, wait=False):
-                        drop_from_load(self.model_dir, name, old)
+                if not _idle(read_serving(self.model_dir, name)):
+                    continue
+                with locked(self.model_dir, name, wait=False):
+                    drop_from_load(self.model_dir, name, _idle(read_serving(self.model_dir, name)))
             except (StoreBusy, LayoutLoopError, OSError) as error:
                 logger.info("%s is not tidied now: %s", name, error)
 
@@ -201,7 +212,10 @@ def promote(model_dir: Path, name: str, version: str, *, timeout_s: float = 400.
     with locked(model_dir, name):
         before = read_serving(model_dir, name) or Serving()
         if before.current and version < before.current:
-            raise RolloutFailed(f"{version} is older than {before.current}; versions only move forward, restore it")
+            raise RolloutFailed(
+                f"{version} is older than {before.current} and versions only move forward: archive its checkpoint "
+                f"again (`python -m scripts.archive --checkpoint {model_dir / name / f'checkpoint-{version}'} ...`)"
+            )
         try:
             add_to_load(model_dir, name, version)
         except OSError as error:
@@ -223,7 +237,11 @@ def _wait_until_held(model_dir: Path, name: str, version: str, end: float) -> No
         missing = []
         for node, report in live_nodes(model_dir).items():
             errors = report["errors"]
-            if isinstance(errors, dict) and f"{name} {version}" in errors and float(str(report["time"])) > asked:
+            if (
+                isinstance(errors, dict)
+                and f"{name} {version}" in errors
+                and float(str(report.get("converged", 0))) > asked
+            ):
                 raise RolloutFailed(f"{node} cannot serve {name} {version}: {errors[f'{name} {version}']}")
             holds = report["holds"]
             if not isinstance(holds, dict) or version not in holds.get(name, []):
@@ -235,12 +253,12 @@ def _wait_until_held(model_dir: Path, name: str, version: str, end: float) -> No
         time.sleep(0.5)
 
 
-def _retired(serving: Serving, now: float) -> set[str]:
-    return {
-        version
-        for version in serving.load
-        if version != serving.current and version in serving.left and now - serving.left[version] > RETIRE_AFTER_S
-    }
+def _idle(serving: Serving | None) -> set[str]:
+    """Return the versions in `load` that no request can be waiting for."""
+    if serving is None:
+        return set()
+    recent = {version for version, moment in serving.left.items() if time.time() - moment <= RETIRE_AFTER_S}
+    return set(serving.load) - recent - {serving.current or ""}
 
 
 def _ocr_first(name: str) -> tuple[bool, str]:

@@ -104,8 +104,9 @@ def test_a_missing_language(name: str, language: str, message: str) -> None:
         pytest.param({"psm": 0}, "psm is one of .*, got 0", id="psm without words"),
         pytest.param({"psm": 14}, "psm is one of", id="psm too high"),
         pytest.param({"psm": -1}, "psm is one of", id="psm negative"),
-        pytest.param({"timeout_s": 0}, "timeout_s must be above 0, got 0", id="no time"),
-        pytest.param({"timeout_s": float("nan")}, "timeout_s must be above 0", id="time not a number"),
+        pytest.param({"timeout_s": 0}, "timeout_s is above 0 and at most an hour, got 0", id="no time"),
+        pytest.param({"timeout_s": float("nan")}, "timeout_s is above 0", id="time not a number"),
+        pytest.param({"timeout_s": float("inf")}, "timeout_s is above 0", id="time without end"),
     ],
 )
 def test_settings_without_meaning_are_refused(settings: Mapping[str, object], message: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from handler.errors import CheckpointInvalid, OutOfMemory, PageInvalid
+from handler.errors import AnswerInvalid, CheckpointInvalid, OutOfMemory, PageInvalid
 from handler.layoutlm import load
 from handler.page import Page, TaggedPage
 from handler.tagger import Tagger, TaggerSettings
@@ -257,3 +257,20 @@ def test_it_is_warm_before_the_first_page(text_checkpoint: Path) -> None:
     device = SmallDevice(model.model, allocate_too_much)
     Tagger(replace(model, model=device), ON_CPU)
     assert device.windows == [1]
+
+
+def test_logits_that_are_no_numbers_are_an_error_and_no_empty_page(text_checkpoint: Path) -> None:
+    model = load(text_checkpoint, "cpu", "float32")
+    tagger = Tagger(model, ON_CPU)
+    with torch.no_grad():
+        next(model.model.classifier.parameters()).fill_(float("nan"))
+    short, _, empty, *_ = tagger.tag(mixed_pages())
+    assert isinstance(short, AnswerInvalid)
+    assert empty == TaggedPage((), 0)
+
+
+@pytest.mark.parametrize("device", ["cuda", "graphics"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="cuda is a device of this machine")
+def test_a_device_that_is_not_here_is_named(text_checkpoint: Path, device: str) -> None:
+    with pytest.raises(CheckpointInvalid, match=f"device '{device}' is not here"):
+        load(text_checkpoint, device)

@@ -13,9 +13,10 @@ import requests
 import yaml
 
 from scripts.launch import program_environment
-from scripts.node import REPOSITORY, ServeSettings, SettingError
+from scripts.node import REPOSITORY, ServeSettings
 from scripts.serve import SupervisorNews, health, instance_lock, last_line, port_problem, private_tmp, ready_line
 from scripts.supervision import Commands, Program, programs, supervisor_config, torchserve_config
+from shim.errors import SettingsInvalid
 
 TEMPLATE = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
 
@@ -45,7 +46,7 @@ def test_the_environment_moves_everything(tmp_path: Path) -> None:
         "LAYOUTLOOP_PORT": "19090",
         "LAYOUTLOOP_TORCHSERVE_PORT": "17080",
     }
-    settings = ServeSettings.from_env(environ)
+    settings = ServeSettings.from_env(environ | {"BASIC_AUTH_USER": "labels", "BASIC_AUTH_PASS": "made up"})
     assert settings.environment() == environ
     assert [port for _, port, _, _ in settings.listening()] == [19090, 17080, 17081, 17082, 17083, 17084]
 
@@ -59,8 +60,13 @@ def test_the_environment_moves_everything(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_port_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingError, match=f"{name} must be .* got .*{value}"):
+    with pytest.raises(SettingsInvalid, match=f"{name}.*{value}"):
         ServeSettings.from_env({name: value})
+
+
+def test_a_mistyped_setting_of_the_shim_stops_the_start() -> None:
+    with pytest.raises(SettingsInvalid, match="LAYOUTLOOP_TRESHOLD is no setting"):
+        ServeSettings.from_env({"LAYOUTLOOP_TRESHOLD": "0.5"})
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,18 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from shim.answering import PageAnswer, PageAnswerer
 from shim.app import create_app
+from shim.credentials import LabelStudioKey
 from shim.errors import LabelConfigUnsupported, LayoutLoopError, RequestInvalid
-from shim.prediction import parse_predict, parse_project
+from shim.images import ImageFetcher
+from shim.metrics import Metrics
+from shim.models import Models
+from shim.pool import PagePool
+from shim.prediction import Predictor, parse_predict, parse_project
 from shim.serving import Card, archive_path, card_path
 from shim.settings import Settings
+from shim.torchserve import InferenceClient, TokenFile
 from tests.shim.far_servers import IMAGE, LEGACY_KEY, LabelStudio, Seen, _Server, serve
 from tests.shim.test_torchserve import FakeTorchServe, Reply, data_uri, start
 from training.store import add_to_load, flip, write_json
@@ -523,6 +530,30 @@ def test_a_page_is_asked_once_per_version_whatever_its_address(bench: Bench) -> 
     third = bench.predict({"image": "/data/upload/7/a.png"})
     assert third["results"][0]["model_version"].startswith(V2)
     assert bench.fake.count("project-7") == 2
+
+
+class Faulty(PageAnswerer):
+    """Has a fault that nobody foresaw, on one page."""
+
+    def answer(self, model: str | None, reference: str, task_id: int | None) -> PageAnswer:
+        if task_id == 1:
+            raise ZeroDivisionError("nobody foresaw this")
+        return super().answer(model, reference, task_id)
+
+
+def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    state = bench.app.extensions["layoutloop"]
+    models = Models(bench.model_dir, InferenceClient(state.settings.torchserve_url, TokenFile(state.settings.key_file)))
+    fetcher = ImageFetcher(state.settings.label_studio_url, LabelStudioKey(state.settings.label_studio_url, LEGACY_KEY))
+    pool: PagePool[PageAnswer] = PagePool(2, 10)
+    metrics = Metrics(lambda: pool.waiting)
+    predictor = Predictor(state.settings, Faulty(models, fetcher, metrics, 10.0), pool, metrics)
+    bench.serve_project()
+    tasks = [{"id": number, "data": image(f"Total {number}")} for number in range(3)]
+    response = predictor.predict(parse_predict({"tasks": tasks, "project": 7, "label_config": RECTANGLES}))
+    assert [bool(entry) for entry in response.results] == [True, False, True]
+    assert "nobody foresaw this" in caplog.text
+    fetcher.close()
 
 
 def test_a_failure_is_not_remembered(bench: Bench) -> None:

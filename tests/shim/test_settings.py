@@ -100,7 +100,9 @@ def test_names_that_other_parts_read_are_no_mistake() -> None:
         pytest.param(
             {"LAYOUTLOOP_SCORE_TRESHOLD": ""}, "LAYOUTLOOP_SCORE_TRESHOLD is no setting", id="mistyped, empty"
         ),
-        pytest.param({"USE_REDIS": "true"}, "USE_REDIS means nothing here: set REDIS_URL=", id="old: USE_REDIS"),
+        pytest.param(
+            {"USE_REDIS": "true"}, "USE_REDIS means nothing here: predictions need no queue", id="old: USE_REDIS"
+        ),
         pytest.param({"RQ_QUEUE_NAME": "q"}, "RQ_QUEUE_NAME means nothing here", id="old: RQ"),
         pytest.param({"LABEL_STUDIO_ML_BACKEND_V2": "0"}, "LABEL_STUDIO_ML_BACKEND_V2", id="old: protocol V1"),
         pytest.param({"LAYOUTLOOP_HOST": "0.0.0.0"}, "LAYOUTLOOP_HOST=0.0.0.0 is reachable", id="open bind"),  # noqa: S104

@@ -137,14 +137,25 @@ class Scene:
         fake.models["ocr", VERSION] = lambda _: (200, OK)
         self.client = self.make_client()
 
-    def make_client(self, read_timeout_s: float = 0.5, **in_flight: int) -> InferenceClient:
-        return InferenceClient(self.url, TokenFile(self.fake.key_file), in_flight, 4, read_timeout_s)
+    def make_client(self, read_timeout_s: float = 0.5) -> InferenceClient:
+        return InferenceClient(self.url, TokenFile(self.fake.key_file), read_timeout_s)
 
     def ask(
-        self, seconds: float = 3.0, client: InferenceClient | None = None, model: str = "ocr", version: str = VERSION
+        self,
+        seconds: float = 3.0,
+        client: InferenceClient | None = None,
+        model: str = "ocr",
+        version: str = VERSION,
+        in_flight: int = 4,
     ) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        return (client or self.client).predict(model, version, b"image", content_type="image/png", deadline=deadline)
+        return (client or self.client).predict(
+            model,
+            version,
+            b"image",
+            content_type="image/png",
+            deadline=time.monotonic() + seconds,
+            in_flight=in_flight,
+        )
 
 
 @pytest.fixture
@@ -363,11 +374,14 @@ def test_each_model_has_its_bound(scene: Scene) -> None:
 
     for name in ("ocr", "project-7"):
         scene.fake.models[name, VERSION] = slowly
-    client = scene.make_client(read_timeout_s=5, ocr=2)
+    client = scene.make_client(read_timeout_s=5)
+    places = {"ocr": 2, "project-7": 4}
     with ThreadPoolExecutor(24) as threads:
-        asked = [threads.submit(scene.ask, 10.0, client, name) for _ in range(12) for name in ("ocr", "project-7")]
+        asked = [
+            threads.submit(scene.ask, 10.0, client, name, in_flight=places[name]) for _ in range(12) for name in places
+        ]
         assert all(one.result() == OK for one in asked)
-    assert scene.fake.busiest == {"ocr": 2, "project-7": 4}
+    assert scene.fake.busiest == places
 
 
 def test_who_waits_longest_goes_first(scene: Scene) -> None:
@@ -380,34 +394,34 @@ def test_who_waits_longest_goes_first(scene: Scene) -> None:
         return 200, OK
 
     scene.fake.models["ocr", VERSION] = slowly
-    client = scene.make_client(read_timeout_s=5, ocr=1)
+    client = scene.make_client(read_timeout_s=5)
 
     def many() -> None:
         for _ in range(10):
-            scene.ask(10.0, client)
+            scene.ask(10.0, client, in_flight=1)
 
     with ThreadPoolExecutor(1) as threads:
         busy = threads.submit(many)
         assert began.wait(5)
-        assert scene.ask(10.0, client) == OK
+        assert scene.ask(10.0, client, in_flight=1) == OK
         assert scene.fake.count("ocr") <= 4
         busy.result()
 
 
 def test_waiting_for_a_turn_ends_with_the_deadline_and_gives_the_turn_back(scene: Scene) -> None:
-    client = scene.make_client(read_timeout_s=1.0, ocr=1)
+    client = scene.make_client(read_timeout_s=1.0)
     scene.fake.script.append(HANG)
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(scene.ask, 4.0, client)
+        first = threads.submit(scene.ask, 4.0, client, in_flight=1)
         while not scene.fake.seen:
             time.sleep(0.01)
         with pytest.raises(DeadlineExceeded, match="ocr was busy with other pages"):
-            scene.ask(0.3, client)
+            scene.ask(0.3, client, in_flight=1)
         assert first.result() == OK
     for _ in range(3):
         with pytest.raises(ModelNotReady):
-            scene.ask(1.0, client, version="1")
-    assert scene.ask(1.0, client) == OK
+            scene.ask(1.0, client, version="1", in_flight=1)
+    assert scene.ask(1.0, client, in_flight=1) == OK
 
 
 def test_is_up(scene: Scene, tmp_path: Path) -> None:

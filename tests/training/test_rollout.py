@@ -78,7 +78,8 @@ class Site:
     def say(self, node: str, *holds: str, error: str = "", age_s: float = 0.0, name: str = "ocr") -> None:
         """A report of another node."""
         errors = {f"{name} {V2}": error} if error else {}
-        body = {"node": node, "time": time.time() - age_s, "holds": {name: list(holds)}, "errors": errors}
+        now = time.time() - age_s
+        body = {"node": node, "time": now, "converged": now, "holds": {name: list(holds)}, "errors": errors}
         write_json(self.model_dir / ".nodes" / f"{node}.json", body)
 
 
@@ -88,10 +89,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, fake)
 
 
-def test_an_empty_store_asks_for_nothing(site: Site) -> None:
-    assert site.watcher.converge()
+def test_an_empty_store_unloads_nothing(site: Site) -> None:
+    """It may be a mount point without its mount."""
+    site.fake.hold("project-7", V1)
+    assert not site.watcher.converge()
     assert site.fake.calls == []
-    assert site.report()["holds"] == {}
+    assert "holds no model" in site.watcher.errors["torchserve"]
     assert list(live_nodes(site.model_dir)) == [NODE]
 
 
@@ -210,6 +213,8 @@ def test_a_broken_version_is_not_tried_every_second(site: Site) -> None:
 
 
 def test_what_nobody_asks_for_is_drained_and_the_default_goes_last(site: Site) -> None:
+    site.fake.hold("ocr", V3, workers=3)
+    site.ask_for("ocr", V3, current=V3)
     site.fake.hold("project-7", V2, V1)
     site.fake.models["project-7"][V1].pending = [0, 1]
     for version in (V1, V2):
@@ -369,7 +374,7 @@ def test_versions_only_move_forward(site: Site, in_load: bool) -> None:
     if in_load:
         write_serving(site.model_dir, "ocr", Serving((V2, V1), V2, {}, {V1: time.time()}))
     before = site.serving("ocr")
-    with pytest.raises(RolloutFailed, match=f"{V1} is older than {V2}; versions only move forward"):
+    with pytest.raises(RolloutFailed, match=f"{V1} is older than {V2} and versions only move forward"):
         promote(site.model_dir, "ocr", V1)
     assert site.serving("ocr") == before
 
@@ -412,12 +417,13 @@ def test_versions_retire_when_no_request_can_last_any_more(site: Site) -> None:
     assert site.serving("ocr").left == {V2: left[V2]}
 
 
-def test_neither_the_current_nor_a_candidate_retires(site: Site) -> None:
+def test_a_candidate_goes_only_when_whoever_promoted_it_is_gone(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V1)
-    serving = site.serving("ocr")
-    write_serving(site.model_dir, "ocr", Serving(serving.load, V1, serving.sha256, {V1: 5.0}))
+    with locked(site.model_dir, "ocr"):
+        site.watcher.retire()
+        assert site.serving("ocr").load == (V2, V1)
     site.watcher.retire()
-    assert site.serving("ocr").load == (V2, V1)
+    assert site.serving("ocr").load == (V1,)
 
 
 def test_retiring_waits_for_whoever_changes_the_model(site: Site) -> None:
