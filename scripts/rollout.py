@@ -18,19 +18,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.node import LOOPBACK, ServeSettings
-from shim.errors import LayoutLoopError
+from shim.errors import LayoutLoopError, ModelNotReady
 from shim.serving import NODE_SILENT_S, live_nodes, models_in, project_model, read_card, read_serving
+from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 from training.management import ManagementClient
-from training.rollout import RolloutFailed, Watcher, Workers, promote
+from training.rollout import RolloutFailed, promote
 from training.smoke import smoke_test
+from training.watcher import Watcher, Workers
 
 _INTERVAL_S = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it did what was asked."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if (options.to is None) != (options.project is None):
+        parser.error("--project and --to belong together")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = ServeSettings.from_env(os.environ)
@@ -38,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _print_versions(settings.model_dir)
             return 0
         if options.to:
-            promote(settings.model_dir, project_model(options.project), options.to)
+            promote(settings.model_dir, project_model(options.project), options.to, untested=options.untested)
             return 0
         watcher = make_watcher(settings)
         return _watch(watcher, settings.node_report) if options.watch else _once(watcher)
@@ -53,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="show every version in the model store")
     parser.add_argument("--project", type=int, help="Label Studio's project id (with --to)")
     parser.add_argument("--to", metavar="VERSION", help="put this archived version into service")
+    parser.add_argument("--untested", action="store_true", help="also where no TorchServe runs that could try it")
     return parser
 
 
@@ -60,36 +66,36 @@ def make_watcher(settings: ServeSettings) -> Watcher:
     """Make the watcher of this node's TorchServe."""
     keys = TokenFile(settings.torchserve / "key_file.json")
     client = InferenceClient(f"http://{LOOPBACK}:{settings.torchserve_port}", keys)
-    workers = Workers(
-        ocr=int(os.environ.get("LAYOUTLOOP_OCR_WORKERS") or os.cpu_count() or 1),
-        project=int(os.environ.get("LAYOUTLOOP_PROJECT_WORKERS") or 1),
-    )
+    shim = Settings.from_env(os.environ)
     return Watcher(
         model_dir=settings.model_dir,
         archives=settings.archives,
         management=ManagementClient(f"http://{LOOPBACK}:{settings.torchserve_port + 1}", keys),
         smoke=functools.partial(smoke_test, client, settings.model_dir),
-        workers=workers,
+        workers=Workers(shim.ocr_workers, shim.project_workers),
         node=settings.node,
     )
 
 
 def _watch(watcher: Watcher, report: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    threading.Thread(target=_heartbeat, args=(watcher,), daemon=True).start()
+    ended = threading.Event()
+    threading.Thread(target=_heartbeat, args=(watcher, ended), daemon=True).start()
+    watcher.clear_copies()
     try:
         while True:
-            watcher.converge()
             watcher.retire()
+            watcher.converge()
             time.sleep(_INTERVAL_S)
-    finally:
+    except SystemExit:
+        ended.set()
         report.unlink(missing_ok=True)  # a node that stops in order holds up no promotion
+        raise
 
 
-def _heartbeat(watcher: Watcher) -> None:
+def _heartbeat(watcher: Watcher, ended: threading.Event) -> None:
     """Report also while a large model loads: a node that fell silent would not be waited for."""
-    while True:
-        time.sleep(NODE_SILENT_S / 5)
+    while not ended.wait(NODE_SILENT_S / 6):
         watcher.report()
 
 
@@ -106,7 +112,11 @@ def _print_versions(model_dir: Path) -> None:
         serving = read_serving(model_dir, name)
         for path in sorted((model_dir / name).glob(f"{name}-*.mar"), reverse=True):
             version = path.stem.removeprefix(f"{name}-")
-            card = read_card(model_dir, name, version)
+            try:
+                card = read_card(model_dir, name, version)
+            except ModelNotReady as error:
+                print(f"{name}  {version}  {error}")
+                continue
             state = "current" if serving and version == serving.current else ""
             state = state or ("loaded" if serving and version in serving.load else "kept")
             where = [node for node, report in nodes.items() if version in str(report["holds"])]

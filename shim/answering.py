@@ -6,6 +6,7 @@ import hashlib
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cachetools
@@ -15,6 +16,7 @@ from shim.images import ImageFetcher
 from shim.metrics import Metrics
 from shim.models import InService, Models
 from shim.pages import ReadPage, Region, parse_page, parse_regions, text_lines
+from shim.pool import Again
 from shim.serving import Card
 
 logger = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ class PageAnswer:
 
 
 class PageAnswerer:
-    """Answers pages, remembering what it answered by (image, versions, reading mode).
+    """Answers pages, remembering what it answered by (image, versions).
 
     Args:
         models: those in service.
@@ -54,29 +56,28 @@ class PageAnswerer:
             _CACHED_REGIONS, getsizeof=lambda answer: 1 + len(answer.regions)
         )
 
-    def answer(self, model: str | None, reference: str, task_id: int | None) -> PageAnswer:
-        """Return the regions of one page.
+    def job(self, model: str | None, reference: str, task_id: int | None) -> Callable[[], PageAnswer]:
+        """Return a job that answers one page.
 
-        A version that TorchServe does not hold (yet, or any more) is asked for again, as serving.json then
-        says, until the time is up.
+        A version that TorchServe does not hold (yet, or any more) is asked for again, as serving.json then says,
+        until the time is up; meanwhile the job raises `Again` and occupies no thread.
 
         Raises:
-            LayoutLoopError: see `shim.errors`.
+            LayoutLoopError: by the job, see `shim.errors`.
         """
-        deadline = time.monotonic() + self._time_limit_s
-        with self._metrics.seconds.labels("fetch").time():
-            data = self._fetcher.fetch(reference, task_id)
-        digest = hashlib.sha256(data).digest()
-        while True:
-            in_service = self.models.in_service(model)
-            try:
-                return self._remembered(digest, data, in_service, deadline)
-            except ModelNotReady:
-                if time.monotonic() + _PAUSE_S > deadline:
-                    raise
-                time.sleep(_PAUSE_S)
+        return _PageJob(self, model, reference, task_id)
 
-    def _remembered(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
+    def fetch(self, reference: str, task_id: int | None) -> bytes:
+        """Return the bytes of an image reference."""
+        with self._metrics.seconds.labels("fetch").time():
+            return self._fetcher.fetch(reference, task_id)
+
+    def deadline(self) -> float:
+        """Return when a page that begins now must be done, on the monotonic clock."""
+        return time.monotonic() + self._time_limit_s
+
+    def remembered(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
+        """Return the answer of an image, made now or before."""
         key = (digest, in_service.versions, in_service.model and in_service.model.model)
         with self._lock:
             answer = self._answers.get(key)
@@ -101,8 +102,39 @@ class PageAnswerer:
         return PageAnswer(page.width, page.height, regions, in_service)
 
     def _notice_engine(self, page: ReadPage, model: Card) -> None:
-        if model.engine and page.engine != model.engine:
+        if model.engine and _reader(page.engine) != _reader(model.engine):
             self._metrics.other_engine.inc()
             logger.warning(
                 "%s was trained on pages of %s, this one was read by %s", model.model, model.engine, page.engine
             )
+
+
+class _PageJob:
+    """One page on its way; keeps its image between tries."""
+
+    def __init__(self, answerer: PageAnswerer, model: str | None, reference: str, task_id: int | None) -> None:
+        self._answerer = answerer
+        self._model = model
+        self._reference = reference
+        self._task_id = task_id
+        self._deadline: float | None = None
+        self._data = b""
+        self._digest = b""
+
+    def __call__(self) -> PageAnswer:
+        if self._deadline is None:
+            self._deadline = self._answerer.deadline()
+            self._data = self._answerer.fetch(self._reference, self._task_id)
+            self._digest = hashlib.sha256(self._data).digest()
+        in_service = self._answerer.models.in_service(self._model)
+        try:
+            return self._answerer.remembered(self._digest, self._data, in_service, self._deadline)
+        except ModelNotReady as error:
+            if time.monotonic() + _PAUSE_S > self._deadline:
+                raise
+            raise Again(_PAUSE_S) from error
+
+
+def _reader(engine: str) -> str:
+    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are what the model asked for."""
+    return engine.rsplit("-", 2)[0]

@@ -19,6 +19,8 @@ def decode_data_uri(uri: str, max_bytes: int) -> bytes:
         ImageTooBig: more than `max_bytes` are in it.
         ImageUnavailable: it cannot be decoded.
     """
+    if not uri.isascii():
+        raise ImageUnavailable("a data: URI holds characters that no URI has")
     comma = uri.find(",", 0, MAX_HEADER_CHARS)
     if comma < 0:
         raise ImageUnavailable(f"a data: URI has no comma within its first {MAX_HEADER_CHARS} characters")

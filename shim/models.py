@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shim.errors import ModelNotReady
+from shim.errors import ModelNotReady, TorchServeUnavailable
 from shim.serving import OCR_MODEL, Card, read_card, read_serving
 from shim.torchserve import InferenceClient
 
@@ -107,7 +107,7 @@ class Models:
             in_flight=_QUEUED * self.project_workers * model.batch_size,
         )
         if body.get("model_version") != model.version:
-            raise ModelNotReady(
+            raise TorchServeUnavailable(
                 f"{model.model} {model.version} answered as version {body.get('model_version')!r}; archive it again"
             )
         return body

@@ -11,7 +11,7 @@ from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 
 from shim.answering import PageAnswer, PageAnswerer
-from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, RequestInvalid
+from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, Overloaded, RequestInvalid
 from shim.label_config import LabelConfig, image_references, parse_label_config, reported_version
 from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
 from shim.metrics import Metrics
@@ -175,14 +175,14 @@ class Predictor:
         task_id = task_id if isinstance(task_id, int) else None
         # With the version in the key, an ask never gets an answer of a version that was gone before it came.
         key = (request.model, in_service.versions, reference, _needs_task(reference) and task_id)
-        return self._pool.submit(key, turn, lambda: self._answerer.answer(request.model, reference, task_id))
+        return self._pool.submit(key, turn, self._answerer.job(request.model, reference, task_id))
 
     def _entry(self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float) -> Entry:
         try:
             if asked.error is not None:
                 raise asked.error
             prediction = self._prediction(request, self._pages(request, task, asked, deadline))
-        except DeadlineExceeded as error:
+        except (DeadlineExceeded, Overloaded) as error:
             return self._nothing(request, task, "deferred", error)
         except LayoutLoopError as error:
             return self._nothing(request, task, "failed", error)
@@ -198,14 +198,16 @@ class Predictor:
     ) -> list[PageAnswer]:
         """Wait for a task's pages; all of one version, so pages from before a promotion are asked for again."""
         pages = [_wait(future, deadline) for future in asked.pages]
-        for _ in range(_VERSION_TRIES):
-            if len({page.in_service.versions for page in pages}) == 1:
-                return pages
+        tries = 0
+        while len({page.in_service.versions for page in pages}) > 1:
+            tries += 1
+            if tries > _VERSION_TRIES:
+                raise DeadlineExceeded("versions changed again and again while its pages were read; ask again")
             current = self._answerer.models.in_service(request.model).versions
             for index, page in enumerate(pages):
                 if page.in_service.versions != current:
                     pages[index] = _wait(self._submit(request, task, asked.references[index], index), deadline)
-        raise DeadlineExceeded("versions changed again and again while its pages were read; ask again")
+        return pages
 
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
         in_service = pages[0].in_service
@@ -233,7 +235,10 @@ class Predictor:
 
     def _reported(self, in_service: InService, config: LabelConfig) -> str:
         engine = in_service.ocr.engine or ""
-        return reported_version(in_service.stamp, config, engine, self._settings.score_threshold)
+        settings = self._settings
+        return reported_version(
+            in_service.stamp, config, engine, settings.score_threshold, read_only=settings.read_only_boxes
+        )
 
     def _nothing(
         self, request: PredictRequest, task: Mapping[str, object], outcome: str, error: LayoutLoopError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
@@ -36,10 +37,15 @@ def authenticate() -> None:
 @routes.get("/health")
 def health() -> Response:
     """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
-    body: dict[str, Any] = {"status": "UP", "v2": True}
+    settings = state().settings
+    nodes = live_nodes(settings.model_dir)
+    models, notes = _models(settings.model_dir)
+    current = (models.get(OCR_MODEL) or {}).get("current")
+    holding = [report for report in nodes.values() if current in report.get("holds", {}).get(OCR_MODEL, [])]
+    body: dict[str, Any] = {"status": "UP", "v2": True, "ready": bool(holding)}
     if _is_authenticated():
-        settings = state().settings
-        body |= {"model_dir": str(settings.model_dir)} | _in_service()
+        notes += [f"{node}: {what}: {why}" for node, one in nodes.items() for what, why in one["errors"].items()]
+        body |= {"model_dir": str(settings.model_dir), "models": models, "nodes": sorted(nodes), "notes": notes}
     return jsonify(body)
 
 
@@ -93,11 +99,10 @@ def _load(name: str) -> tuple[str, ...]:
     return serving.load if serving else ()
 
 
-def _in_service() -> dict[str, Any]:
-    model_dir = state().settings.model_dir
-    nodes = live_nodes(model_dir)
-    notes = [f"{node}: {what}: {why}" for node, report in nodes.items() for what, why in _errors(report).items()]
+def _models(model_dir: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return what is in service, and sentences about what is missing."""
     models: dict[str, Any] = {}
+    notes = []
     for name in models_in(model_dir):
         try:
             serving = read_serving(model_dir, name)
@@ -106,20 +111,12 @@ def _in_service() -> dict[str, Any]:
             # Said here and not with a 503, at which Label Studio would call every project disconnected.
             models[name] = None
             notes.append(str(error))
-    current = (models.get(OCR_MODEL) or {}).get("current")
-    holding = [node for node, report in nodes.items() if current and current in str(report.get("holds"))]
     if OCR_MODEL not in models:
         notes.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not state().settings.label_studio_api_key:
         notes.append("LABEL_STUDIO_API_KEY is not set: uploads and local files cannot be read")
-    if not any(name != OCR_MODEL for name in models):
-        notes.append("no project has a model yet: RectangleLabels projects get no boxes, OCR projects get text lines")
-    return {"ready": bool(holding), "nodes": sorted(nodes), "models": models, "notes": notes}
-
-
-def _errors(report: dict[str, object]) -> dict[str, str]:
-    errors = report.get("errors")
-    return errors if isinstance(errors, dict) else {}
+    notes.append("a project not among `models` has none yet: with RectangleLabels no boxes, with the OCR template text")
+    return models, notes
 
 
 def _json_object() -> dict[str, Any]:

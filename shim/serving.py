@@ -125,7 +125,7 @@ def read_serving(model_dir: Path, name: str) -> Serving | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelNotReady(f"{path} cannot be understood ({error}); restore it, or promote a version again") from error
+        raise ModelNotReady(f"{path} cannot be understood ({error}); delete it and promote a version again") from error
 
 
 def read_card(model_dir: Path, name: str, version: str) -> Card:
@@ -147,14 +147,14 @@ def models_in(model_dir: Path) -> list[str]:
     return sorted(path.parent.name for path in model_dir.glob("*/serving.json"))
 
 
-def live_nodes(model_dir: Path, silent_s: float = NODE_SILENT_S) -> dict[str, dict[str, object]]:
+def live_nodes(model_dir: Path, silent_s: float = NODE_SILENT_S) -> dict[str, dict[str, Any]]:
     """Return the reports of all nodes heard of lately, by node name."""
-    reports: dict[str, dict[str, object]] = {}
+    reports: dict[str, dict[str, Any]] = {}
     for path in sorted((model_dir / ".nodes").glob("*.json")):
         try:
             body = json.loads(path.read_text())
             if time.time() - float(body["time"]) < silent_s:
-                reports[path.stem] = body
+                reports[path.stem] = body | {part: dict(body[part]) for part in ("holds", "errors")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is no report: %s", path, error)
     return reports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from shim.errors import SettingsInvalid
+
+logger = logging.getLogger(__name__)
 
 READ_ELSEWHERE = frozenset(
     {
@@ -39,6 +42,7 @@ _ABOVE_ZERO = (
     *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages"),
     *("ocr_workers", "project_workers"),
 )
+_NOT_YET = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -129,6 +133,9 @@ class Settings:
                 of the old Label Studio ML backend that means nothing any more.
         """
         _refuse_unknown(environ)
+        for name in _NOT_YET:
+            if environ.get(name, "").strip():
+                logger.warning("%s is not used yet: predictions need no queue", name)
         values: dict[str, object] = {}
         for name, default in _defaults().items():
             variable = variable_of(name)

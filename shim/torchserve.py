@@ -175,16 +175,6 @@ class InferenceClient:
         finally:
             gate.release()
 
-    def is_up(self) -> bool:
-        """Whether TorchServe answers at all; takes at most a second."""
-        try:
-            answer = self._session.get(f"{self._url}/ping", headers=self._keys.header("inference"), timeout=1)
-        except (requests.RequestException, TorchServeUnavailable):
-            return False
-        if answer.status_code == 400:
-            self._keys.forget()
-        return answer.ok
-
     def _gate(self, path: str, places: int) -> _Gate:
         with self._lock:
             if path not in self._gates:

@@ -31,6 +31,10 @@ class ManagementError(Exception):
     """TorchServe refused, or did not answer; the message has its own words."""
 
 
+class TorchServeAway(ManagementError):
+    """It does not answer at all: it is starting, or gone; no fault of any archive."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
     """What TorchServe says of one registered version."""
@@ -137,7 +141,7 @@ class ManagementClient:
                 )
             except (requests.RequestException, TorchServeUnavailable) as error:
                 self._keys.forget()
-                raise ManagementError(f"TorchServe does not answer: {error}") from error
+                raise TorchServeAway(f"TorchServe does not answer: {error}") from error
             if answer.status_code == 400 and "InvalidKey" in answer.text and attempt == 1:
                 self._keys.forget()
                 continue

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
 from shim.errors import Overloaded, TaskInvalid
-from shim.pool import PagePool
+from shim.pool import Again, PagePool
 
 WAIT_S = 10.0
 
@@ -108,3 +110,37 @@ def test_exceptions_travel_and_the_thread_goes_on(error: BaseException) -> None:
         pool.submit("page", 0, fail).result(WAIT_S)
     assert raised.value is error
     assert pool.submit("page", 0, lambda: "done").result(WAIT_S) == "done"
+
+
+def test_a_job_that_must_wait_occupies_no_thread() -> None:
+    pool: PagePool[str] = PagePool(1, 10)
+    moments = []
+
+    def not_yet() -> str:
+        moments.append(time.monotonic())
+        if len(moments) < 3:
+            raise Again(0.2)
+        return "at last"
+
+    waiting = pool.submit("a", 0, not_yet)
+    others = [pool.submit(number, 1, lambda: "other") for number in range(5)]
+    assert [one.result(5) for one in others] == ["other"] * 5
+    assert len(moments) < 3
+    assert waiting.result(5) == "at last"
+    assert all(after - before >= 0.2 for before, after in pairwise(moments))
+    assert pool.waiting == 0
+
+
+def test_a_page_asked_for_again_gets_the_better_turn() -> None:
+    pool: PagePool[int] = PagePool(1, 100)
+    gate, done = threading.Event(), []
+    pool.submit("first", 0, lambda: gate.wait(5) and 0)
+    for number in range(1, 11):
+        pool.submit(number, number, lambda number=number: done.append(number) or number)
+    last = pool.submit(10, 0, lambda: -1)
+    gate.set()
+    assert last.result(5) == 10
+    assert done[0] == 10
+    while pool.waiting:
+        time.sleep(0.01)
+    assert sorted(done) == list(range(1, 11))

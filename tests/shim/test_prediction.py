@@ -305,7 +305,7 @@ def test_cold_start_of_a_rectangle_project_says_why_there_is_nothing(
     assert bench.predict(image("Total"), image("Date"))["results"] == [[], []]
     assert caplog.text.count("model_not_ready: no model is in service for this project yet") == 2
     notes = bench.app.test_client().get("/health").get_json()["notes"]
-    assert any("RectangleLabels projects get no boxes" in note for note in notes)
+    assert any("with RectangleLabels no boxes" in note for note in notes)
 
 
 def test_another_projects_model_is_not_used(bench: Bench) -> None:
@@ -535,10 +535,10 @@ def test_a_page_is_asked_once_per_version_whatever_its_address(bench: Bench) -> 
 class Faulty(PageAnswerer):
     """Has a fault that nobody foresaw, on one page."""
 
-    def answer(self, model: str | None, reference: str, task_id: int | None) -> PageAnswer:
+    def fetch(self, reference: str, task_id: int | None) -> bytes:
         if task_id == 1:
             raise ZeroDivisionError("nobody foresaw this")
-        return super().answer(model, reference, task_id)
+        return super().fetch(reference, task_id)
 
 
 def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

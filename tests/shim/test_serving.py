@@ -79,7 +79,7 @@ def test_a_file_from_before_left_was_kept(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_understood_is_not_taken_for_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ocr").mkdir()
     (tmp_path / "ocr" / "serving.json").write_bytes(content)
-    with pytest.raises(ModelNotReady, match=r"ocr/serving\.json cannot be understood .* restore it, or promote"):
+    with pytest.raises(ModelNotReady, match=r"ocr/serving\.json cannot be understood .* delete it and promote"):
         read_serving(tmp_path, "ocr")
 
 

@@ -424,17 +424,6 @@ def test_waiting_for_a_turn_ends_with_the_deadline_and_gives_the_turn_back(scene
     assert scene.ask(1.0, client, in_flight=1) == OK
 
 
-def test_is_up(scene: Scene, tmp_path: Path) -> None:
-    assert scene.client.is_up()
-    scene.fake.new_keys("second-key")
-    assert [scene.client.is_up(), scene.client.is_up()] == [False, True]
-    assert not InferenceClient(scene.url, TokenFile(tmp_path / "missing.json")).is_up()
-    scene.fake.script.append(HANG)
-    began = time.monotonic()
-    assert not scene.client.is_up()
-    assert time.monotonic() - began < 1.8
-
-
 def data_uri(content: bytes) -> str:
     """An image reference that needs nobody."""
     return "data:image/png;base64," + base64.b64encode(content).decode()

@@ -27,6 +27,7 @@ class Registered:
     """One version: its workers, and how many requests wait for it at each of the next times somebody looks."""
 
     workers: int
+    dead: bool = False  # all workers have ended for good
     pending: list[int] = field(default_factory=list)
 
 
@@ -120,7 +121,9 @@ class FakeManagement(ThreadingHTTPServer):
             "modelVersion": version,
             "minWorkers": one.workers,
             "maxWorkers": one.workers,
-            "workers": [{"id": str(9000 + index), "status": "READY"} for index in range(one.workers)],
+            "workers": [
+                {"id": str(9000 + index), "status": "UNLOADED" if one.dead else "READY"} for index in range(one.workers)
+            ],
             "jobQueueStatus": {"remainingCapacity": 100, "pendingRequests": one.pending.pop(0) if one.pending else 0},
         }
 

@@ -20,9 +20,10 @@ from tests.shim.far_servers import Seen
 from tests.shim.test_torchserve import Reply, start
 from tests.training.test_management import V1, V2, V3, FakeManagement, open_management
 from training.management import ManagementClient
-from training.rollout import RETIRE_AFTER_S, RolloutFailed, Watcher, Workers, promote
+from training.rollout import RolloutFailed, promote
 from training.smoke import smoke_test
 from training.store import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_serving
+from training.watcher import RETIRE_AFTER_S, WORKERLESS_S, Watcher, Workers
 
 NODE = "box-7080"
 
@@ -79,7 +80,7 @@ class Site:
         """A report of another node."""
         errors = {f"{name} {V2}": error} if error else {}
         now = time.time() - age_s
-        body = {"node": node, "time": now, "converged": now, "holds": {name: list(holds)}, "errors": errors}
+        body = {"node": node, "time": now, "checked": {name: now}, "holds": {name: list(holds)}, "errors": errors}
         write_json(self.model_dir / ".nodes" / f"{node}.json", body)
 
 
@@ -123,8 +124,10 @@ def test_what_is_right_already_is_left_alone(site: Site) -> None:
     site.fake.calls.clear()
     site.smoked.clear()
     assert site.watcher.converge()
-    assert site.make_watcher().converge()  # the watcher was started again
     assert site.fake.calls == site.smoked == []
+    assert site.make_watcher().converge()  # started again, it does not know whether the last one lived to ask
+    assert site.fake.calls == []
+    assert site.smoked == [("ocr", V1)]
 
 
 def test_worker_counts_are_kept(site: Site) -> None:
@@ -277,10 +280,38 @@ def test_a_model_store_that_is_gone_unloads_nothing(site: Site) -> None:
 
 def test_promotion_without_any_node(site: Site) -> None:
     site.archive("ocr", V1, V2)
-    promote(site.model_dir, "ocr", V1)
+    with pytest.raises(RolloutFailed, match="no TorchServe runs that could try"):
+        promote(site.model_dir, "ocr", V1, timeout_s=0.6)
+    assert (site.serving("ocr").load, site.serving("ocr").current) == ((), None)
+    promote(site.model_dir, "ocr", V1, untested=True)
     assert site.serving("ocr").load == (V1,)
-    promote(site.model_dir, "ocr", V2)
-    assert (site.serving("ocr").load, site.serving("ocr").current) == ((V2,), V2)
+    promote(site.model_dir, "ocr", V2, untested=True)
+    assert (site.serving("ocr").load, site.serving("ocr").current) == ((V2, V1), V2), (
+        "the old one stays to fall back on"
+    )
+
+
+def test_a_version_whose_workers_are_gone_is_not_held_and_registered_anew(site: Site) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    assert site.watcher.converge()
+    site.fake.models["ocr"][V1].dead = True
+    assert not site.watcher.converge()
+    assert site.report()["holds"] == {"ocr": []}
+    assert site.watcher.errors == {f"ocr {V1}": "it has no worker that is ready"}
+    site.watcher._workerless["ocr", V1] -= WORKERLESS_S
+    site.fake.calls.clear()
+    assert not site.watcher.converge()
+    assert site.watcher.converge()
+    assert [call.split("?")[0] for call in site.fake.calls] == [f"DELETE /models/ocr/{V1}", "POST /models"]
+
+
+def test_copies_that_nobody_asks_for_are_cleared(site: Site) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    site.fake.archives.mkdir(exist_ok=True)
+    for name in (f"ocr-{V1}.mar", f"ocr-{V2}.mar", f"project-7-{V1}.partial"):
+        (site.fake.archives / name).touch()
+    site.watcher.clear_copies()
+    assert [path.name for path in site.fake.archives.iterdir()] == [f"ocr-{V1}.mar"]
 
 
 def test_promotion_through_a_running_watcher(site: Site) -> None:

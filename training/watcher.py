@@ -1,0 +1,289 @@
+"""The rollout watcher: one beside each TorchServe, which it makes hold exactly what every serving.json asks for.
+
+One mechanism for start, crash, promotion and rollback: compare, mend the difference, and report what this node holds
+in `<model_dir>/.nodes/<node>.json`, for those who promote (`training.rollout`) and for /health.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shim.errors import LayoutLoopError
+from shim.serving import NODE_SILENT_S, OCR_MODEL, Serving, archive_path, models_in, read_serving
+from training.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
+from training.rollout import RolloutFailed
+from training.store import StoreBusy, drop_from_load, locked, sha256_of, write_json
+
+logger = logging.getLogger(__name__)
+
+RETIRE_AFTER_S = 90.0 + 40.0
+"""How long a version stays after it left `current`: the predict deadline plus the archives' responseTimeout."""
+RETRY_FAILED_S = 60.0
+"""After so long a version that did not come up is tried again; doubled with every failure."""
+LONGEST_RETRY_S = 900.0
+WORKERLESS_S = 60.0
+"""TorchServe restarts workers by itself; a version without one for this long is registered anew."""
+
+Smoke = Callable[[str, str], None]
+"""Asks (model, version) for an answer and raises LayoutLoopError when it is not a right one."""
+_Version = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many worker processes a model gets on one node."""
+
+    ocr: int
+    project: int = 1
+
+    def of(self, model: str) -> int:
+        """Return the count for a model."""
+        return self.ocr if model == OCR_MODEL else self.project
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a version did not come up, and when it is tried again (monotonic seconds)."""
+
+    reason: str
+    count: int
+    again: float
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Keeps one TorchServe at the desired state.
+
+    Args:
+        model_dir: the model store, perhaps shared by several nodes.
+        archives: the folder this TorchServe registers from; archives are copied here and checked here, so that
+            what was checked is what is loaded.
+        management: this TorchServe's.
+        smoke: asks a version that was just registered.
+        workers: how many each model gets.
+        node: the name of this node in the reports.
+        errors: what is wrong, by `model version`, model or `torchserve`.
+        holds: versions that answered their first question, by model.
+        checked: Unix time at which `holds` and `errors` of each model were found to be so.
+    """
+
+    model_dir: Path
+    archives: Path
+    management: ManagementClient
+    smoke: Smoke
+    workers: Workers
+    node: str
+    errors: dict[str, str] = field(default_factory=dict)
+    holds: dict[str, list[str]] = field(default_factory=dict)
+    checked: dict[str, float] = field(default_factory=dict)
+    _proven: set[_Version] = field(default_factory=set)
+    _failed: dict[_Version, _Failure] = field(default_factory=dict)
+    _workerless: dict[_Version, float] = field(default_factory=dict)
+    _reported: float = 0.0
+
+    def converge(self) -> bool:
+        """Make TorchServe hold what serving.json asks for, as far as it can; report it; return whether it does.
+
+        A version that cannot be loaded is an entry in `errors` and is tried again later, after all others.
+        """
+        try:
+            if not self.model_dir.is_dir():
+                raise ManagementError(f"{self.model_dir} is not there; nothing is loaded or unloaded")
+            wanted = models_in(self.model_dir)
+            if not wanted:
+                raise ManagementError(f"{self.model_dir} holds no model (not mounted?); nothing is unloaded")
+            names = {*wanted, *self.management.models()}
+            self.holds = {name: held for name, held in self.holds.items() if name in names}
+            self.errors = {what: why for what, why in self.errors.items() if what.split()[0] in names}
+            for name in sorted(names, key=self._turn):
+                self._converge_model(name)
+        except ManagementError as error:
+            self.holds, self.checked, self.errors = {}, {}, {"torchserve": str(error)}
+        if time.monotonic() - self._reported > NODE_SILENT_S / 6:
+            self.report()
+        return not self.errors
+
+    def report(self) -> None:
+        """Write what this node holds; also called while `converge` waits for a slow model, as a sign of life."""
+        if not self.model_dir.is_dir():
+            return  # a report would make the folder, and an empty model store asks to unload everything
+        body = {
+            "node": self.node,
+            "time": time.time(),
+            "checked": self.checked,
+            "holds": self.holds,
+            "errors": self.errors,
+        }
+        try:
+            write_json(self.model_dir / ".nodes" / f"{self.node}.json", body)
+            self._reported = time.monotonic()
+        except OSError as error:
+            logger.warning("what this node holds cannot be reported: %s", error)
+
+    def retire(self) -> None:
+        """Drop from `load` what left `current` longer ago than any request can last, and what was never promoted.
+
+        Whoever promotes holds the lock all the while, so a candidate seen under the lock was left by a killed one.
+        """
+        for name in models_in(self.model_dir):
+            try:
+                if not _idle(read_serving(self.model_dir, name)):
+                    continue
+                with locked(self.model_dir, name, wait=False):
+                    drop_from_load(self.model_dir, name, _idle(read_serving(self.model_dir, name)))
+            except (StoreBusy, LayoutLoopError, OSError) as error:
+                logger.info("%s is not tidied now: %s", name, error)
+
+    def clear_copies(self) -> None:
+        """Delete archives that an earlier run copied and no serving.json asks for any more; call it at start."""
+        wanted = set()
+        for name in models_in(self.model_dir):
+            try:
+                serving = read_serving(self.model_dir, name) or Serving()
+            except LayoutLoopError:
+                return  # what it asks for is not known
+            wanted |= {f"{name}-{version}.mar" for version in serving.load}
+        for path in self.archives.glob("*"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+
+    def _turn(self, name: str) -> tuple[bool, bool, str]:
+        """Sort `ocr` first, and last what failed before: a slow broken model must not hold up the others."""
+        return (any(failed == name for failed, _ in self._failed), name != OCR_MODEL, name)
+
+    def _converge_model(self, name: str) -> None:
+        held = {one.version: one for one in self.management.versions(name)}
+        try:
+            serving = read_serving(self.model_dir, name) or Serving()
+        except LayoutLoopError as error:
+            # A file that cannot be understood changes nothing: what is held stays held.
+            self._note(name, list(held), {name: str(error)})
+            return
+        good: list[str] = []
+        errors: dict[str, str] = {}
+        for version in sorted(serving.load, key=lambda one: one != serving.current):
+            try:
+                self._ensure(name, version, held.get(version), serving.sha256)
+                good.append(version)
+            except TorchServeAway:
+                raise
+            except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
+                errors[f"{name} {version}"] = str(error)
+        # Before anything is drained, which takes time: what leaves must not count as held meanwhile.
+        self._note(name, good, errors)
+        try:
+            if serving.current in good and self.management.default_version(name) != serving.current:
+                self.management.set_default(name, str(serving.current))
+            self._unload(name, [version for version in held if version not in serving.load])
+        except TorchServeAway:
+            raise
+        except ManagementError as error:
+            self._note(name, good, {**errors, name: str(error)})
+
+    def _note(self, name: str, good: list[str], errors: dict[str, str]) -> None:
+        others = {what: why for what, why in self.errors.items() if what.split()[0] not in (name, "torchserve")}
+        changed = self.holds.get(name) != good or {**others, **errors} != self.errors
+        self.holds = {**self.holds, name: good}
+        self.errors = {**others, **errors}
+        fresh = name in self.checked
+        self.checked = {**self.checked, name: time.time()}
+        if changed or not fresh:
+            self.report()
+
+    def _ensure(self, name: str, version: str, served: ServedVersion | None, sha256: Mapping[str, str]) -> None:
+        """Have a version loaded, with its workers, and answering; raise why it is not."""
+        key = (name, version)
+        if served is None:
+            self._proven.discard(key)
+            self._load(name, version, sha256)
+            return
+        if served.min_workers != self.workers.of(name):
+            self.management.scale(name, version, self.workers.of(name))
+        elif served.ready_workers == 0:
+            since = self._workerless.setdefault(key, time.monotonic())
+            if time.monotonic() - since > WORKERLESS_S:
+                self._forget(name, version)
+            raise RolloutFailed("it has no worker that is ready")
+        self._workerless.pop(key, None)
+        if key not in self._proven:  # registered by a watcher that did not live to ask it
+            self._try(name, version, lambda: None)
+
+    def _load(self, name: str, version: str, sha256: Mapping[str, str]) -> None:
+        failed = self._failed.get((name, version))
+        if failed and time.monotonic() < failed.again:
+            raise RolloutFailed(failed.reason)
+        copy = self.archives / f"{name}-{version}.mar"
+
+        def register() -> None:
+            self._fetch(archive_path(self.model_dir, name, version), copy, sha256.get(version))
+            self.management.register(copy.name, name, self.workers.of(name))
+
+        self._try(name, version, register)
+
+    def _try(self, name: str, version: str, register: Callable[[], None]) -> None:
+        """Register and ask a version; one that fails is taken away and remembered, unless TorchServe itself is away."""
+        key = (name, version)
+        started = time.monotonic()
+        try:
+            register()
+            self.smoke(name, version)
+        except TorchServeAway:
+            raise
+        except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
+            self._forget(name, version)  # raises TorchServeAway where that was the reason
+            count = self._failed[key].count + 1 if key in self._failed else 1
+            pause = min(RETRY_FAILED_S * 2 ** (count - 1), LONGEST_RETRY_S)
+            self._failed[key] = _Failure(str(error), count, time.monotonic() + pause)
+            logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, error)
+            raise
+        self._failed.pop(key, None)
+        self._proven.add(key)
+        logger.info("%s %s is loaded and answers (%.1f s)", name, version, time.monotonic() - started)
+
+    def _fetch(self, source: Path, copy: Path, expected: str | None) -> None:
+        if not (copy.exists() and sha256_of(copy) == expected):
+            partial = copy.with_suffix(".partial")
+            self.archives.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, partial)
+            os.replace(partial, copy)
+        found = sha256_of(copy)
+        if found != expected:
+            copy.unlink()
+            raise RolloutFailed(f"{source} has sha256 {found[:12]}..., serving.json asks for {str(expected)[:12]}...")
+
+    def _forget(self, name: str, version: str) -> None:
+        """Take away a version that did not come up; TorchServe keeps some of those registered, without workers."""
+        self._proven.discard((name, version))
+        self._workerless.pop((name, version), None)
+        try:
+            if any(one.version == version for one in self.management.versions(name)):
+                self.management.unregister(name, version)
+        except TorchServeAway:
+            raise
+        except ManagementError as error:
+            logger.warning("%s %s stays registered: %s", name, version, error)
+        (self.archives / f"{name}-{version}.mar").unlink(missing_ok=True)
+
+    def _unload(self, name: str, versions: list[str]) -> None:
+        """Drain and unregister; the default version goes last, TorchServe refuses it while there are others."""
+        default = self.management.default_version(name) if versions else None
+        for version in sorted(versions, key=lambda one: one == default):
+            logger.info("%s %s leaves service", name, version)
+            self.management.drain(name, version)
+            self.management.unregister(name, version)
+            self._proven.discard((name, version))
+            (self.archives / f"{name}-{version}.mar").unlink(missing_ok=True)
+
+
+def _idle(serving: Serving | None) -> set[str]:
+    """Return the versions in `load` that no request can be waiting for."""
+    if serving is None:
+        return set()
+    recent = {version for version, moment in serving.left.items() if time.time() - moment <= RETIRE_AFTER_S}
+    return set(serving.load) - recent - {serving.current or ""}
