@@ -127,7 +127,7 @@ def running(folder: Path, checkpoint: Path | None, files: dict[str, bytes]) -> I
         "LAYOUTLOOP_TORCHSERVE_PORT": str(torchserve_port),
     }
     if checkpoint is not None:
-        arguments = ["--project", str(PROJECT), "--checkpoint", str(checkpoint), "--serve"]
+        arguments = ["--project", str(PROJECT), "--checkpoint", str(checkpoint), "--serve", "--untested"]
         subprocess.run([sys.executable, "-m", "scripts.archive", *arguments], env=environ, check=True)
     served = subprocess.Popen([sys.executable, "-m", "scripts.serve"], env=environ, stdout=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{shim_port}"

@@ -51,7 +51,12 @@ class ServeSettings:
             SettingsInvalid: a value that cannot be used.
         """
         places = {"LAYOUTLOOP_HOME": str(REPOSITORY / "var"), "MODEL_DIR": str(REPOSITORY / "model_store")}
-        shim = Settings.from_env(places | {name: value for name, value in environ.items() if value.strip()})
+        given = {name: value for name, value in environ.items() if value.strip()}
+        shim = Settings.from_env(places | given)
+        if not given.get("LAYOUTLOOP_CACHE_BYTES", "1").isdigit():
+            raise SettingsInvalid(f"LAYOUTLOOP_CACHE_BYTES is a number, got {given['LAYOUTLOOP_CACHE_BYTES']!r}")
+        if not Path(given.get("LAYOUTLOOP_CACHE_DIR", "/")).is_absolute():  # TorchServe runs in another folder
+            raise SettingsInvalid(f"LAYOUTLOOP_CACHE_DIR is an absolute path, got {given['LAYOUTLOOP_CACHE_DIR']!r}")
         return cls(shim.home, shim.model_dir, shim.host, shim.port, shim.torchserve_port)
 
     @property

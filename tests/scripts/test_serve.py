@@ -64,6 +64,18 @@ def test_a_bad_port_is_named(name: str, value: str) -> None:
         ServeSettings.from_env({name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("LAYOUTLOOP_CACHE_BYTES", "2GB", id="cache size with a unit"),
+        pytest.param("LAYOUTLOOP_CACHE_DIR", "cache", id="relative cache folder"),
+    ],
+)
+def test_settings_of_the_ocr_workers_are_checked_before_they_start(name: str, value: str) -> None:
+    with pytest.raises(SettingsInvalid, match=f"{name} is .* got '{value}'"):
+        ServeSettings.from_env({name: value})
+
+
 def test_a_mistyped_setting_of_the_shim_stops_the_start() -> None:
     with pytest.raises(SettingsInvalid, match="LAYOUTLOOP_TRESHOLD is no setting"):
         ServeSettings.from_env({"LAYOUTLOOP_TRESHOLD": "0.5"})
