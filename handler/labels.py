@@ -51,14 +51,14 @@ class LabelSet:
                 f"the checkpoint has only untrained labels ({', '.join(tags[:3])}, ...); "
                 "fine-tune it first, or name its labels (`python -m scripts.archive --labels FILE`)"
             )
-        is_bio = OUTSIDE in tags and all(tag == OUTSIDE or tag[:2] in ("B-", "I-") for tag in tags)
-        names = dict.fromkeys(tag[2:] if is_bio else tag for tag in tags if tag != OUTSIDE)
+        cut = 2 if _is_bio(tags) else 0
+        names = dict.fromkeys(tag[cut:] for tag in tags if tag != OUTSIDE)
         return cls(tags, tuple(names))
 
     @property
     def is_bio(self) -> bool:
         """Whether tags carry B- and I- prefixes."""
-        return OUTSIDE in self.tags and all(tag == OUTSIDE or tag[:2] in ("B-", "I-") for tag in self.tags)
+        return _is_bio(self.tags)
 
     def name_ids(self) -> NDArray[np.int64]:
         """Return (tags,) integers: the position in `names` of each tag's entity, -1 for outside."""
@@ -69,3 +69,7 @@ class LabelSet:
     def begins(self) -> NDArray[np.bool_]:
         """Return (tags,) booleans: whether a tag always starts a new entity (B-)."""
         return np.array([self.is_bio and tag.startswith("B-") for tag in self.tags], dtype=np.bool_)
+
+
+def _is_bio(tags: Sequence[str]) -> bool:
+    return OUTSIDE in tags and all(tag == OUTSIDE or tag[:2] in ("B-", "I-") for tag in tags)

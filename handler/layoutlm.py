@@ -80,21 +80,7 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
     pad_id = config.pad_token_id
     if not isinstance(pad_id, int):
         raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which LayoutLMv3 counts positions")
-    try:
-        loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
-            folder,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=number_type,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
-    model, report = loaded
-    if report["missing_keys"]:
-        raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
-    model.eval()
+    model: Any = _model(folder, config, number_type)
     return LayoutLM(
         model=model.to(chosen),
         tokenizer=tokenizer,
@@ -127,6 +113,27 @@ def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokeniz
         )
     # A private copy: the encoder switches truncation and padding off on it.
     return config, Tokenizer.from_str(tokenizer.to_str())
+
+
+def _model(folder: Path | str, config: LayoutLMv3Config, dtype: torch.dtype) -> LayoutLMv3ForTokenClassification:
+    """Return the checkpoint's model in evaluation mode, every weight of it from the checkpoint."""
+    try:
+        loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
+    untyped, report = loaded
+    if report["missing_keys"]:
+        raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
+    untyped.eval()
+    model: LayoutLMv3ForTokenClassification = untyped
+    return model
 
 
 def _device(name: str) -> torch.device:

@@ -34,8 +34,11 @@ class LayoutLMv3Handler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer every request of the batch with Regions JSON, or with an error of its own."""
+        from ts.metrics.metric_type_enum import MetricTypes  # only a worker of TorchServe has it, imported already
+
         pages = each(self._page, items_of(data, context))
         tagged = self._tag(pages)
+        context.metrics.add_metric("BatchPages", len(tagged), "Count", metric_type=MetricTypes.HISTOGRAM)
         context.metrics.add_counter("PagesTagged", len(tagged))
         context.metrics.add_counter("Windows", sum(one.windows for one in tagged if isinstance(one, TaggedPage)))
         return respond(context, each(lambda one: tagged_page_to_json(one, self._version), tagged))

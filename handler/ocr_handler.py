@@ -29,7 +29,7 @@ class OcrHandler:
         """Make the engine from the archive's model-config.yaml; the cache's place comes from the environment."""
         config = (context.model_yaml_config or {}).get("handler", {})
         folder = os.environ.get("LAYOUTLOOP_CACHE_DIR")
-        size = int(os.environ.get("LAYOUTLOOP_CACHE_BYTES", _CACHE_BYTES))
+        size = int(os.environ.get("LAYOUTLOOP_CACHE_BYTES") or _CACHE_BYTES)
         self._reader = Reader(
             OcrSettings(**config.get("ocr", {})),
             ImageLimits(**config.get("limits", {})),
@@ -38,10 +38,13 @@ class OcrHandler:
 
     def handle(self, data: list[dict[str, Any]], context: Any) -> list[bytes]:
         """Answer every request of the batch with Page JSON, or with an error of its own."""
+        from ts.metrics.metric_type_enum import MetricTypes  # only a worker of TorchServe has it, imported already
+
         started = time.perf_counter()
         answers = each(self._read, items_of(data, context))
         context.metrics.add_counter("PagesRead", len(answers))
-        context.metrics.add_time("OcrSeconds", time.perf_counter() - started, unit="s")
+        seconds = time.perf_counter() - started
+        context.metrics.add_metric("OcrSeconds", seconds, "Seconds", metric_type=MetricTypes.HISTOGRAM)
         return respond(context, answers)
 
     def _read(self, item: Item) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def page_from_json(body: Any) -> Page:
         raise PageInvalid(f"a Page is a JSON object, got {type(body).__name__}")
     if body.get("format") != FORMAT:
         raise FormatUnsupported(
-            f"this archive reads Page format {FORMAT}, got {body.get('format')!r}; "
+            f"this archive reads Page format {FORMAT}, got {_found(body.get('format'))}; "
             "`python -m scripts.archive --refresh` rebuilds every archive in service with today's handler"
         )
     try:
@@ -70,7 +70,7 @@ def page_from_json(body: Any) -> Page:
         raise PageInvalid(f"a page has at most {MAX_TEXT_CHARACTERS:,} characters, got {characters:,}")
     engine = body.get("engine", "")
     if not isinstance(engine, str):
-        raise PageInvalid(f"`engine` is a string, got {engine!r:.80}")
+        raise PageInvalid(f"`engine` is a string, got {_found(engine)}")
     return Page(size, engine, words, _thumbnail(body.get("thumbnail")))
 
 
@@ -104,18 +104,20 @@ def _box_to_json(box: Box) -> list[float]:
 
 
 def _word_from_json(entry: Any, index: int) -> Word:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("text"), str):
-        raise PageInvalid(f"word {index} is an object with a `text`, got {entry!r:.80}")
+    if not isinstance(entry, Mapping):
+        raise PageInvalid(f"word {index} is an object, got {_found(entry)}")
+    if not isinstance(entry.get("text"), str):
+        raise PageInvalid(f"word {index}: `text` is a string, got {_found(entry.get('text'))}")
     if any("\ud800" <= character <= "\udfff" for character in entry["text"]):
         raise PageInvalid(f"word {index}: `text` holds half a surrogate pair, which is no character")
     edges = entry.get("box")
     if not isinstance(edges, Sequence) or len(edges) != 4 or not all(_is_number(edge) for edge in edges):
-        raise PageInvalid(f"word {index}: `box` is [left, top, right, bottom] in pixels, got {edges!r:.80}")
+        raise PageInvalid(f"word {index}: `box` is [left, top, right, bottom] in pixels, got {_found(edges)}")
     confidence, line = entry.get("confidence", 1.0), entry.get("line", 0)
     if not _is_number(confidence) or not 0 <= confidence <= 1:
-        raise PageInvalid(f"word {index}: `confidence` is a number in [0, 1], got {confidence!r:.80}")
+        raise PageInvalid(f"word {index}: `confidence` is a number in [0, 1], got {_found(confidence)}")
     if not isinstance(line, int) or isinstance(line, bool):
-        raise PageInvalid(f"word {index}: `line` is an integer, got {line!r:.80}")
+        raise PageInvalid(f"word {index}: `line` is an integer, got {_found(line)}")
     try:
         box = Box.from_corners(*(float(edge) for edge in edges))
     except (ValueError, OverflowError) as error:
@@ -137,9 +139,18 @@ def _thumbnail(value: Any) -> bytes | None:
 def _side(body: Mapping[str, Any], field: str) -> int:
     value = body.get(field)
     if not isinstance(value, int) or isinstance(value, bool) or value > MAX_SIDE_PIXELS:
-        raise PageInvalid(f"`{field}` is an integer number of pixels, got {value!r:.80}")
+        raise PageInvalid(f"`{field}` is an integer number of pixels, got {_found(value)}")
     return value
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _found(value: Any) -> str:
+    """Say what stood in a field, without its text: messages are logged, and the words of a page are private."""
+    if value is None or isinstance(value, int | float):
+        return f"{value!r:.80}"
+    if isinstance(value, list):
+        return f"a list of {len(value)}: {', '.join(type(one).__name__ for one in value[:4])}".rstrip(": ")
+    return type(value).__name__

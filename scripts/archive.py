@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +20,15 @@ from handler.ocr import ENGINES, OcrSettings
 from scripts.node import ServeSettings
 from shim.errors import LayoutLoopError, SettingsInvalid
 from shim.serving import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
-from training.archive import ArchiveFailed, ProjectSettings, build_ocr, build_project, ocr_is_current
+from training.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
+from training.packing import ArchiveFailed
 from training.rollout import RolloutFailed, promote
+
+_MAX_TIMEOUT_S = 35.0
+"""Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""
+_PROJECT = re.compile(r"project-(\d+)")
+
+_FAILURES = (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.ocr:
             _ocr(model_dir)
         elif options.refresh:
-            _refresh(model_dir)
+            return _refresh(model_dir, untested=options.untested)
         else:
             _project(model_dir, options)
-    except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed) as error:
+    except _FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -55,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base-model", help="what training started from, for the card")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="which configuration it gets (default: what is here)")
     parser.add_argument("--serve", action="store_true", help="put the new version into service")
+    parser.add_argument(
+        "--untested", action="store_true", help="put it into service although no TorchServe runs that could try it"
+    )
     return parser
 
 
@@ -74,7 +85,7 @@ def _project(model_dir: Path, options: argparse.Namespace) -> None:
     card = build_project(model_dir, options.project, options.checkpoint, settings, labels=labels)
     _built(model_dir, card)
     if options.serve:
-        promote(model_dir, card.model, card.version)
+        promote(model_dir, card.model, card.version, untested=options.untested)
     else:
         print(f"into service: python -m scripts.rollout --project {options.project} --to {card.version}")
 
@@ -85,7 +96,7 @@ def _ocr(model_dir: Path) -> None:
         return
     card = build_ocr(model_dir, settings)
     _built(model_dir, card)
-    promote(model_dir, card.model, card.version)
+    promote(model_dir, card.model, card.version, untested=True)
 
 
 def _device_here() -> str:
@@ -94,20 +105,41 @@ def _device_here() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def _refresh(model_dir: Path) -> None:
-    _ocr(model_dir)
-    for name in models_in(model_dir):
-        serving = read_serving(model_dir, name)
-        if name == OCR_MODEL or serving is None or serving.current is None:
-            continue
-        old = read_card(model_dir, name, serving.current)
-        checkpoint = model_dir / name / f"checkpoint-{old.version}"
-        settings = ProjectSettings(old.language, old.psm, old.box_level, old.base_model, old.device)
-        card = build_project(
-            model_dir, int(name.removeprefix("project-")), checkpoint, settings, restored_from=old.version
-        )
-        _built(model_dir, card)
-        promote(model_dir, card.model, card.version)
+def _refresh(model_dir: Path, *, untested: bool) -> int:
+    """Rebuild every archive in service; one that fails is told and stops no other. Return 1 if any did."""
+    failed = 0
+    for name in (OCR_MODEL, *(name for name in models_in(model_dir) if name != OCR_MODEL)):
+        try:
+            if name == OCR_MODEL:
+                _ocr(model_dir)
+            else:
+                _refresh_project(model_dir, name, untested=untested)
+        except (*_FAILURES, OSError) as error:
+            print(f"error: {name}: {error}", file=sys.stderr)
+            failed = 1
+    return failed
+
+
+def _refresh_project(model_dir: Path, name: str, *, untested: bool) -> None:
+    project = _PROJECT.fullmatch(name)
+    if project is None:
+        raise ArchiveFailed(f"{model_dir / name} is the folder of no model: these are called ocr or project-<id>")
+    serving = read_serving(model_dir, name)
+    if serving is None or serving.current is None:
+        return
+    old = read_card(model_dir, name, serving.current)
+    settings = ProjectSettings(
+        language=old.language,
+        psm=old.psm,
+        box_level=old.box_level,
+        base_model=old.base_model,
+        device=old.device,
+        engine=old.engine,
+    )
+    checkpoint = model_dir / name / f"checkpoint-{old.version}"
+    card = build_project(model_dir, int(project[1]), checkpoint, settings, restored_from=old.version)
+    _built(model_dir, card)
+    promote(model_dir, card.model, card.version, untested=untested)
 
 
 def ocr_settings() -> OcrSettings:
@@ -118,7 +150,7 @@ def ocr_settings() -> OcrSettings:
     """
     default = OcrSettings()
     try:
-        return OcrSettings(
+        settings = OcrSettings(
             engine=os.environ.get("LAYOUTLOOP_OCR_ENGINE") or default.engine,
             language=os.environ.get("LAYOUTLOOP_OCR_LANGUAGE") or default.language,
             psm=int(os.environ.get("LAYOUTLOOP_OCR_PSM") or default.psm),
@@ -126,6 +158,12 @@ def ocr_settings() -> OcrSettings:
         )
     except (ValueError, HandlerError) as error:
         raise SettingsInvalid(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error
+    if settings.timeout_s > _MAX_TIMEOUT_S:
+        raise SettingsInvalid(
+            f"LAYOUTLOOP_OCR_TIMEOUT_S is at most {_MAX_TIMEOUT_S:g}, got {settings.timeout_s:g}: "
+            "after 40 s TorchServe ends the worker, and every page it holds is lost"
+        )
+    return settings
 
 
 def _built(model_dir: Path, card: Card) -> None:

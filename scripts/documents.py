@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import io
+import math
+import struct
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pypdfium2
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from handler.images import ImageLimits
 
 DEFAULT_DPI = 200
+MAX_DPI = 2400
 MAX_PAGES = 2000
+
+_MAX_PIXELS = ImageLimits().max_pixels
+_PDF = b"%PDF-"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError),
+    *(struct.error, zlib.error, Image.DecompressionBombError, pypdfium2.PdfiumError, Warning),
+)
+"""What reading a file, Pillow's decoders and PDFium raise on damaged data; warnings where these are errors."""
 
 
 class DocumentUnreadable(Exception):
@@ -25,31 +40,60 @@ def pages_of(path: Path, dpi: int = DEFAULT_DPI) -> Iterator[bytes]:
         dpi: at which a PDF's pages are rendered.
 
     Raises:
-        DocumentUnreadable: it is none of these, is damaged, or has more than 2,000 pages.
+        DocumentUnreadable: it is none of these, is empty, encrypted or damaged, has more than 2,000 pages or a
+            page of more pixels than are read. Pages before the one at fault were yielded.
     """
     try:
-        with open(path, "rb") as file:
-            start = file.read(5)
-        if start == b"%PDF-":
+        start = _start(path)
+        if not start:
+            raise DocumentUnreadable(f"{path} is empty")
+        if start.startswith(_PDF):
             yield from _pdf_pages(path, dpi)
-        elif start[:4] in (b"II*\0", b"MM\0*"):
+        elif start.startswith(_TIFF):
             yield from _tiff_pages(path)
         else:
             yield path.read_bytes()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, pypdfium2.PdfiumError) as error:
-        raise DocumentUnreadable(f"{path}: {error}") from error
+    except _BROKEN as error:
+        raise DocumentUnreadable(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def page_count(path: Path) -> int:
+    """Return how many pages a file seems to have, without decoding any; 1 for what cannot be split."""
+    try:
+        start = _start(path)
+        if start.startswith(_PDF):
+            with pypdfium2.PdfDocument(path) as document:
+                pages = len(document)
+        elif start.startswith(_TIFF):
+            with Image.open(path, formats=["TIFF"]) as image:
+                pages = int(getattr(image, "n_frames", 1))
+        else:
+            pages = 1
+    except _BROKEN:
+        return 1  # `pages_of` says what is the matter
+    return pages if 1 <= pages <= MAX_PAGES else 1
+
+
+def _start(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(5)
 
 
 def _pdf_pages(path: Path, dpi: int) -> Iterator[bytes]:
     with pypdfium2.PdfDocument(path) as document:
         _check_count(path, len(document))
-        for page in document:
+        for number, page in enumerate(document, start=1):
+            width, height = (math.ceil(side * dpi / 72) for side in page.get_size())
+            _check_pixels(path, number, (width, height), f" at {dpi} dpi; give a smaller --dpi")
             image: Image.Image = page.render(scale=dpi / 72).to_pil().convert("RGB")
+            page.close()
             yield _png(image, dpi)
 
 
 def _tiff_pages(path: Path) -> Iterator[bytes]:
-    with Image.open(path, formats=["TIFF"]) as image:
+    # Not opened by its name: Pillow 13 maps an uncompressed file into memory and then mixes up the rows of a page
+    # that its orientation tag turns by 90 degrees.
+    with open(path, "rb") as file, Image.open(file, formats=["TIFF"]) as image:
         frames = int(getattr(image, "n_frames", 1))
         if frames == 1:
             yield path.read_bytes()
@@ -57,15 +101,35 @@ def _tiff_pages(path: Path) -> Iterator[bytes]:
         _check_count(path, frames)
         for frame in range(frames):
             image.seek(frame)
-            # Re-encoded as TIFF, so that a page keeps its colour mode, orientation and transparency.
+            _check_pixels(path, frame + 1, image.size, "")
+            # Re-encoded as TIFF, so that a page keeps its colour mode, depth and transparency. Pillow has turned it
+            # upright and left its orientation tag out when the pixels are there.
             buffer = io.BytesIO()
             image.save(buffer, format="TIFF", compression="tiff_deflate", save_all=False)
             yield buffer.getvalue()
 
 
 def _check_count(path: Path, pages: int) -> None:
+    if pages < 1:
+        raise DocumentUnreadable(f"{path} has no pages")
     if pages > MAX_PAGES:
         raise DocumentUnreadable(f"{path} has {pages:,} pages, at most {MAX_PAGES:,} are split")
+
+
+def _check_pixels(path: Path, page: int, size: tuple[int, int], how: str) -> None:
+    width, height = size
+    if width * height > _MAX_PIXELS:
+        raise DocumentUnreadable(
+            f"page {page} of {path} has {width:,} x {height:,} pixels{how} (at most {_MAX_PIXELS:,} in all are read)"
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Return an error's own words, and its type where these would be a bare number or nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    plain = isinstance(error, OSError | pypdfium2.PdfiumError | Image.DecompressionBombError)
+    return str(error) if plain and str(error) else f"{type(error).__name__} {error}".rstrip()
 
 
 def _png(image: Image.Image, dpi: int) -> bytes:

@@ -27,11 +27,17 @@ def draw_regions(image: Image.Image, regions: Sequence[Mapping[str, Any]]) -> Im
         caption = f"{region['label']} {float(region['score']):.2f}"
         width = draw.textlength(caption, font=font) + 6
         # Beside the box, so that no line above or below is covered: on the right where there is room.
-        x = right + 4 if right + 4 + width <= page.width else max(0.0, left - 4 - width)
-        y = (top + bottom - size) / 2 - 3
+        x = right + 4 if right + 4 + width <= page.width else left - 4 - width
+        x = _inside(x, width, page.width)
+        y = _inside((top + bottom - size) / 2 - 3, size + 6, page.height)
         draw.rectangle((x, y, x + width, y + size + 6), fill=(*colour, 230))
         draw.text((x + 3, y + 1), caption, fill="white", font=font)
     return page
+
+
+def _inside(start: float, length: float, page: int) -> float:
+    """Return where a stretch begins once it is moved onto the page; its beginning shows where it is longer."""
+    return max(0.0, min(start, page - 1 - length))
 
 
 def colour_of(label: object) -> tuple[int, int, int]:

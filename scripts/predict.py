@@ -12,18 +12,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 from tqdm import tqdm
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from scripts.documents import DEFAULT_DPI, DocumentUnreadable, pages_of
+from scripts.documents import DEFAULT_DPI, MAX_DPI, DocumentUnreadable, page_count, pages_of
 from scripts.drawing import draw_regions
 from shim.errors import LayoutLoopError
 from shim.models import Models
@@ -33,6 +34,9 @@ from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 
 _PAGE_LIMIT_S = 120.0
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +59,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
     failed = 0
-    jobs = list(_jobs(options.files, options.dpi))
-    with ThreadPoolExecutor(4 * settings.ocr_workers) as pool:
-        answers = pool.map(lambda job: _answer(models, model, job), jobs)
-        for job, answer in tqdm(zip(jobs, answers, strict=True), total=len(jobs), unit="page", disable=None):
-            failed += "error" in answer
-            print(json.dumps({"file": str(job.path), "page": job.number, **answer}, ensure_ascii=False), flush=True)
-            if options.draw and job.data and "error" not in answer:
-                _draw(options.draw, job, answer["regions"])
+    answers = in_order(
+        lambda job: _answer(models, model, job), _jobs(options.files, options.dpi), 4 * settings.ocr_workers
+    )
+    pages = sum(page_count(path) for path in options.files)
+    for job, answer in tqdm(answers, total=pages, unit="page", disable=None):
+        failed += "error" in answer
+        print(json.dumps({"file": str(job.path), "page": job.number, **answer}, ensure_ascii=False), flush=True)
+        if options.draw and job.data and "error" not in answer:
+            _draw(options.draw, job, answer["regions"])
     return 1 if failed else 0
+
+
+def in_order(answer: Callable[[T], U], jobs: Iterable[T], window: int) -> Iterator[tuple[T, U]]:
+    """Yield each job with its answer, in order; at most `window` jobs are taken that were not yielded yet."""
+    waiting: deque[tuple[T, Future[U]]] = deque()
+    pool = ThreadPoolExecutor(window)
+    try:
+        for job in jobs:
+            waiting.append((job, pool.submit(answer, job)))
+            del job  # the window alone keeps pages in memory
+            while waiting and (len(waiting) >= window or waiting[0][1].done()):
+                yield _first(waiting)
+        while waiting:
+            yield _first(waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _first(waiting: deque[tuple[T, Future[U]]]) -> tuple[T, U]:
+    job, future = waiting.popleft()
+    return job, future.result()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,17 +97,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF")
     parser.add_argument("--project", type=int, help="Label Studio's project id, whose model labels the pages")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each page with its regions drawn on it")
-    parser.add_argument("--dpi", type=int, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
+    parser.add_argument("--dpi", type=_dpi, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
     return parser
+
+
+def _dpi(text: str) -> int:
+    dpi = int(text)
+    if not 1 <= dpi <= MAX_DPI:
+        raise argparse.ArgumentTypeError(f"between 1 and {MAX_DPI:,}, got {dpi:,}")
+    return dpi
 
 
 def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
     for path in paths:
+        number = 1
         try:
-            for number, data in enumerate(pages_of(path, dpi), start=1):
+            for data in pages_of(path, dpi):
                 yield _Job(path, number, data)
+                number += 1
         except DocumentUnreadable as error:
-            yield _Job(path, 1, None, str(error))
+            yield _Job(path, number, None, str(error))
 
 
 def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
@@ -105,16 +140,15 @@ def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
 
 
 def _draw(folder: Path, job: _Job, regions: Sequence[dict[str, Any]]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{job.path.name}-{job.number}.png"  # with the suffix: a.pdf and a.tiff may lie side by side
+    buffer = io.BytesIO()
     try:
         image: Image.Image = open_page(job.data or b"", ImageLimits())
-    except HandlerError as error:
-        print(f"{job.path} cannot be drawn: {error}", file=sys.stderr)
-        return
-    buffer = io.BytesIO()
-    draw_regions(image, regions).save(buffer, format="PNG")
-    target.write_bytes(buffer.getvalue())
+        draw_regions(image, regions).save(buffer, format="PNG")
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(buffer.getvalue())
+    except (HandlerError, OSError) as error:
+        print(f"page {job.number} of {job.path} cannot be drawn: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,13 @@ def make_checkpoint(
     labels: Sequence[str] = LABELS,
     visual_embed: bool = False,
     seed: int = 0,
+    outside_bias: float = 0.0,
 ) -> Path:
-    """Save a two-layer LayoutLMv3 with random weights whose answers differ from word to word."""
+    """Save a two-layer LayoutLMv3 with random weights whose answers differ from word to word.
+
+    The tokenizers' training breaks ties at random, so no test may count on what a seed answers; a negative
+    `outside_bias` makes sure that some words get a label.
+    """
     tokenizer = tokenizer or byte_level_bpe()
     tags = ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
     config = LayoutLMv3Config(
@@ -86,6 +91,9 @@ def make_checkpoint(
         label2id={tag: index for index, tag in enumerate(tags)},
     )
     torch.manual_seed(seed)
-    LayoutLMv3ForTokenClassification(config).save_pretrained(folder)
+    model = LayoutLMv3ForTokenClassification(config)
+    with torch.no_grad():
+        model.classifier.bias[0] += outside_bias
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -1,21 +1,11 @@
-"""A checkpoint folder to a .mar that stands alone: the handler package, the checkpoint, its card, its configuration.
-
-Three traps of torch-model-archiver 0.12.0 decide the shape of this file. It works in `$TMPDIR/<model name>`, which
-it deletes first, so each run gets a TMPDIR of its own. It writes its output in place, so that goes to a temporary
-folder and is moved. It copies the contents of an extra folder flat, so the staging folder contains `handler/`.
-"""
+"""A checkpoint folder to a .mar that stands alone: the handler package, the checkpoint, its card, its configuration."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import logging
 import shutil
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +15,19 @@ from handler.errors import CheckpointInvalid
 from handler.labels import LabelSet
 from handler.ocr import OcrSettings, make_engine
 from shim.errors import ModelNotReady
-from shim.serving import OCR_MODEL, Card, archive_path, card_path, project_model, read_card, read_serving
+from shim.serving import OCR_MODEL, Card, archive_path, project_model, read_card, read_serving
+from training.packing import HANDLER, ArchiveFailed, handler_sha256, pack
 from training.store import new_stamp, write_json
 
-HANDLER = Path(__file__).resolve().parent.parent / "handler"
+logger = logging.getLogger(__name__)
+
 _OCR_ENTRY = "ocr_handler.py"
 _PROJECT_ENTRY = "layoutlmv3_handler.py"
-
-
-class ArchiveFailed(Exception):
-    """The archive could not be built; the message says why and nothing was left behind."""
+_CHECKPOINT_FILES = (
+    *("config.json", "*.safetensors", "*.safetensors.index.json", "preprocessor_config.json"),
+    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+)
+"""What serving needs. A folder of the Trainer also holds its optimizer, its arguments and earlier checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +40,8 @@ class ProjectSettings:
         box_level: `words` or `lines`, as in training.
         base_model: what training started from.
         device: `cpu` or `gpu`: which of `handler/config/` it gets.
+        engine: OCR engine of the training pages, for example `pytesseract-5.3.0-eng-psm3`; None for the one in
+            service.
     """
 
     language: str = "eng"
@@ -54,6 +49,7 @@ class ProjectSettings:
     box_level: str = "words"
     base_model: str | None = None
     device: str = "cpu"
+    engine: str | None = None
 
 
 def build_project(
@@ -80,34 +76,63 @@ def build_project(
     Raises:
         ArchiveFailed, CheckpointInvalid: nothing was changed.
     """
-    from handler.layoutlm import load  # torch takes seconds to import, and the `ocr` archive needs none of it
-
     name = project_model(project_id)
     version = new_stamp(model_dir, name)
     kept = model_dir / name / f"checkpoint-{version}"
     _keep_checkpoint(checkpoint, kept, labels)
     try:
-        model = load(kept, device="cpu", dtype="float32")
-        config = _configuration(settings.device)
-        config["handler"]["tagger"]["box_level"] = settings.box_level
-        config["handler"]["ocr"] |= {"language": settings.language, "psm": settings.psm}
-        card = Card(
-            model=name,
-            version=version,
-            labels=model.labels.names,
-            language=settings.language,
-            psm=settings.psm,
-            box_level=settings.box_level,
-            uses_image=model.uses_image,
-            base_model=settings.base_model,
-            batch_size=int(config["batchSize"]),
-            device=settings.device,
-            restored_from=restored_from,
-        )
-        return _build(model_dir, card, config, _PROJECT_ENTRY, kept)
+        config = _project_configuration(settings)
+        card = _project_card(name, version, kept, settings)
+        engine = settings.engine or _engine_in_service(model_dir, settings)
+        card = replace(card, engine=engine, batch_size=int(config["batchSize"]), restored_from=restored_from)
+        return pack(model_dir, card, config, _PROJECT_ENTRY, kept)
     except (ArchiveFailed, CheckpointInvalid):
         shutil.rmtree(kept, ignore_errors=True)
         raise
+
+
+def _project_configuration(settings: ProjectSettings) -> dict[str, Any]:
+    config = _configuration(settings.device)
+    config["handler"]["tagger"]["box_level"] = settings.box_level
+    config["handler"]["ocr"] |= {"language": settings.language, "psm": settings.psm}
+    return config
+
+
+def _project_card(name: str, version: str, checkpoint: Path, settings: ProjectSettings) -> Card:
+    """Return what the checkpoint, which is loaded for it, and its settings say."""
+    from handler.layoutlm import load  # torch takes seconds to import, and the `ocr` archive needs none of it
+
+    model = load(checkpoint, device="cpu", dtype="float32")
+    return Card(
+        model=name,
+        version=version,
+        labels=model.labels.names,
+        language=settings.language,
+        psm=settings.psm,
+        box_level=settings.box_level,
+        uses_image=model.uses_image,
+        base_model=settings.base_model,
+        device=settings.device,
+    )
+
+
+def _engine_in_service(model_dir: Path, settings: ProjectSettings) -> str | None:
+    """Return the name of today's OCR engine as it names itself when it reads with a project's settings.
+
+    None where no `ocr` is in service. The card of `ocr` names it with the language and mode of `ocr` itself.
+    """
+    try:
+        serving = read_serving(model_dir, OCR_MODEL)
+        if serving is None or serving.current is None:
+            return None
+        ocr = read_card(model_dir, OCR_MODEL, serving.current)
+    except ModelNotReady as error:
+        logger.warning("the archive will not say which OCR engine it goes with: %s", error)
+        return None
+    if ocr.engine is None:
+        return None
+    program = ocr.engine.removesuffix(f"-{ocr.language}-psm{ocr.psm}")
+    return f"{program}-{settings.language}-psm{settings.psm}"
 
 
 def build_ocr(model_dir: Path, settings: OcrSettings) -> Card:
@@ -131,7 +156,7 @@ def build_ocr(model_dir: Path, settings: OcrSettings) -> Card:
         psm=settings.psm,
         timeout_s=settings.timeout_s,
     )
-    return _build(model_dir, card, config, _OCR_ENTRY, None)
+    return pack(model_dir, card, config, _OCR_ENTRY, None)
 
 
 def ocr_is_current(model_dir: Path, settings: OcrSettings) -> bool:
@@ -147,18 +172,6 @@ def ocr_is_current(model_dir: Path, settings: OcrSettings) -> bool:
     return (card.handler_sha256, card.engine, card.timeout_s) == wanted
 
 
-def handler_sha256() -> str:
-    """Return the digest of the handler package as it would travel."""
-    digest = hashlib.sha256()
-    for path in _handler_files():
-        digest.update(str(path.relative_to(HANDLER)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def _handler_files() -> list[Path]:
-    return sorted(path for path in HANDLER.rglob("*") if path.suffix in (".py", ".yaml"))
-
-
 def _configuration(kind: str) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((HANDLER / "config" / f"{kind}.yaml").read_text())
     if "minWorkers" in config:
@@ -170,9 +183,10 @@ def _keep_checkpoint(source: Path, kept: Path, labels: list[str] | None) -> None
     if not (source / "config.json").is_file():
         raise ArchiveFailed(f"{source} is no checkpoint folder: it has no config.json")
     try:
-        shutil.copytree(source, kept)
-        for path in kept.rglob("*"):
-            path.chmod(0o755 if path.is_dir() else 0o644)  # save_pretrained writes weights for their owner alone
+        kept.mkdir(parents=True)
+        for path in {path for pattern in _CHECKPOINT_FILES for path in source.glob(pattern) if path.is_file()}:
+            shutil.copyfile(path, kept / path.name)
+            (kept / path.name).chmod(0o644)  # save_pretrained writes weights for their owner alone
         if labels is not None:
             _name_labels(kept / "config.json", labels)
     except OSError as error:
@@ -186,10 +200,10 @@ def _keep_checkpoint(source: Path, kept: Path, labels: list[str] | None) -> None
 def _name_labels(path: Path, labels: list[str]) -> None:
     try:
         config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ArchiveFailed(f"the checkpoint's config.json is no JSON: {error}") from error
+        classes = _class_count(config)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArchiveFailed(f"the checkpoint's config.json cannot be understood: {error}") from error
     tags = list(LabelSet.from_names(labels).tags)
-    classes = len(config.get("id2label", {}))
     if classes == len(labels):
         tags = labels
     if classes != len(tags):
@@ -202,51 +216,9 @@ def _name_labels(path: Path, labels: list[str]) -> None:
     write_json(path, config)
 
 
-def _build(model_dir: Path, card: Card, config: dict[str, Any], entry: str, checkpoint: Path | None) -> Card:
-    card = replace(
-        card,
-        handler_sha256=handler_sha256(),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
-    target = archive_path(model_dir, card.model, card.version)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".archiving-") as folder:
-            work = Path(folder)
-            _stage(work / "staging", card, config, checkpoint)
-            os.replace(_archive(work, card, entry), target)
-        write_json(card_path(model_dir, card.model, card.version), card.to_json())
-    except OSError as error:
-        target.unlink(missing_ok=True)
-        raise ArchiveFailed(f"{target.name} cannot be written: {error}") from error
-    return card
+def _class_count(config: dict[str, Any]) -> int:
+    """Return the classes of a checkpoint's head; transformers leaves the names of two out of config.json."""
+    from transformers import LayoutLMv3Config  # takes seconds, and the `ocr` archive needs none of it
 
-
-def _stage(staging: Path, card: Card, config: dict[str, Any], checkpoint: Path | None) -> None:
-    for path in _handler_files():
-        copy = staging / "handler" / path.relative_to(HANDLER)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    if checkpoint is not None:
-        (staging / "checkpoint").symlink_to(checkpoint.resolve())  # the archiver copies what it points to
-    write_json(staging / "card.json", card.to_json())
-    (staging.parent / "model-config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-
-
-def _archive(work: Path, card: Card, entry: str) -> Path:
-    """Run torch-model-archiver; stored, not deflated, since weights do not compress."""
-    temporary = work / "tmp"
-    temporary.mkdir()
-    command = [
-        *(sys.executable, "-m", "model_archiver.model_packaging"),
-        *("--model-name", card.model, "--version", card.version),
-        *("--handler", str(work / "staging" / "handler" / entry)),
-        *("--extra-files", str(work / "staging")),
-        *("--config-file", str(work / "model-config.yaml")),
-        *("--archive-format", "zip-store", "--export-path", str(work)),
-    ]
-    run = subprocess.run(command, env={**os.environ, "TMPDIR": str(temporary)}, capture_output=True, text=True)
-    output = work / f"{card.model}.mar"
-    if run.returncode != 0 or not output.exists():
-        raise ArchiveFailed(f"torch-model-archiver failed: {run.stderr.strip()[-500:]}")
-    return output
+    named = {key: config[key] for key in ("id2label", "num_labels") if config.get(key) is not None}
+    return len(LayoutLMv3Config(**named).id2label or {})

@@ -99,8 +99,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     environ = os.environ | settings.environment() | secrets | {"LAYOUTLOOP_OCR_WORKERS": "2"}
     running = Stack(settings, environ)
     checkpoints = {
-        VISUAL: make_checkpoint(folder / "bpe", tokenizer=byte_level_bpe(), visual_embed=True),
-        PLAIN: make_checkpoint(folder / "wordpiece", tokenizer=word_piece(), labels=("Header", "Total")),
+        VISUAL: make_checkpoint(folder / "bpe", tokenizer=byte_level_bpe(), visual_embed=True, outside_bias=-9),
+        PLAIN: make_checkpoint(
+            folder / "wordpiece", tokenizer=word_piece(), labels=("Header", "Total"), outside_bias=-9
+        ),
     }
     for project, checkpoint in checkpoints.items():
         built = running.command(

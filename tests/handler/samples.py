@@ -16,10 +16,10 @@ from handler.page import Box, Page, Size, Word
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", ResourceWarning)  # ts/version.py leaves version.txt open
-    import ts
     from ts.context import Context, RequestProcessor
     from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
+METRICS = Path(__file__).parents[2] / "deploy" / "torchserve" / "metrics.yaml"
 DOCBANK = Path(__file__).parent.parent / "data" / "docbank"
 LONG_PAGE = "126.tar_1607.01329.gz_ms_astroph_7"
 SHORT_PAGE = "126.tar_1706.03453.gz_soft_graviton_yukawa_scalar_v2_06.10.17_0"
@@ -75,7 +75,7 @@ def serving_context(folder: Path, handler: Mapping[str, Any], version: str = "20
     """Return TorchServe's own context of a loaded model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # and the metrics cache leaves its YAML open
-        metrics = MetricsCacheYamlImpl(str(Path(ts.__file__).parent / "configs" / "metrics.yaml"))
+        metrics = MetricsCacheYamlImpl(str(METRICS))
     metrics.initialize_cache()
     return Context(
         model_name="project-7",

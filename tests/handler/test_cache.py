@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -88,6 +89,25 @@ def test_a_damaged_entry_counts_as_not_there(tmp_path: Path, damage: object, cap
     assert "damaged entry" in caplog.text
     cache.put(KEYS[0], b"read anew")
     assert cache.get(KEYS[0]) == b"read anew"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_an_entry_of_another_user_is_a_hit() -> None:
+    """Its time of use cannot be noted; what it holds can be read all the same."""
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lets nobody else in
+        Path(folder).chmod(0o755)
+        cache = FileCache(Path(folder), MEGABYTE)
+        cache.put(KEYS[0], b"page")
+        entry = Path(folder) / KEYS[0][:2] / KEYS[0]
+        entry.chmod(0o644)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError):
+                os.utime(entry)
+            found = cache.get(KEYS[0])
+        finally:
+            os.seteuid(0)
+    assert found == b"page"
 
 
 def test_a_place_that_cannot_be_written_only_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,16 @@ import yaml
 from handler.layoutlmv3_handler import LayoutLMv3Handler
 from handler.ocr_handler import OcrHandler
 from handler.wire import page_to_json
-from tests.handler.samples import INVOICE_LINES, Context, encoded, noisy_thumbnail, page_of, rendered_page, requests_to
+from tests.handler.samples import (
+    INVOICE_LINES,
+    METRICS,
+    Context,
+    encoded,
+    noisy_thumbnail,
+    page_of,
+    rendered_page,
+    requests_to,
+)
 from tests.handler.samples import serving_context as context_of
 
 PNG = encoded(rendered_page())
@@ -220,3 +231,56 @@ def test_counters(ocr: tuple[OcrHandler, Context]) -> None:
     handler.handle([{"body": PNG}, {"body": b""}], context)
     names = {name for metrics in context.metrics.cache.values() for name in metrics}
     assert {"PagesRead", "OcrSeconds", "ItemErrors"} <= names
+
+
+def emitted(caplog: pytest.LogCaptureFixture) -> dict[str, tuple[float, str]]:
+    """What the worker's log, from which TorchServe takes its metrics, says: name to (value, type)."""
+    lines = re.findall(r"\[METRICS\](\w+)\.\w+:([\d.e-]+)\|.*?\|#type:(\w+)\|", caplog.text)
+    return {name: (float(value), kind) for name, value, kind in lines}
+
+
+def listed() -> dict[str, str]:
+    kinds = yaml.safe_load(METRICS.read_text())["model_metrics"]
+    return {metric["name"]: kind.upper() for kind, metrics in kinds.items() for metric in metrics}
+
+
+def test_metrics_of_ocr_are_those_that_are_listed(
+    ocr: tuple[OcrHandler, Context], caplog: pytest.LogCaptureFixture
+) -> None:
+    """TorchServe drops a metric of another type than the listed one."""
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            ask(*ocr, [{"body": PNG}, {"body": b""}])
+    found = emitted(caplog)
+    assert {name: kind for name, (_, kind) in found.items()} == {
+        name: listed()[name] for name in ("PagesRead", "OcrSeconds", "ItemErrors")
+    }
+    assert found["PagesRead"] == (2, "COUNTER")
+    assert found["OcrSeconds"][0] < 60
+    assert found["OcrSeconds"][1] == "HISTOGRAM"
+
+
+def test_metrics_of_tagging_are_those_that_are_listed(
+    tagging: tuple[LayoutLMv3Handler, Context], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        ask(*tagging, [{"body": PAGE}, {"body": PAGE}, {"body": b""}])
+    assert emitted(caplog) == {
+        "BatchPages": (3, "HISTOGRAM"),
+        "PagesTagged": (3, "COUNTER"),
+        "Windows": (2, "COUNTER"),
+        "ItemErrors": (1, "COUNTER"),
+    }
+    assert {name: listed()[name] for name in emitted(caplog)} == {
+        name: kind for name, (_, kind) in emitted(caplog).items()
+    }
+
+
+@pytest.mark.parametrize("size", ["", "1000000"], ids=["empty means unset", "a size"])
+def test_the_size_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    monkeypatch.setenv("LAYOUTLOOP_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("LAYOUTLOOP_CACHE_BYTES", size)
+    context, handler = context_of(tmp_path, OCR), OcrHandler()
+    handler.initialize(context)
+    assert outcome(ask(handler, context, [{"body": PNG}])[0]) == (200, "ok")
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

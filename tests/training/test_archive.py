@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +18,12 @@ import yaml
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.layoutlm import load
 from handler.ocr import OcrSettings
-from shim.serving import Card, archive_path, card_path, read_card
+from scripts.archive import main, ocr_settings
+from shim.errors import SettingsInvalid
+from shim.serving import Card, archive_path, card_path, read_card, read_serving
 from tests.checkpoints import LABELS
-from training.archive import (
-    HANDLER,
-    ArchiveFailed,
-    ProjectSettings,
-    build_ocr,
-    build_project,
-    handler_sha256,
-    ocr_is_current,
-)
+from training.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
+from training.packing import HANDLER, ArchiveFailed, handler_sha256
 from training.store import add_to_load, flip, sha256_of, write_json
 
 SETTINGS = ProjectSettings(language="eng", psm=6, box_level="lines", base_model="graft:all-MiniLM-L6-v2")
@@ -139,6 +136,62 @@ def test_the_checkpoint_is_kept_beside_it(store: Path, card: Card, text_checkpoi
     assert inside == (text_checkpoint / "model.safetensors").read_bytes()
 
 
+def test_of_a_trainers_folder_only_what_serving_needs_is_kept(tmp_path: Path, text_checkpoint: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(text_checkpoint, source / "checkpoint-10")
+    shutil.copytree(text_checkpoint, source, dirs_exist_ok=True)
+    for name in ("optimizer.pt", "training_args.bin", "trainer_state.json", "pytorch_model.bin", "README.md"):
+        (source / name).write_bytes(b"of training")
+    for name in ("merges.txt", "special_tokens_map.json"):
+        (source / name).write_text("{}" if name.endswith(".json") else "")
+    (source / "tokenizer_notes.json").mkdir()
+    card = build_project(tmp_path / "store", 7, source, ProjectSettings())
+    expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json"}
+    assert set(names(tmp_path / "store" / "project-7" / f"checkpoint-{card.version}")) == expected
+    with opened(tmp_path / "store", card) as archive:
+        inside = {name for name in archive.namelist() if name.startswith("checkpoint/") and not name.endswith("/")}
+    assert inside == {f"checkpoint/{name}" for name in expected}
+
+
+def test_no_archive_is_ever_seen_without_its_card(tmp_path: Path) -> None:
+    """Wherever a build is killed: a card alone is harmless, an archive alone cannot be served."""
+    with ThreadPoolExecutor(1) as threads:
+        building = threads.submit(build_ocr, tmp_path, OcrSettings())
+        while not building.done():
+            for path in tmp_path.glob("ocr/*.mar"):
+                assert path.with_suffix(".json").exists()
+    assert archive_path(tmp_path, "ocr", building.result().version).exists()
+
+
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
+    for name, age_s in ((".archiving-killed", 7200), (".archiving-at-work", 60)):
+        (tmp_path / "ocr" / name / "staging").mkdir(parents=True)
+        os.utime(tmp_path / "ocr" / name, (time.time() - age_s,) * 2)
+    card = build_ocr(tmp_path, OcrSettings())
+    assert names(tmp_path / "ocr") == [".archiving-at-work", f"ocr-{card.version}.json", f"ocr-{card.version}.mar"]
+
+
+def put_into_service(store: Path, card: Card) -> None:
+    add_to_load(store, card.model, card.version)
+    flip(store, card.model, card.version)
+
+
+def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoint: Path) -> None:
+    """Its name ends in the language and mode that the project's pages are read with, not in those of `ocr`."""
+    ocr = build_ocr(tmp_path, OcrSettings(psm=6))
+    before = build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
+    put_into_service(tmp_path, ocr)
+    after = build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
+    chosen = build_project(tmp_path, 7, text_checkpoint, ProjectSettings(engine="tesserocr-5.5.4-eng-psm3"))
+    card_path(tmp_path, "ocr", ocr.version).unlink()
+    unknown = build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
+    assert (before.engine, unknown.engine) == (None, None)
+    assert str(ocr.engine).endswith("-eng-psm6")
+    assert after.engine == str(ocr.engine).replace("psm6", "psm3")
+    assert chosen.engine == "tesserocr-5.5.4-eng-psm3"
+    assert read_card(tmp_path, "project-7", chosen.version) == chosen
+
+
 def test_what_was_unpacked_can_be_loaded(store: Path, card: Card, tmp_path: Path) -> None:
     with opened(store, card) as archive:
         archive.extractall(tmp_path)
@@ -190,6 +243,26 @@ def test_labels_for_a_head_without_names(
     assert len(config["id2label"]) == len(config["label2id"]) == 7
 
 
+def two_classes(checkpoint: Path, folder: Path) -> Path:
+    """A checkpoint with a head of two classes, whose names transformers leaves out of config.json."""
+    from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
+
+    shutil.copytree(checkpoint, folder)
+    config = LayoutLMv3Config.from_pretrained(checkpoint, num_labels=2)
+    LayoutLMv3ForTokenClassification(config).save_pretrained(folder)
+    assert "id2label" not in json.loads((folder / "config.json").read_text())
+    return folder
+
+
+def test_labels_for_a_head_of_two_classes(tmp_path: Path, text_checkpoint: Path) -> None:
+    source = two_classes(text_checkpoint, tmp_path / "source")
+    assert build_project(tmp_path / "store", 7, source, ProjectSettings(), labels=["O", "sum"]).labels == ("sum",)
+    with pytest.raises(ArchiveFailed, match=r"3 labels make 7 classes .* head has 2"):
+        build_project(tmp_path / "store", 7, source, ProjectSettings(), labels=["a", "b", "c"])
+    with pytest.raises(CheckpointInvalid, match="untrained labels"):
+        build_project(tmp_path / "store", 7, source, ProjectSettings())
+
+
 Breakage = Callable[[Path], Any]
 
 
@@ -206,6 +279,14 @@ Breakage = Callable[[Path], Any]
         pytest.param(lambda at: (at / "config.json").write_text("{"), None, "no checkpoint", id="half a config.json"),
         pytest.param(
             lambda at: (at / "config.json").write_text("{"), ["a", "b", "c"], "config.json", id="half, with labels"
+        ),
+        pytest.param(
+            lambda at: (at / "config.json").write_text("[]"), ["a", "b", "c"], "cannot be understood", id="a list"
+        ),
+        pytest.param(
+            lambda at: (at / "config.json").write_text('{"id2label": ["O"]}'),
+            *(["a", "b", "c"], "cannot be understood"),
+            id="names in a list",
         ),
         pytest.param(
             lambda at: (at / "config.json").write_text('{"model_type": "bert"}'), None, "bert", id="another kind"
@@ -292,3 +373,57 @@ def test_the_digest_of_the_handler_is_that_of_what_travels(store: Path, card: Ca
     assert len(handler_sha256()) == 64
     assert card.handler_sha256 == ocr_card.handler_sha256 == handler_sha256()
     assert sha256_of(archive_path(store, "ocr", ocr_card.version)) != card.handler_sha256
+
+
+def project_in_service(store: Path, project: int, checkpoint: Path, settings: ProjectSettings) -> Card:
+    card = build_project(store, project, checkpoint, settings)
+    put_into_service(store, card)
+    return card
+
+
+def test_refresh_stops_at_no_project(
+    tmp_path: Path, text_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    settings = ProjectSettings(psm=6, box_level="lines", base_model="a base", engine="tesserocr-5.0.0-eng-psm6")
+    gone, kept = (project_in_service(tmp_path, number, text_checkpoint, settings) for number in (7, 8))
+    shutil.rmtree(tmp_path / "project-7" / f"checkpoint-{gone.version}")
+    (tmp_path / "foo").mkdir()
+    shutil.copy(tmp_path / "project-8" / "serving.json", tmp_path / "foo")
+    (tmp_path / "project-6").mkdir()
+    (tmp_path / "project-6" / "serving.json").write_text("{")
+    assert main(["--refresh", "--untested"]) == 1
+    errors = [line.split(": ")[1] for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == ["foo", "project-6", "project-7"]
+    served = {name: read_serving(tmp_path, name) for name in ("ocr", "project-7", "project-8")}
+    assert served["ocr"] is not None, "the first, although the store had none"
+    assert served["project-7"] is not None
+    assert served["project-7"].current == gone.version
+    assert served["project-8"] is not None
+    new = read_card(tmp_path, "project-8", str(served["project-8"].current))
+    assert (new.restored_from, new.engine) == (kept.version, "tesserocr-5.0.0-eng-psm6")
+    assert (new.psm, new.box_level, new.base_model) == (6, "lines", "a base")
+
+
+@pytest.mark.parametrize(("options", "status"), [((), 1), (("--untested",), 0)], ids=["tested", "untested"])
+def test_where_nothing_runs_a_project_goes_into_service_only_untested(
+    tmp_path: Path, text_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], status: int
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    monkeypatch.setattr("training.rollout.FIRST_REPORT_S", 0.1)  # no watcher starts while this waits
+    assert main(["--project", "7", "--checkpoint", str(text_checkpoint), "--serve", *options]) == status
+    serving = read_serving(tmp_path, "project-7")
+    assert bool(serving and serving.current) is (status == 0)
+
+
+@pytest.mark.parametrize("value", ["35.5", "40", "3600"])
+def test_a_time_limit_torchserve_would_not_wait_for(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAYOUTLOOP_OCR_TIMEOUT_S", value)
+    with pytest.raises(SettingsInvalid, match=rf"LAYOUTLOOP_OCR_TIMEOUT_S is at most 35, got {value}"):
+        ocr_settings()
+
+
+def test_the_longest_time_limit_ends_before_torchserves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAYOUTLOOP_OCR_TIMEOUT_S", "35")
+    config = yaml.safe_load((HANDLER / "config" / "ocr.yaml").read_text())
+    assert ocr_settings().timeout_s + 5 <= config["responseTimeout"]

@@ -1,0 +1,182 @@
+"""The command against a far server that answers as TorchServe does."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from scripts.predict import in_order, main
+from shim.serving import OCR_MODEL, Card, Serving, card_path
+from tests.shim.far_servers import _Handler, serve
+from training.store import write_json, write_serving
+
+VERSION = "20261122T083000Z"
+
+
+def read_page(handler: _Handler) -> None:
+    """Answer the page's size and one line of text; refuse what is no image."""
+    try:
+        width, height = Image.open(io.BytesIO(handler.server.seen[-1].body)).size
+    except OSError:
+        error = {"error": {"code": "image_unreadable", "message": "no image"}}
+        handler.reply(422, json.dumps(error).encode(), Content_Type="application/json")
+        return
+    words = [
+        {"text": text, "box": [left, 10, left + 40, 20], "confidence": 0.5, "line": 0}
+        for left, text in ((10, "Total"), (60, "12.50"))
+    ]
+    page = {"format": 1, "width": width, "height": height, "engine": "e", "words": words}
+    handler.reply(200, json.dumps(page).encode(), Content_Type="application/json")
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An instance whose `ocr` is in service."""
+    store = tmp_path / "store"
+    write_serving(store, OCR_MODEL, Serving((VERSION,), VERSION))
+    write_json(card_path(store, OCR_MODEL, VERSION), Card(OCR_MODEL, VERSION).to_json())
+    write_json(tmp_path / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
+    with serve("127.0.0.1", read_page) as torchserve:
+        monkeypatch.setenv("MODEL_DIR", str(store))
+        monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path))
+        monkeypatch.setenv("LAYOUTLOOP_TORCHSERVE_PORT", str(torchserve.port))
+        monkeypatch.setenv("LAYOUTLOOP_OCR_WORKERS", "1")
+        yield tmp_path
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, list[dict[str, Any]]]:
+    """Run the command; return its exit status and what it printed, decoded."""
+    status = main([str(one) for one in arguments])
+    return status, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def image(path: Path, size: tuple[int, int] = (200, 60), pages: int = 1) -> Path:
+    frames = [Image.new("RGB", size, "white") for _ in range(pages)]
+    frames[0].save(path, **({"save_all": True, "append_images": frames[1:]} if pages > 1 else {}))
+    return path
+
+
+def test_every_page_is_a_line_in_order(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [image(instance / f"{number}.tiff", pages=number + 1) for number in range(4)]
+    status, answers = ask(capsys, *files)
+    assert status == 0
+    expected = [(str(files[number]), page) for number in range(4) for page in range(1, number + 2)]
+    assert [(one["file"], one["page"]) for one in answers] == expected
+    regions = [{"label": None, "box": [10.0, 10.0, 100.0, 20.0], "score": 0.5, "text": "Total 12.50"}]
+    assert all(one["regions"] == regions for one in answers)
+
+
+def test_a_file_that_cannot_be_read_costs_one_line(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = image(instance / "good.png")
+    (instance / "empty.png").write_bytes(b"")
+    (instance / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing")
+    (instance / "broken.png").write_bytes(b"\x89PNG nothing")
+    late = instance / "late.tiff"
+    Image.new("1", (50, 50)).save(
+        late, compression="group4", save_all=True, append_images=[Image.new("1", (20_000, 20_000))]
+    )
+    names = ("empty.png", "broken.pdf", "late.tiff", "gone.png", "broken.png")
+    status, answers = ask(capsys, *(instance / name for name in names), good)
+    assert status == 1
+    found = [(Path(one["file"]).name, one["page"], one.get("error", {}).get("code")) for one in answers]
+    assert found == [
+        ("empty.png", 1, "document_unreadable"),
+        ("broken.pdf", 1, "document_unreadable"),
+        ("late.tiff", 1, None),
+        ("late.tiff", 2, "document_unreadable"),
+        ("gone.png", 1, "document_unreadable"),
+        ("broken.png", 1, "image_unreadable"),
+        ("good.png", 1, None),
+    ]
+    assert answers[0]["error"]["message"] == f"{instance / 'empty.png'} is empty"
+
+
+def test_pages_are_drawn(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = ask(capsys, image(instance / "two.tiff", pages=2), "--draw", instance / "drawn" / "here")
+    assert status == 0
+    drawn = sorted((instance / "drawn" / "here").iterdir())
+    assert [path.name for path in drawn] == ["two.tiff-1.png", "two.tiff-2.png"]
+    with Image.open(drawn[0]) as page:
+        assert page.size == (200, 60)
+        assert page.getpixel((10, 10)) == (120, 120, 120)
+
+
+def test_a_place_that_cannot_be_drawn_to_is_told(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = image(instance / "page.png")
+    assert main([str(page), "--draw", str(page)]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["regions"]
+    assert "page 1 of" in said.err
+    assert "cannot be drawn" in said.err
+
+
+@pytest.mark.parametrize("dpi", ["0", "-72", "3000", "many"])
+def test_a_resolution_that_makes_no_sense(dpi: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["page.pdf", "--dpi", dpi])
+    assert "--dpi" in capsys.readouterr().err
+
+
+def test_a_setting_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("LAYOUTLOOP_OCR_WORKERS", "many")
+    assert main(["page.png"]) == 2
+    assert "LAYOUTLOOP_OCR_WORKERS" in capsys.readouterr().err
+
+
+def test_only_a_window_of_jobs_is_taken() -> None:
+    taken = 0
+
+    def jobs() -> Iterator[int]:
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield number
+
+    def slow(number: int) -> int:
+        time.sleep(0.002 * (number % 3))
+        return number * number
+
+    seen = 0
+    for number, answer in in_order(slow, jobs(), 4):
+        assert (number, answer) == (seen, seen * seen)
+        seen += 1
+        assert taken - seen < 4
+    assert seen == 50
+
+
+def test_an_answer_that_is_there_is_not_held_back() -> None:
+    def jobs() -> Iterator[threading.Event]:
+        first = threading.Event()
+        yield first
+        assert first.wait(10), "it was answered while the window had room"
+        time.sleep(0.1)
+        yield threading.Event()
+        pytest.fail("the first answer is out before a third job is taken")
+
+    answers = in_order(threading.Event.set, jobs(), 8)
+    assert next(answers)[0].is_set()
+    answers.close()
+
+
+def test_what_stops_the_command_leaves_no_job_running() -> None:
+    done = []
+
+    def work(number: int) -> None:
+        time.sleep(0.05)
+        done.append(number)
+
+    answers = in_order(work, range(100), 2)
+    next(answers)
+    answers.close()
+    finished = len(done)
+    assert finished <= 4
+    time.sleep(0.2)
+    assert len(done) == finished
