@@ -165,6 +165,7 @@ class Watcher:
             # A file that cannot be understood changes nothing: what is held stays held.
             self._note(name, list(held), {name: str(error)})
             return
+        self._failed = {key: why for key, why in self._failed.items() if key[0] != name or key[1] in serving.load}
         good: list[str] = []
         errors: dict[str, str] = {}
         for version in sorted(serving.load, key=lambda one: one != serving.current):
