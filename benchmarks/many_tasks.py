@@ -177,26 +177,28 @@ def sample(url: str, stop: threading.Event, times: dict[str, list[float]]) -> No
 
 
 def measure(url: str, tasks: list[dict[str, Any]], bad: int, others: int) -> None:
-    """Ask until every good task has its result; print each ask."""
+    """Ask until every good task has its result, or no further one gets any; print each ask."""
     stop, times = threading.Event(), {"/health": [], "/setup": []}
     sampler = threading.Thread(target=sample, args=(url, stop, times))
     sampler.start()
     left, asks, total = tasks, 0, 0.0
     with ThreadPoolExecutor(max(1, others)) as pool:
         waiting = [pool.submit(ask, url, tasks) for _ in range(others)]
-        while len(left) > bad:
+        answered = len(tasks)
+        while len(left) > bad and answered:  # a set of pages may hold damaged ones of its own
             results, seconds = ask(url, left)
             asks, total = asks + 1, total + seconds
             assert len(results) == len(left)
             assert None not in results
             left = [task for task, result in zip(left, results, strict=True) if not result]
-            print(f"ask {asks}: {len(results)} tasks, {len(results) - len(left)} answered, {seconds:.1f} s", flush=True)
+            answered = len(results) - len(left)
+            print(f"ask {asks}: {len(results)} tasks, {answered} answered, {seconds:.1f} s", flush=True)
         stop.set()
         sampler.join()
         for number, other in enumerate(waiting):
             results, seconds = other.result()
             print(f"beside it {number + 1}: {sum(map(bool, results))} of {len(results)} answered, {seconds:.1f} s")
-    rate = (len(tasks) - bad) / total
+    rate = (len(tasks) - len(left)) / total
     print(f"{len(tasks)} tasks: {asks} asks, {total:.1f} s, {rate:.2f} tasks/s; without a result: ", end="")
     print([task["id"] for task in left] if len(left) < 20 else len(left))
     for route, seconds in times.items():

@@ -84,10 +84,14 @@ def _project(model_dir: Path, options: argparse.Namespace) -> None:
     )
     card = build_project(model_dir, options.project, options.checkpoint, settings, labels=labels)
     _built(model_dir, card)
-    if options.serve:
+    command = f"python -m scripts.rollout --project {options.project} --to {card.version}"
+    if not options.serve:
+        print(f"into service: {command}")
+        return
+    try:
         promote(model_dir, card.model, card.version, untested=options.untested)
-    else:
-        print(f"into service: python -m scripts.rollout --project {options.project} --to {card.version}")
+    except RolloutFailed as error:
+        raise RolloutFailed(f"{error}. The archive is kept; to try again: {command}") from error
 
 
 def _ocr(model_dir: Path) -> None:

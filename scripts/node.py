@@ -13,6 +13,7 @@ from shim.settings import Settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+TORCHSERVE_PORTS = 5
 HIGHEST_TORCHSERVE_PORT = 65000  # leaves room for the ports counted from it
 
 
@@ -39,6 +40,13 @@ class ServeSettings:
             raise SettingsInvalid(
                 f"LAYOUTLOOP_TORCHSERVE_PORT must be between 1 and {HIGHEST_TORCHSERVE_PORT},"
                 f" got {self.torchserve_port}"
+            )
+
+        first = self.torchserve_port
+        if first <= self.port < first + TORCHSERVE_PORTS:
+            raise SettingsInvalid(
+                f"LAYOUTLOOP_PORT={self.port} is one of TorchServe's {TORCHSERVE_PORTS} ports, {first} to "
+                f"{first + TORCHSERVE_PORTS - 1} (LAYOUTLOOP_TORCHSERVE_PORT); move one of them"
             )
 
     @classmethod

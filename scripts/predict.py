@@ -10,12 +10,14 @@ import argparse
 import io
 import json
 import os
+import socket
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +31,7 @@ from scripts.drawing import draw_regions
 from shim.errors import LayoutLoopError
 from shim.models import Models
 from shim.pages import parse_page, text_lines
-from shim.serving import OCR_MODEL, project_model
+from shim.serving import OCR_MODEL, project_model, read_serving
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 
@@ -55,10 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LayoutLoopError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    problem = _problem(settings)
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
     client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
+    if model and read_serving(settings.model_dir, model) is None:
+        print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
+    drawn: set[Path] = set()
     answers = in_order(
         lambda job: _answer(models, model, job), _jobs(options.files, options.dpi), 4 * settings.ocr_workers
     )
@@ -67,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed += "error" in answer
         print(json.dumps({"file": str(job.path), "page": job.number, **answer}, ensure_ascii=False), flush=True)
         if options.draw and job.data and "error" not in answer:
-            _draw(options.draw, job, answer["regions"])
+            _draw(_target(options.draw, job, drawn), job, answer["regions"])
     return 1 if failed else 0
 
 
@@ -139,13 +148,33 @@ def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
     return {"format": page["format"], "model_version": OCR_MODEL, "windows": 0, "regions": regions}
 
 
-def _draw(folder: Path, job: _Job, regions: Sequence[dict[str, Any]]) -> None:
-    target = folder / f"{job.path.name}-{job.number}.png"  # with the suffix: a.pdf and a.tiff may lie side by side
+def _problem(settings: Settings) -> str | None:
+    """Return why no page could be answered, found in a moment and not at the end of each page's time."""
+    try:
+        with socket.create_connection(("127.0.0.1", settings.torchserve_port), timeout=2):
+            return None
+    except OSError:
+        return (
+            f"no TorchServe answers on port {settings.torchserve_port}: start scripts/serve.sh, "
+            "or set LAYOUTLOOP_TORCHSERVE_PORT to the port it was started with"
+        )
+
+
+def _target(folder: Path, job: _Job, drawn: set[Path]) -> Path:
+    """Return a file name of its own for each page, also where two folders hold files of one name."""
+    # With the suffix: a.pdf and a.tiff may lie side by side.
+    names = (f"{job.path.name}-{job.number}{again}.png" for again in chain([""], (f"-{n}" for n in count(2))))
+    target = next(folder / name for name in names if folder / name not in drawn)
+    drawn.add(target)
+    return target
+
+
+def _draw(target: Path, job: _Job, regions: Sequence[dict[str, Any]]) -> None:
     buffer = io.BytesIO()
     try:
         image: Image.Image = open_page(job.data or b"", ImageLimits())
         draw_regions(image, regions).save(buffer, format="PNG")
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(buffer.getvalue())
     except (HandlerError, OSError) as error:
         print(f"page {job.number} of {job.path} cannot be drawn: {error}", file=sys.stderr)

@@ -26,8 +26,10 @@ import requests
 
 from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import INSTANCE, instance_processes, stop_processes
+from scripts.studio import label_studio_problem
 from scripts.supervision import Commands, programs, supervisor_config, torchserve_config
 from shim.errors import SettingsInvalid
+from shim.settings import Settings
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
 SUPERVISOR_STOPS_S = 60.0
@@ -193,7 +195,7 @@ def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSig
     supervisor = subprocess.Popen([*launcher, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
     say(f"starting TorchServe, the rollout watcher and the shim; logs are in {settings.logs}")
     try:
-        watch(settings, supervisor, news, stop)
+        watch(settings, supervisor, news, stop, environ)
     finally:
         supervisor.terminate()
         try:
@@ -207,7 +209,11 @@ def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSig
 
 
 def watch(
-    settings: ServeSettings, supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopSignals
+    settings: ServeSettings,
+    supervisor: subprocess.Popen[bytes],
+    news: SupervisorNews,
+    stop: StopSignals,
+    environ: Mapping[str, str],
 ) -> None:
     """Report progress, readiness (once, on stdout) and restarts, until a signal comes or supervisord ends."""
     ready, state = False, ""
@@ -223,6 +229,9 @@ def watch(
                 before, (ready, state) = state, health(session, settings.address)
                 if ready:
                     print(ready_line(settings), flush=True)
+                    problem = label_studio_problem(Settings.from_env(environ))
+                    if problem:
+                        say(f"warning: {problem}")
                 elif state != before:
                     say(state)
             time.sleep(POLL_S)
@@ -254,7 +263,11 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsInvalid as error:
         say(str(error))
         return 2
-    return serve(settings, os.environ, Commands())
+    try:
+        return serve(settings, os.environ, Commands())
+    except OSError as error:
+        say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
+        return 1
 
 
 if __name__ == "__main__":

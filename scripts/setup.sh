@@ -75,6 +75,9 @@ missing_on_one_line() {
 
 install_packages() {
   local packages as_root=()
+  if [[ -n ${JAVA_HOME:-} && ! -x $JAVA_HOME/bin/java ]]; then
+    fail "JAVA_HOME=$JAVA_HOME has no bin/java: correct it, or unset it."
+  fi
   if [[ -z $(missing_packages) ]]; then return; fi
   if ((EUID != 0)); then as_root=(sudo -n); fi
   if ! command -v apt-get >/dev/null; then

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import cachetools
 
-from shim.errors import ModelNotReady
+from shim.errors import ImageUnavailable, ModelNotReady
 from shim.images import ImageFetcher
 from shim.metrics import Metrics
 from shim.models import InService, Models
@@ -125,6 +125,8 @@ class _PageJob:
         if self._deadline is None:
             self._deadline = self._answerer.deadline()
             self._data = self._answerer.fetch(self._reference, self._task_id)
+            if not self._data:
+                raise ImageUnavailable("the image file is empty")
             self._digest = hashlib.sha256(self._data).digest()
         in_service = self._answerer.models.in_service(self._model)
         try:

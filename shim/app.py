@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from shim.answering import PageAnswer, PageAnswerer
@@ -64,8 +64,7 @@ def _state(settings: Settings) -> State:
 
 
 def _on_error(error: LayoutLoopError) -> tuple[Response, int]:
-    if error.status >= 500:
-        logger.warning("%s: %s", error.code, error)
+    logger.warning("%s %s: %s: %a", request.method, request.path, error.code, str(error))
     response = jsonify({"error": {"code": error.code, "message": str(error)}})
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="LayoutLoop"'

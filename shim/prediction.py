@@ -123,6 +123,7 @@ class Predictor:
         self._answerer = answerer
         self._pool = pool
         self._metrics = metrics
+        self._told: set[tuple[str | None, str]] = set()
         self._admitted = threading.BoundedSemaphore(settings.max_predicts)
 
     def version(self, project_id: int | None, config: LabelConfig) -> str:
@@ -219,7 +220,23 @@ class Predictor:
         version = self._reported(in_service, request.config)
         drawn = [self._draw(request.config, page, index, version) for index, page in enumerate(pages)]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
+        if any(one.unknown_labels for one in drawn):
+            self._name_unknown(request, in_service, version)
         return results_to_prediction(drawn)
+
+    def _name_unknown(self, request: PredictRequest, in_service: InService, version: str) -> None:
+        """Say once per version which of the model's labels the label config does not have."""
+        labels = in_service.model.labels if in_service.model else ()
+        unknown = [label for label in labels if request.config.project_label(label) is None]
+        if (request.model, version) not in self._told:
+            self._told.add((request.model, version))
+            logger.warning(
+                "project %s: the model's labels %s are not in the label config, which has %s; their boxes are drawn "
+                'without a label (map them with predicted_values="..." on a <Label>)',
+                request.project_id,
+                ", ".join(unknown),
+                ", ".join(request.config.labels),
+            )
 
     def _draw(self, config: LabelConfig, page: PageAnswer, index: int, version: str) -> Results:
         return regions_to_results(

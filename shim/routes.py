@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shim.errors import ModelNotReady, RequestInvalid, TrainingUnavailable, Unauthorized
+from shim.errors import LabelConfigUnsupported, ModelNotReady, RequestInvalid, TrainingUnavailable, Unauthorized
 from shim.label_config import parse_label_config
 from shim.prediction import parse_predict, parse_project
 from shim.serving import OCR_MODEL, live_nodes, models_in, project_model, read_serving
 from shim.state import State
 
+logger = logging.getLogger(__name__)
 routes = Blueprint("routes", __name__)
 
 _OPEN = ("routes.health",)
@@ -56,8 +58,14 @@ def setup() -> Response:
     schema = body.get("schema")
     if not isinstance(schema, str):
         raise RequestInvalid(f"`schema` is the label config as XML, got {type(schema).__name__}; found {sorted(body)}")
-    config = parse_label_config(schema)
-    return jsonify({"model_version": state().predictor.version(parse_project(body.get("project")), config)})
+    project = parse_project(body.get("project"))
+    try:
+        config = parse_label_config(schema)
+    except LabelConfigUnsupported:
+        # Label Studio shows its user only "422 Client Error"; the sentence that the error handler logs needs a name.
+        logger.warning("the label config of project %s is refused:", project)
+        raise
+    return jsonify({"model_version": state().predictor.version(project, config)})
 
 
 @routes.post("/predict")

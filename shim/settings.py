@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from shim.errors import SettingsInvalid
+from shim.web_address import parse_host_rules
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class Settings:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is above 0, got {getattr(self, name)}")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
+        parse_host_rules(self.image_hosts)
         for network in self.image_networks:
             try:
                 ipaddress.ip_network(network)
@@ -182,7 +184,7 @@ def _convert(variable: str, text: str, default: object) -> object:
     try:
         if isinstance(default, bool):
             if text.lower() not in _TRUE + _FALSE:
-                raise ValueError(f"1 or 0 expected, got {text!r}")
+                raise ValueError
             return text.lower() in _TRUE
         if isinstance(default, tuple):
             return tuple(part.strip() for part in text.split(",") if part.strip())
@@ -190,7 +192,8 @@ def _convert(variable: str, text: str, default: object) -> object:
             return Path(text).expanduser().resolve()
         return type(default)(text)  # type: ignore[call-arg]
     except ValueError as error:
-        raise SettingsInvalid(f"{variable}: {error}") from error
+        wanted = {int: "a whole number", float: "a number"}.get(type(default), "1 or 0")
+        raise SettingsInvalid(f"{variable}: {wanted} is wanted, got {text!r}") from error
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -86,9 +86,13 @@ def build_project(
         engine = settings.engine or _engine_in_service(model_dir, settings)
         card = replace(card, engine=engine, batch_size=int(config["batchSize"]), restored_from=restored_from)
         return pack(model_dir, card, config, _PROJECT_ENTRY, kept)
-    except (ArchiveFailed, CheckpointInvalid):
+    except ArchiveFailed:
         shutil.rmtree(kept, ignore_errors=True)
         raise
+    except CheckpointInvalid as error:
+        shutil.rmtree(kept, ignore_errors=True)
+        # The copy is gone again; the folder that was given is the one to look at.
+        raise type(error)(str(error).replace(str(kept), str(checkpoint))) from error
 
 
 def _project_configuration(settings: ProjectSettings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shim.serving import Serving, live_nodes, read_card, read_serving
+from shim.serving import Serving, archive_path, live_nodes, read_card, read_serving
 from training.store import add_to_load, flip, locked, write_serving
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,9 @@ def promote(model_dir: Path, name: str, version: str, *, untested: bool = False,
     Raises:
         RolloutFailed: a node could not load it, or it took too long. What was current stays current.
     """
+    if not archive_path(model_dir, name, version).is_file():
+        kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
+        raise RolloutFailed(f"{name} has no archived version {version}, only {', '.join(kept) or 'none at all'}")
     card = read_card(model_dir, name, version)
     with locked(model_dir, name):
         before = read_serving(model_dir, name) or Serving()
@@ -42,7 +45,8 @@ def promote(model_dir: Path, name: str, version: str, *, untested: bool = False,
         if before.current and version < before.current:
             raise RolloutFailed(
                 f"{version} is older than {before.current} and versions only move forward: archive its checkpoint "
-                f"again (`python -m scripts.archive --checkpoint {model_dir / name / f'checkpoint-{version}'} ...`)"
+                f"again: python -m scripts.archive --project {name.removeprefix('project-')} "
+                f"--checkpoint {model_dir / name / f'checkpoint-{version}'} --serve"
             )
         asked = time.time()
         try:

@@ -76,6 +76,11 @@ def test_settings_of_the_ocr_workers_are_checked_before_they_start(name: str, va
         ServeSettings.from_env({name: value})
 
 
+def test_the_shim_may_not_have_one_of_torchserves_ports(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="LAYOUTLOOP_PORT=7084 is one of TorchServe's 5 ports, 7080 to 7084"):
+        ServeSettings(home=tmp_path, model_dir=tmp_path, port=7084)
+
+
 def test_a_mistyped_setting_of_the_shim_stops_the_start() -> None:
     with pytest.raises(SettingsInvalid, match="LAYOUTLOOP_TRESHOLD is no setting"):
         ServeSettings.from_env({"LAYOUTLOOP_TRESHOLD": "0.5"})

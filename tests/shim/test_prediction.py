@@ -348,11 +348,24 @@ def test_nothing_in_service_at_all(bench: Bench) -> None:
 
 def test_pages_of_one_task_carry_their_number(bench: Bench) -> None:
     bench.serve_project()
-    pages = [data_uri(text) for text in (b"Total", b"nothing", b"Date Total", b"")]
+    pages = [data_uri(text) for text in (b"Total", b"nothing", b"Date Total", b" ")]
     (entry,) = bench.predict({"pages": pages}, config=PAGES)["results"]
     drawn = [(item["item_index"], *item["value"]["rectanglelabels"]) for item in entry["result"]]
     assert drawn == [(0, "Total"), (1,), (2, "Date"), (2, "Total")]
     assert len({item["id"] for item in entry["result"]}) == 4
+
+
+def test_an_empty_file_is_named(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    assert bench.predict(image(""))["results"] == [[]]
+    assert "task 100: image_unavailable: the image file is empty" in caplog.text
+
+
+def test_labels_that_the_config_does_not_know_are_named_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    put_into_service(bench.model_dir, Card("project-7", V1, ("surprise", "total")))
+    bench.fake.models["project-7", V1] = tagging(V1)
+    for _ in range(2):
+        bench.predict(image("Surprise"), image("Surprise Total"))
+    assert caplog.text.count("the model's labels surprise are not in the label config") == 1
 
 
 def test_the_same_page_twice_in_a_task_is_two_pages(bench: Bench) -> None:

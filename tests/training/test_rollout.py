@@ -421,11 +421,11 @@ def test_promoting_the_current_version_again_changes_nothing(site: Site) -> None
 def test_what_was_never_archived_is_not_promoted(site: Site) -> None:
     site.ask_for("ocr", V1, current=V1)
     before = site.serving("ocr")
-    with pytest.raises(ModelNotReady, match="archive the checkpoint again"):
+    with pytest.raises(RolloutFailed, match=f"ocr has no archived version {V2}, only {V1}"):
         promote(site.model_dir, "ocr", V2)
     site.archive("ocr", V2)
-    archive_path(site.model_dir, "ocr", V2).unlink()
-    with pytest.raises(RolloutFailed, match=f"ocr-{V2}.mar"):
+    card_path(site.model_dir, "ocr", V2).unlink()
+    with pytest.raises(ModelNotReady, match="archive the checkpoint again"):
         promote(site.model_dir, "ocr", V2)
     assert site.serving("ocr") == before
 
