@@ -13,6 +13,7 @@ LayoutLoopError                 500
 ├── ModelNotReady               503  serving.json names a version that TorchServe does not hold (yet)
 ├── TorchServeUnavailable       503  TorchServe does not answer, or drops the request
 ├── DeadlineExceeded            504  no time is left for this item
+│   └── StillRunning            504  it goes on in the background; ask again
 ├── Overloaded                  503  too much is waiting already
 └── TrainingUnavailable         501  this installation has no training worker
 """
@@ -113,6 +114,12 @@ class DeadlineExceeded(LayoutLoopError):
 
     status = 504
     code = "deadline_exceeded"
+
+
+class StillRunning(DeadlineExceeded):
+    """The page was not done in time and goes on in the background; the next ask finds it done."""
+
+    code = "still_running"
 
 
 class Overloaded(LayoutLoopError):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
+from typing import Literal
 
 from shim.answering import PageAnswer, PageAnswerer
-from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, Overloaded, RequestInvalid
+from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, Overloaded, RequestInvalid, StillRunning
 from shim.label_config import LabelConfig, image_references, parse_label_config, reported_version
 from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
 from shim.metrics import Metrics
@@ -23,6 +25,8 @@ from shim.settings import Settings
 logger = logging.getLogger(__name__)
 
 _VERSION_TRIES = 3
+
+Outcome = Literal["ok", "deferred", "failed"]
 
 Entry = PredictionDict | list[PredictionDict]
 """What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
@@ -153,12 +157,23 @@ class Predictor:
             return PredictResponse([[] for _ in request.tasks], version)
         try:
             asked = [self._ask(request, task, turn) for turn, task in enumerate(request.tasks)]
-            results = [
+            entries = [
                 self._entry(request, task, one, deadline) for task, one in zip(request.tasks, asked, strict=True)
             ]
         finally:
             self._admitted.release()
-        return PredictResponse(results, version)
+        outcomes = Counter(outcome for _, outcome in entries)
+        for outcome, count in outcomes.items():
+            self._metrics.tasks.labels(outcome).inc(count)
+        if outcomes["deferred"]:
+            logger.warning(
+                "project %s: %d of %d tasks did not fit the %g s; what was begun goes on in the background, ask again",
+                request.project_id,
+                outcomes["deferred"],
+                len(entries),
+                self._settings.deadline_s,
+            )
+        return PredictResponse([entry for entry, _ in entries], version)
 
     def _ask(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Asked:
         try:
@@ -178,21 +193,24 @@ class Predictor:
         key = (request.model, in_service.versions, reference, _needs_task(reference) and task_id)
         return self._pool.submit(key, turn, self._answerer.job(request.model, reference, task_id))
 
-    def _entry(self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float) -> Entry:
+    def _entry(
+        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+    ) -> tuple[Entry, Outcome]:
         try:
             if asked.error is not None:
                 raise asked.error
-            prediction = self._prediction(request, self._pages(request, task, asked, deadline))
+            return self._prediction(request, self._pages(request, task, asked, deadline)), "ok"
         except (DeadlineExceeded, Overloaded) as error:
-            return self._nothing(request, task, "deferred", error)
+            # Of those that go on one sentence tells, below; one line for each of 300 would bury the others.
+            self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
+            return [], "deferred"
         except LayoutLoopError as error:
-            return self._nothing(request, task, "failed", error)
+            self._note(request, task, error, logging.WARNING)
         except Exception:
             logger.exception("project %s task %s", request.project_id, task.get("id"))
             unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
-            return self._nothing(request, task, "failed", unforeseen)
-        self._metrics.tasks.labels("ok").inc()
-        return prediction
+            self._note(request, task, unforeseen, logging.WARNING)
+        return [], "failed"
 
     def _pages(
         self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
@@ -257,20 +275,16 @@ class Predictor:
             in_service.stamp, config, engine, settings.score_threshold, read_only=settings.read_only_boxes
         )
 
-    def _nothing(
-        self, request: PredictRequest, task: Mapping[str, object], outcome: str, error: LayoutLoopError
-    ) -> Entry:
-        self._metrics.tasks.labels(outcome).inc()
+    def _note(self, request: PredictRequest, task: Mapping[str, object], error: LayoutLoopError, level: int) -> None:
         self._metrics.errors.labels(error.code).inc()
-        logger.warning("project %s task %s: %s: %s", request.project_id, task.get("id"), error.code, error)
-        return []
+        logger.log(level, "project %s task %s: %s: %s", request.project_id, task.get("id"), error.code, error)
 
 
 def _wait(future: Future[PageAnswer], deadline: float) -> PageAnswer:
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
     except (NotYet, CancelledError) as error:
-        raise DeadlineExceeded("not read in time; it goes on in the background, ask again") from error
+        raise StillRunning("not done in time; it goes on in the background, ask again") from error
 
 
 def _needs_task(reference: str) -> bool:
