@@ -410,7 +410,6 @@ def test_where_nothing_runs_a_project_goes_into_service_only_untested(
     tmp_path: Path, text_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], status: int
 ) -> None:
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
-    monkeypatch.setattr("training.rollout.FIRST_REPORT_S", 0.1)  # no watcher starts while this waits
     assert main(["--project", "7", "--checkpoint", str(text_checkpoint), "--serve", *options]) == status
     serving = read_serving(tmp_path, "project-7")
     assert bool(serving and serving.current) is (status == 0)

