@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from defusedxml.ElementTree import ParseError, fromstring
@@ -123,23 +121,6 @@ def parse_label_config(xml: str) -> LabelConfig:
         labels=labels,
         label_map=label_map,
     )
-
-
-def config_fingerprint(config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False) -> str:
-    """Return 8 hex characters that change with anything that changes what is drawn."""
-    seen = {"config": asdict(config), "engine": engine, "threshold": float(threshold), "read_only": read_only}
-    canonical = json.dumps(seen, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
-
-
-def reported_version(
-    stamp: str | None, config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False
-) -> str:
-    """Return the version Label Studio is told, by /setup and /predict alike: `<stamp, or "ocr">-<fingerprint>`.
-
-    Label Studio skips tasks that already hold this very string, so it must change when results would.
-    """
-    return f"{stamp or 'ocr'}-{config_fingerprint(config, engine, threshold, read_only=read_only)}"
 
 
 def image_references(task: Mapping[str, object], config: LabelConfig) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from typing import Literal
 
 from shim.answering import PageAnswer, PageAnswerer
 from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, Overloaded, RequestInvalid, StillRunning
-from shim.label_config import LabelConfig, image_references, parse_label_config, reported_version
+from shim.label_config import LabelConfig, image_references, parse_label_config
 from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
 from shim.metrics import Metrics
 from shim.models import InService
 from shim.pool import PagePool
 from shim.serving import project_model
 from shim.settings import Settings
+from shim.version import reported_version
 
 logger = logging.getLogger(__name__)
 

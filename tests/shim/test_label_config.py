@@ -14,11 +14,10 @@ from shim.label_config import (
     OCR_EXAMPLE,
     RECTANGLE_LABELS_EXAMPLE,
     LabelConfig,
-    config_fingerprint,
     image_references,
     parse_label_config,
-    reported_version,
 )
+from shim.version import config_fingerprint, reported_version
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
 
