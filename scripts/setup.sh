@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Prepare this machine: sourced by serve.sh and test.sh, which then call `setup serve` or `setup test`.
 #
-# Installs what is missing (Java 17+, Tesseract with English, Python with venv) through apt where it may, makes the
+# Installs what is missing (Java 17+, Tesseract with English, Python with venv; Redis for the tests) through apt where it may, makes the
 # virtual environment, installs the pinned packages with pip as the machine has it configured, and leaves a stamp so
 # that the next start finds all of it in place without asking pip. Sets `root`, `venv` and `python`.
 set -euo pipefail
@@ -54,6 +54,7 @@ missing_packages() {
   fi
   has_java || java_package
   has_tesseract || printf '%s\n' tesseract-ocr tesseract-ocr-eng
+  if [[ $purpose == test ]] && ! command -v redis-server >/dev/null; then printf '%s\n' redis-server; fi
 }
 
 # Debian 12 and Ubuntu have 17; a later Debian has only its own default.
@@ -141,6 +142,7 @@ install_python_packages() {
 
 # setup serve|test: everything in place, or a sentence and exit 1.
 setup() {
+  purpose=$1
   install_packages
   refuse_torchvision
   if is_installed "$1"; then return; fi
