@@ -1,4 +1,4 @@
-"""Start TorchServe, the rollout watcher and the shim under one supervisor: `python -m scripts.serve`.
+"""Start TorchServe, the rollout watcher, the shim and the trainer under one supervisor: `python -m scripts.serve`.
 
 `scripts/serve.sh` prepares the machine and then runs this. It stays in the foreground, says in one line on stdout when
 everything is ready, and takes every process with it when it ends.
@@ -32,7 +32,7 @@ from shim.errors import SettingsInvalid
 from shim.settings import Settings
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
-SUPERVISOR_STOPS_S = 60.0
+SUPERVISOR_STOPS_S = 90.0  # the programs stop one after the other; this is more than all of them may take
 POLL_S = 0.25
 ENDED = re.compile(r"(?:exited|gave up): (?P<name>\S+) (?P<how>.*)")
 
@@ -193,7 +193,7 @@ def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSig
     supervisord = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings.supervisor_config)]
     # A session of its own: Ctrl-C reaches this process alone, which then stops the rest in order.
     supervisor = subprocess.Popen([*launcher, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
-    say(f"starting TorchServe, the rollout watcher and the shim; logs are in {settings.logs}")
+    say(f"starting TorchServe, the rollout watcher, the shim and the trainer; logs are in {settings.logs}")
     try:
         watch(settings, supervisor, news, stop, environ)
     finally:

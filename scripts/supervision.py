@@ -52,6 +52,7 @@ class Commands:
     archive: Sequence[str] = (sys.executable, "-m", "scripts.archive", "--ocr")
     rollout: Sequence[str] = (sys.executable, "-m", "scripts.rollout", "--watch")
     shim: Sequence[str] = (sys.executable, "-m", "shim")
+    worker: Sequence[str] = (sys.executable, "-m", "scripts.worker")
 
 
 def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[str, str]) -> list[str]:
@@ -70,7 +71,7 @@ def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[st
 
 
 def programs(settings: ServeSettings, commands: Commands, tmp: Path, environ: Mapping[str, str]) -> list[Program]:
-    """The three programs, in the order they start; they stop in the opposite one."""
+    """The four programs, in the order they start; they stop in the opposite one."""
     additions = torchserve_additions(settings, tmp, environ)
     torchserve = Program(
         name="torchserve",
@@ -88,6 +89,7 @@ def programs(settings: ServeSettings, commands: Commands, tmp: Path, environ: Ma
         torchserve,
         Program("rollout", commands.rollout, stop_wait_s=10),
         Program("shim", commands.shim, stop_wait_s=15),
+        Program("trainer", commands.worker, stop_wait_s=25),  # a training that is stopped first writes a checkpoint
     ]
 
 

@@ -11,6 +11,7 @@ from shim.answering import PageAnswer, PageAnswerer
 from shim.credentials import LabelStudioKey
 from shim.errors import LayoutLoopError
 from shim.images import ImageFetcher
+from shim.job_store import open_jobs
 from shim.metrics import Metrics
 from shim.models import Models
 from shim.pool import PagePool
@@ -60,7 +61,7 @@ def _state(settings: Settings) -> State:
     client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     answerer = PageAnswerer(models, fetcher, metrics, settings.deadline_s)
-    return State(settings, Predictor(settings, answerer, pool, metrics), metrics)
+    return State(settings, Predictor(settings, answerer, pool, metrics), metrics, open_jobs(settings.jobs_url))
 
 
 def _on_error(error: LayoutLoopError) -> tuple[Response, int]:

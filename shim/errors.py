@@ -4,6 +4,9 @@ LayoutLoopError                 500
 ├── SettingsInvalid             500  raised at start: a setting that cannot be used
 ├── RequestInvalid              400  the body is not what Label Studio sends
 ├── Unauthorized                401  Basic auth is on and was not given
+├── CrossSite                   403  a page of another site asked a browser to change something here
+├── JobNotFound                 404  no job has this id (any more)
+├── Superseded                  409  this attempt is no longer the one that may go on with its job
 ├── LabelConfigUnsupported      422  the label config has no Image with rectangles
 ├── TaskInvalid                 422  a task has no image where the label config says one is
 ├── ImageUnavailable            424  an image reference could not be turned into bytes
@@ -15,7 +18,7 @@ LayoutLoopError                 500
 ├── DeadlineExceeded            504  no time is left for this item
 │   └── StillRunning            504  it goes on in the background; ask again
 ├── Overloaded                  503  too much is waiting already
-└── TrainingUnavailable         501  this installation has no training worker
+└── JobsUnavailable             503  the job records cannot be read or written now
 """
 
 from __future__ import annotations
@@ -46,6 +49,27 @@ class Unauthorized(LayoutLoopError):
 
     status = 401
     code = "unauthorized"
+
+
+class CrossSite(LayoutLoopError):
+    """A page of another site asked a browser to change something here."""
+
+    status = 403
+    code = "cross_site"
+
+
+class JobNotFound(LayoutLoopError):
+    """No job has this id (any more)."""
+
+    status = 404
+    code = "job_not_found"
+
+
+class Superseded(LayoutLoopError):
+    """This attempt is no longer the one that may go on with its job: whoever works on it stops."""
+
+    status = 409
+    code = "superseded"
 
 
 class LabelConfigUnsupported(LayoutLoopError):
@@ -129,8 +153,8 @@ class Overloaded(LayoutLoopError):
     code = "overloaded"
 
 
-class TrainingUnavailable(LayoutLoopError):
-    """This installation has no training worker."""
+class JobsUnavailable(LayoutLoopError):
+    """The job records cannot be read or written now."""
 
-    status = 501
-    code = "training_unavailable"
+    status = 503
+    code = "jobs_unavailable"

@@ -1,4 +1,4 @@
-"""The routes that Label Studio calls. Each is thin: parse, ask, answer."""
+"""The routes that Label Studio and people call. Each is thin: parse, ask, answer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shim.errors import LabelConfigUnsupported, ModelNotReady, RequestInvalid, TrainingUnavailable, Unauthorized
+from shim.errors import CrossSite, LabelConfigUnsupported, ModelNotReady, RequestInvalid, Unauthorized
 from shim.label_config import parse_label_config
 from shim.prediction import parse_predict, parse_project
 from shim.serving import OCR_MODEL, live_nodes, models_in, project_model, read_serving
 from shim.state import State
+from shim.webhook import read_event
 
 logger = logging.getLogger(__name__)
 routes = Blueprint("routes", __name__)
 
 _OPEN = ("routes.health",)
+_TRAIN_FLAGS = ("force", "dry_run", "from_current")
+_MOST_JOBS = 200
 
 
 def state() -> State:
@@ -76,14 +79,55 @@ def predict() -> Response:
 
 
 @routes.post("/webhook")
-def webhook() -> tuple[Response, int]:
-    """Take any event; nothing is done with annotation events before there is a training worker."""
-    action = _json_object().get("action")
-    if not isinstance(action, str):
-        raise RequestInvalid("`action` names the event, such as ANNOTATION_CREATED")
-    if action == "START_TRAINING":
-        raise TrainingUnavailable("this installation has no training worker; archive a checkpoint with scripts.archive")
-    return jsonify({"status": "ignored", "action": action}), 200
+def webhook() -> Response:
+    """Take any event; Start Training and new annotations queue a training job."""
+    refuse_other_sites()
+    event = read_event(_json_object())
+    if event.trigger == "annotations" and not state().settings.train_every:
+        return jsonify({"status": "ignored", "action": event.action})
+    if event.project is None:
+        if event.why:
+            logger.info("webhook %s is ignored: %s", event.action, event.why)
+        return jsonify({"status": "ignored", "action": event.action})
+    job = state().jobs.submit(event.project, "retrain", event.trigger)
+    logger.info("webhook %s: job %s of project %d waits", event.action, job.id, event.project)
+    return jsonify({"status": "queued", "job": job.id})
+
+
+@routes.post("/train")
+def train() -> tuple[Response, int]:
+    """Queue a training: `{"project": 7}`, with `force`, `dry_run` or `from_current` where that is wanted."""
+    refuse_other_sites()
+    body = _json_object()
+    unknown = sorted(set(body) - {"project", *_TRAIN_FLAGS})
+    if unknown:
+        raise RequestInvalid(f"/train takes `project` and the flags {', '.join(_TRAIN_FLAGS)}; found {unknown!s:.200}")
+    project = parse_project(body.get("project"))
+    if project is None:
+        raise RequestInvalid('/train wants to know which project: {"project": 7}')
+    flags = {name: body[name] for name in _TRAIN_FLAGS if name in body}
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise RequestInvalid(f"`{name}` is true or false, got {value!r:.80}")
+    job = state().jobs.submit(project, "retrain", "api", flags)
+    logger.info("/train: job %s of project %d waits", job.id, project)
+    return jsonify({"job": job.id}), 202
+
+
+@routes.get("/jobs")
+def jobs() -> Response:
+    """List jobs, newest first: `?project=7`, `?limit=20`."""
+    limit = request.args.get("limit", "50")
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= _MOST_JOBS):
+        raise RequestInvalid(f"`limit` is a number from 1 to {_MOST_JOBS}, got {limit!r:.80}")
+    found = state().jobs.newest(parse_project(request.args.get("project")), int(limit))
+    return jsonify({"jobs": [one.to_json() for one in found]})
+
+
+@routes.get("/jobs/<job_id>")
+def job(job_id: str) -> Response:
+    """Tell one job's state and progress."""
+    return jsonify(state().jobs.get(job_id).to_json())
 
 
 @routes.get("/versions")
@@ -100,6 +144,13 @@ def versions() -> Response:
 def metrics() -> Response:
     """Answer Prometheus."""
     return Response(generate_latest(state().metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def refuse_other_sites() -> None:
+    """Refuse what another site's page makes a browser send; a browser names that site, Label Studio names none."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        raise CrossSite(f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself")
 
 
 def _load(name: str) -> tuple[str, ...]:

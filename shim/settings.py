@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from shim.errors import SettingsInvalid
 from shim.web_address import parse_host_rules
-
-logger = logging.getLogger(__name__)
 
 READ_ELSEWHERE = frozenset(
     {
@@ -36,14 +33,13 @@ _ALIASES = {
     "BASIC_AUTH_PASS": ("ML_SERVER_BASIC_AUTH_PASS",),
 }
 _GONE = {
-    "USE_REDIS": "predictions need no queue; unset it",
-    "RQ_QUEUE_NAME": "there is no RQ queue; unset it",
+    "USE_REDIS": "REDIS_URL alone chooses Redis, for the training jobs; unset it",
+    "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
 }
 _ABOVE_ZERO = (
     *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages"),
     *("ocr_workers", "project_workers"),
 )
-_NOT_YET = ("REDIS_URL", "REDIS_HOST", "REDIS_PORT")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -72,6 +68,8 @@ class Settings:
         max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
         ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
         project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model.
+        train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
+        redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where training jobs are kept; without it, in `home`.
         log_level: LAYOUTLOOP_LOG_LEVEL.
     """
 
@@ -95,6 +93,8 @@ class Settings:
     max_waiting_pages: int = 2000
     ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     project_workers: int = 1
+    train_every: int = 10
+    redis_url: str = field(default="", repr=False)
     log_level: str = "INFO"
 
     def __post_init__(self) -> None:
@@ -117,6 +117,13 @@ class Settings:
         for name in _ABOVE_ZERO:
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is above 0, got {getattr(self, name)}")
+        if self.train_every < 0:
+            raise SettingsInvalid(f"LAYOUTLOOP_TRAIN_EVERY is 0 (never) or more, got {self.train_every}")
+        if self.redis_url and not _is_redis(self.redis_url):
+            raise SettingsInvalid(
+                "REDIS_URL is like redis://localhost:6379/0 or rediss://...; the one given is not, and is not shown, "
+                "since it may hold a password"
+            )
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
         parse_host_rules(self.image_hosts)
@@ -135,15 +142,14 @@ class Settings:
                 of the old Label Studio ML backend that means nothing any more.
         """
         _refuse_unknown(environ)
-        for name in _NOT_YET:
-            if environ.get(name, "").strip():
-                logger.warning("%s is not used yet: predictions need no queue", name)
         values: dict[str, object] = {}
         for name, default in _defaults().items():
             variable = variable_of(name)
             text = _lookup(environ, variable)
+            if name == "redis_url":
+                text = text or _redis_address(environ)
             if text:
-                values[name] = _convert(variable, text, default)
+                values[name] = convert(variable, text, default)
         return cls(**values)  # type: ignore[arg-type]
 
     @property
@@ -156,8 +162,16 @@ class Settings:
         """Where TorchServe writes its tokens."""
         return self.home / "torchserve" / "key_file.json"
 
+    @property
+    def jobs_url(self) -> str:
+        """Address of the job records: Redis where it is set, else an SQLite file."""
+        return self.redis_url or f"sqlite://{quote(str((self.home / 'jobs.db').resolve()))}"
 
-_OWN_NAMES = ("label_studio_url", "label_studio_api_key", "basic_auth_user", "basic_auth_pass", "model_dir")
+
+_OWN_NAMES = (
+    *("label_studio_url", "label_studio_api_key", "basic_auth_user", "basic_auth_pass"),
+    *("model_dir", "redis_url"),
+)
 """Settings whose environment names people already know; the rest begin with LAYOUTLOOP_."""
 
 
@@ -180,7 +194,23 @@ def _lookup(environ: Mapping[str, str], variable: str) -> str:
     return ""
 
 
-def _convert(variable: str, text: str, default: object) -> object:
+def _redis_address(environ: Mapping[str, str]) -> str:
+    host, port = environ.get("REDIS_HOST", "").strip(), environ.get("REDIS_PORT", "").strip() or "6379"
+    if not host:
+        return ""
+    # Kubernetes sets REDIS_PORT=tcp://10.0.0.5:6379 by itself beside a service that is called redis.
+    port = port.rpartition(":")[2] if port.startswith("tcp://") else port
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise SettingsInvalid(f"REDIS_PORT is between 1 and 65535, got {port!r}")
+    return f"redis://[{host}]:{port}/0" if ":" in host else f"redis://{host}:{port}/0"
+
+
+def convert(variable: str, text: str, default: object) -> object:
+    """Return what an environment variable says, in the type of its default.
+
+    Raises:
+        SettingsInvalid: it says something else.
+    """
     try:
         if isinstance(default, bool):
             if text.lower() not in _TRUE + _FALSE:
@@ -213,6 +243,20 @@ def _is_address(url: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.query)
+
+
+def _is_redis(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        database = parts.path.strip("/")
+        return (
+            parts.scheme in ("redis", "rediss")
+            and bool(parts.hostname)
+            and parts.port != 0  # raises where it is no port
+            and (not database or database.isdigit())
+        )
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

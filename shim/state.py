@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shim.job_store import JobStore
 from shim.metrics import Metrics
 from shim.prediction import Predictor
 from shim.settings import Settings
@@ -16,3 +17,4 @@ class State:
     settings: Settings
     predictor: Predictor
     metrics: Metrics
+    jobs: JobStore

@@ -32,6 +32,8 @@ EVERY_FIELD = {
     "max_waiting_pages": ("LAYOUTLOOP_MAX_WAITING_PAGES", "50", 50),
     "ocr_workers": ("LAYOUTLOOP_OCR_WORKERS", "6", 6),
     "project_workers": ("LAYOUTLOOP_PROJECT_WORKERS", "2", 2),
+    "train_every": ("LAYOUTLOOP_TRAIN_EVERY", "25", 25),
+    "redis_url": ("REDIS_URL", "rediss://u:open@jobs.example:6380/2", "rediss://u:open@jobs.example:6380/2"),
     "log_level": ("LAYOUTLOOP_LOG_LEVEL", "DEBUG", "DEBUG"),
 }
 """Field: (variable, text in the environment, value)."""
@@ -64,6 +66,19 @@ def test_addresses_and_paths_that_follow_from_settings() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        pytest.param(Settings(home=Path("/srv/state")), "sqlite:///srv/state/jobs.db", id="a file"),
+        pytest.param(Settings(home=Path("/a b?#%")), "sqlite:///a%20b%3F%23%25/jobs.db", id="a file, odd name"),
+        pytest.param(Settings(), f"sqlite://{HERE}/var/jobs.db", id="a file, here"),
+        pytest.param(Settings(redis_url="redis://jobs:1/2"), "redis://jobs:1/2", id="Redis"),
+    ],
+)
+def test_where_jobs_are_kept(settings: Settings, url: str) -> None:
+    assert settings.jobs_url == url
+
+
+@pytest.mark.parametrize(
     ("environ", "name", "value"),
     [
         pytest.param({"LABEL_STUDIO_HOST": "http://ls:8080"}, "label_studio_url", "http://ls:8080", id="host"),
@@ -76,6 +91,23 @@ def test_addresses_and_paths_that_follow_from_settings() -> None:
             id="the name of today wins",
         ),
         pytest.param({"LABEL_STUDIO_ACCESS_TOKEN": "abcdef"}, "label_studio_api_key", "abcdef", id="access token"),
+        pytest.param({"REDIS_HOST": "jobs"}, "redis_url", "redis://jobs:6379/0", id="Redis: host"),
+        pytest.param(
+            {"REDIS_HOST": "jobs", "REDIS_PORT": "6380"}, "redis_url", "redis://jobs:6380/0", id="Redis: host and port"
+        ),
+        pytest.param({"REDIS_HOST": "::1"}, "redis_url", "redis://[::1]:6379/0", id="Redis: IPv6"),
+        pytest.param(
+            {"REDIS_HOST": "redis", "REDIS_PORT": "tcp://10.0.0.5:6381"},
+            *("redis_url", "redis://redis:6381/0"),
+            id="Redis: the port as Kubernetes sets it",
+        ),
+        pytest.param({"REDIS_PORT": "tcp://10.0.0.5:6379"}, "redis_url", "", id="Redis: a port alone is none"),
+        pytest.param(
+            {"REDIS_URL": "redis://first", "REDIS_HOST": "second", "REDIS_PORT": "x"},
+            *("redis_url", "redis://first"),
+            id="Redis: the address wins",
+        ),
+        pytest.param({"LAYOUTLOOP_TRAIN_EVERY": "0"}, "train_every", 0, id="never train by oneself"),
         pytest.param({"LAYOUTLOOP_ALLOW_OPEN_BIND": "False"}, "allow_open_bind", False, id="a boolean in capitals"),
     ],
 )
@@ -101,7 +133,7 @@ def test_names_that_other_parts_read_are_no_mistake() -> None:
             {"LAYOUTLOOP_SCORE_TRESHOLD": ""}, "LAYOUTLOOP_SCORE_TRESHOLD is no setting", id="mistyped, empty"
         ),
         pytest.param(
-            {"USE_REDIS": "true"}, "USE_REDIS means nothing here: predictions need no queue", id="old: USE_REDIS"
+            {"USE_REDIS": "true"}, "USE_REDIS means nothing here: REDIS_URL alone chooses Redis", id="old: USE_REDIS"
         ),
         pytest.param({"RQ_QUEUE_NAME": "q"}, "RQ_QUEUE_NAME means nothing here", id="old: RQ"),
         pytest.param({"LABEL_STUDIO_ML_BACKEND_V2": "0"}, "LABEL_STUDIO_ML_BACKEND_V2", id="old: protocol V1"),
@@ -129,6 +161,15 @@ def test_names_that_other_parts_read_are_no_mistake() -> None:
         pytest.param({"LAYOUTLOOP_READ_ONLY_BOXES": "maybe"}, "LAYOUTLOOP_READ_ONLY_BOXES: 1 or 0", id="boolean"),
         pytest.param({"LAYOUTLOOP_IMAGE_NETWORKS": "10.0.0.1/8"}, "LAYOUTLOOP_IMAGE_NETWORKS: ", id="CIDR: host bits"),
         pytest.param({"LAYOUTLOOP_IMAGE_NETWORKS": "lan"}, "LAYOUTLOOP_IMAGE_NETWORKS: ", id="CIDR: a word"),
+        pytest.param({"LAYOUTLOOP_TRAIN_EVERY": "-1"}, "LAYOUTLOOP_TRAIN_EVERY is 0", id="train every: negative"),
+        pytest.param({"LAYOUTLOOP_TRAIN_EVERY": "ten"}, "LAYOUTLOOP_TRAIN_EVERY: ", id="train every: a word"),
+        pytest.param({"REDIS_URL": "jobs:6379"}, "REDIS_URL is like", id="Redis: no scheme"),
+        pytest.param({"REDIS_URL": "http://:hidden@jobs"}, "REDIS_URL is like", id="Redis: http"),
+        pytest.param({"REDIS_URL": "redis://:hidden"}, "REDIS_URL is like", id="Redis: no host"),
+        pytest.param({"REDIS_URL": "redis://jobs:0"}, "REDIS_URL is like", id="Redis: port 0"),
+        pytest.param({"REDIS_URL": "redis://jobs/hidden"}, "REDIS_URL is like", id="Redis: no database"),
+        pytest.param({"REDIS_HOST": "jobs", "REDIS_PORT": "70000"}, "REDIS_PORT is between", id="Redis: port"),
+        pytest.param({"REDIS_HOST": "jobs/hidden"}, "REDIS_URL is like", id="Redis: host with a path"),
         pytest.param({"LAYOUTLOOP_LOG_LEVEL": "LOUD"}, "LAYOUTLOOP_LOG_LEVEL", id="log level"),
         pytest.param({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL is like", id="address: no scheme"),
         pytest.param({"LABEL_STUDIO_URL": "ftp://studio"}, "LABEL_STUDIO_URL is like", id="address: ftp"),
@@ -161,7 +202,12 @@ def test_binds_that_are_allowed(environ: dict[str, str]) -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    settings = Settings(label_studio_api_key=JWT, basic_auth_user="studio", basic_auth_pass="open-sesame")
+    settings = Settings(
+        label_studio_api_key=JWT,
+        basic_auth_user="studio",
+        basic_auth_pass="open-sesame",
+        redis_url="redis://:open-sesame@jobs",
+    )
     assert JWT not in repr(settings)
     assert "open-sesame" not in repr(settings)
 

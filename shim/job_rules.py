@@ -1,0 +1,227 @@
+"""The rules by which jobs move, all pure: records and time are passed in.
+
+A job's own record is the truth and the queue at once: whoever claims it, in one atomic change, runs it. So nothing can
+be forgotten by a queue beside it.
+
+    queued --claim--> running --finish--> done
+      ^                  |----fail------> failed
+      |-- retry, release, requeue         (retry and requeue too, after `MAX_ATTEMPTS`)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from shim.errors import Superseded
+from shim.jobs import Job
+
+LEASE_S = 60.0
+"""A running job whose record was not touched for longer has lost its worker."""
+MAX_ATTEMPTS = 5
+RETRY_PAUSE_S = 5.0
+"""Before the second attempt; doubled before each further one."""
+KEPT = 200
+"""Finished jobs that are kept."""
+
+_PROGRESS = frozenset({"step", "done", "total", "epoch", "epochs", "loss", "eta_s", "f1"})
+
+T = TypeVar("T")
+
+Jobs = Mapping[str, Job]
+"""Job records by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """What a rule wants done to the records, all of it or nothing.
+
+    Args:
+        result: for the caller.
+        put: records to write.
+        drop: ids of records to remove.
+    """
+
+    result: T
+    put: tuple[Job, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+def submit(jobs: Jobs, wanted: Job) -> Change[Job]:
+    """Queue a job, or return the one that already waits for the same: it will pick up all that came since.
+
+    One that runs does not count: what came meanwhile is not in it. An explicit wish that joins a job of annotations
+    makes it an explicit one, which is not skipped, and is not kept waiting.
+    """
+    if wanted.id in jobs:
+        return Change(jobs[wanted.id])  # the answer to the first try was lost on the way
+    for job in _oldest_first(jobs):
+        same = (job.project, job.kind, job.options) == (wanted.project, wanted.kind, wanted.options)
+        if job.state == "queued" and same:
+            if wanted.trigger == "annotations":
+                return Change(job)
+            trigger = wanted.trigger if job.trigger == "annotations" else job.trigger
+            not_before = min(job.not_before, wanted.not_before)
+            joined = replace(job, trigger=trigger, not_before=not_before, updated=wanted.created)
+            return Change(joined, put=(joined,))
+    return Change(wanted, put=(wanted,))
+
+
+def claim(jobs: Jobs, worker: str, now: float, job_id: str | None = None) -> Change[Job | None]:
+    """Give the oldest job that may start to a worker; None where there is none.
+
+    One job per project runs at a time; several workers take different projects.
+
+    Args:
+        jobs: the records.
+        worker: name of the worker.
+        now: Unix seconds.
+        job_id: only this job, whatever its `not_before` says.
+    """
+    busy = {job.project for job in jobs.values() if job.state == "running"}
+    for job in _oldest_first(jobs):
+        wanted = job.not_before <= now if job_id is None else job.id == job_id
+        if job.state == "queued" and wanted and job.project not in busy:
+            fresh = Job(job.id, job.project, job.kind, job.trigger, job.created, job.options)  # without old progress
+            claimed = replace(
+                fresh,
+                state="running",
+                attempt=job.attempt + 1,
+                interruptions=job.interruptions,
+                worker=worker,
+                started=now,
+                updated=now,
+                error=job.error,
+            )
+            return Change(claimed, put=(claimed,))
+    return Change(None)
+
+
+def check(jobs: Jobs, job_id: str, attempt: int) -> Change[Job]:
+    """Return the running job.
+
+    Raises:
+        Superseded: this attempt is not the one that runs (any more).
+    """
+    job = jobs.get(job_id)
+    if job is None:
+        raise Superseded(f"job {job_id} has no record any more; stop")
+    if job.attempt != attempt:
+        raise Superseded(f"attempt {attempt} of job {job_id} is over: {job.worker} began attempt {job.attempt}; stop")
+    if job.state != "running":
+        raise Superseded(f"job {job_id} does not run: its record says {job.state}; stop")
+    return Change(job)
+
+
+def update(jobs: Jobs, job_id: str, attempt: int, now: float, progress: Mapping[str, object]) -> Change[Job]:
+    """Note progress, or only a sign of life where `progress` is empty; a number that is not finite becomes None.
+
+    Raises:
+        Superseded: as `check`.
+        ValueError: a name that is no field of progress.
+    """
+    unknown = set(progress) - _PROGRESS
+    if unknown:
+        raise ValueError(f"progress has the fields {sorted(_PROGRESS)}, got {sorted(unknown)}")
+    job = check(jobs, job_id, attempt).result
+    finite = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in progress.items()
+    }
+    changed: Job = replace(job, updated=now, **finite)  # type: ignore[arg-type]
+    return Change(changed, put=(changed,))
+
+
+def finish(jobs: Jobs, job_id: str, attempt: int, now: float, outcome: Mapping[str, object]) -> Change[Job]:
+    """End a job that did its work; `outcome` has a verdict and may have a message, a version and an F1.
+
+    Raises:
+        Superseded: as `check`.
+    """
+    job = check(jobs, job_id, attempt).result
+    ended: Job = replace(job, state="done", updated=now, ended=now, eta_s=None, error="", **outcome)  # type: ignore[arg-type]
+    return _ended(jobs, ended)
+
+
+def fail(jobs: Jobs, job_id: str, attempt: int, now: float, error: str) -> Change[Job]:
+    """End a job that cannot be done, and would not be by trying again.
+
+    Raises:
+        Superseded: as `check`.
+    """
+    job = check(jobs, job_id, attempt).result
+    return _ended(jobs, replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error))
+
+
+def retry(jobs: Jobs, job_id: str, attempt: int, now: float, error: str, pause_s: float = RETRY_PAUSE_S) -> Change[Job]:
+    """Queue a job whose attempt broke off; it fails instead when it was tried often enough.
+
+    Raises:
+        Superseded: as `check`.
+    """
+    job = _again(check(jobs, job_id, attempt).result, now, error, pause_s)
+    return _ended(jobs, job) if job.state == "failed" else Change(job, put=(job,))
+
+
+def release(jobs: Jobs, job_id: str, attempt: int, now: float) -> Change[Job]:
+    """Queue a job whose attempt was ended on purpose, at once and without counting it as tried.
+
+    Raises:
+        Superseded: as `check`.
+    """
+    job = check(jobs, job_id, attempt).result
+    interruptions = job.interruptions + 1
+    released = replace(job, state="queued", updated=now, not_before=now, interruptions=interruptions, eta_s=None)
+    return Change(released, put=(released,))
+
+
+def requeue(jobs: Jobs, worker: str | None, now: float) -> Change[tuple[Job, ...]]:
+    """Queue again every running job that lost its worker.
+
+    Args:
+        jobs: the records.
+        worker: the caller's own name where it just started, so that what runs under it is lost; else None, and
+            only jobs count that gave no sign of life for `LEASE_S`.
+        now: Unix seconds.
+    """
+    lost = []
+    for job in _oldest_first(jobs):
+        own = worker is not None and job.worker == worker
+        if job.state == "running" and (own or job.updated < now - LEASE_S):
+            lost.append(_again(job, now, f"attempt {job.attempt} was lost: {job.worker} stopped without a word", 0.0))
+    drop = _surplus({**jobs, **{job.id: job for job in lost}}.values())
+    return Change(tuple(lost), put=tuple(job for job in lost if job.id not in drop), drop=drop)
+
+
+def _again(job: Job, now: float, error: str, pause_s: float) -> Job:
+    if job.tries >= MAX_ATTEMPTS:
+        error = f"given up after {job.tries} attempts; the last one: {error}"
+        return replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error)
+    not_before = now + pause_s * 2 ** (job.tries - 1)
+    return replace(job, state="queued", updated=now, not_before=not_before, eta_s=None, error=error)
+
+
+def _ended(jobs: Jobs, ended: Job) -> Change[Job]:
+    drop = _surplus({**jobs, ended.id: ended}.values())
+    return Change(ended, put=() if ended.id in drop else (ended,), drop=drop)
+
+
+def _surplus(jobs: Iterable[Job]) -> tuple[str, ...]:
+    """Ids of ended jobs not to keep: beyond `KEPT`, and skipped ones but for each project's newest."""
+    drop, kept, skipped = [], 0, set()
+    for job in sorted(jobs, key=lambda one: (one.ended or 0.0, one.id), reverse=True):
+        if job.state not in ("done", "failed"):
+            continue
+        if kept >= KEPT or (job.verdict == "skipped" and job.project in skipped):
+            drop.append(job.id)
+            continue
+        kept += 1
+        if job.verdict == "skipped":
+            skipped.add(job.project)
+    return tuple(drop)
+
+
+def _oldest_first(jobs: Jobs) -> list[Job]:
+    return sorted(jobs.values(), key=lambda job: (job.created, job.id))

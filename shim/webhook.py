@@ -1,0 +1,69 @@
+"""Label Studio's webhook events: which of them ask for a training, and for which project. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shim.errors import RequestInvalid
+from shim.jobs import Trigger
+from shim.prediction import parse_project
+
+_ANNOTATED = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"})
+"""Deleted annotations and tasks start nothing: there is nothing new to learn from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What an event asks for.
+
+    Args:
+        action: as Label Studio names it.
+        project: to be trained; None where nothing is to be done.
+        trigger: who asked.
+        why: a few words on why nothing is to be done, where that is worth a line in the log.
+    """
+
+    action: str
+    project: int | None = None
+    trigger: Trigger = "annotations"
+    why: str = ""
+
+
+def read_event(body: Mapping[str, object]) -> Event:
+    """Read a webhook's body.
+
+    An annotation event that cannot be understood is ignored, since nobody would see the error: Label Studio throws
+    the answer away, and the next event's job learns from everything that is there.
+
+    Raises:
+        RequestInvalid: no event, or a START_TRAINING without a project; somebody waits for that one.
+    """
+    action = body.get("action")
+    if not isinstance(action, str):
+        raise RequestInvalid("`action` names the event, such as ANNOTATION_CREATED")
+    if action == "START_TRAINING":
+        project = _project(body)
+        if project is None:
+            raise RequestInvalid(f"START_TRAINING comes with `project`: {{`id`: 7}}; found {sorted(body)}")
+        return Event(action, project, "start_training")
+    if action not in _ANNOTATED:
+        return Event(action)
+    if not _has_annotation(body.get("annotation")):
+        return Event(action, why="it has no annotation, or skipped ones only")
+    try:
+        project = _project(body)
+    except RequestInvalid as error:
+        return Event(action, why=str(error))
+    return Event(action, project, why="" if project is not None else "it names no project")
+
+
+def _project(body: Mapping[str, object]) -> int | None:
+    project = body.get("project")
+    return parse_project(project.get("id") if isinstance(project, Mapping) else project)
+
+
+def _has_annotation(given: object) -> bool:
+    """Whether one of them was submitted; skipped ones say `was_cancelled`."""
+    annotations = given if isinstance(given, list) else [given]
+    return any(isinstance(one, Mapping) and not one.get("was_cancelled") for one in annotations)

@@ -1,0 +1,479 @@
+"""The rules of jobs, and the stores that apply them: SQLite and a real Redis under the same tests."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shim.errors import JobNotFound, JobsUnavailable, SettingsInvalid, Superseded
+from shim.job_records import open_records
+from shim.job_rules import KEPT, LEASE_S, MAX_ATTEMPTS, Change
+from shim.job_store import JobStore, open_jobs
+from shim.jobs import DEBOUNCE_S, Job, Trigger
+from tests.shim.redis_server import PASSWORD, RedisServer, redis_server
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Clock:
+    """A clock that moves only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture(scope="session")
+def redis_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite://{tmp_path}/home/jobs.db"
+    server: RedisServer = request.getfixturevalue("redis_running")
+    return server.new_url()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def jobs(url: str, clock: Clock) -> Iterator[JobStore]:
+    store = open_jobs(url, clock)
+    yield store
+    store.close()
+
+
+def claimed(jobs: JobStore, project: int = 7, worker: str = "one") -> Job:
+    jobs.submit(project, "retrain", "start_training")
+    job = jobs.claim(worker)
+    assert job is not None
+    return job
+
+
+def test_json_and_back() -> None:
+    job = Job("a1", 7, "restore", "dashboard", 1.5, {"version": "v", "force": True}, "running", 2, 1, "ö", f1=0.5)
+    text = json.dumps(job.to_json())
+    assert Job.from_json(json.loads(text)) == job
+    assert Job.from_json({**json.loads(text), "of_another_release": 1}) == job
+
+
+def test_a_life(jobs: JobStore, clock: Clock) -> None:
+    waiting = jobs.submit(7, "retrain", "api", {"force": True, "dry_run": False, "version": None})
+    assert (waiting.state, waiting.attempt, waiting.options) == ("queued", 0, {"force": True})
+    clock.wait(3)
+    running = jobs.claim("one")
+    assert running is not None
+    assert (running.id, running.state, running.attempt, running.worker) == (waiting.id, "running", 1, "one")
+    assert (running.created, running.started) == (clock.now - 3, clock.now)
+    clock.wait(3)
+    jobs.update(running.id, 1, step="train", done=3, total=40, epoch=0.5, epochs=10, loss=1.25, eta_s=60.0)
+    jobs.update(running.id, 1, loss=math.nan)
+    seen = jobs.get(running.id)
+    assert (seen.step, seen.done, seen.total, seen.epoch, seen.loss) == ("train", 3, 40, 0.5, None)
+    assert jobs.check(running.id, 1).updated == clock.now
+    jobs.finish(running.id, 1, verdict="promoted", message="F1 0.9", version="20261123T000000Z", f1=0.9)
+    done = jobs.get(running.id)
+    assert (done.state, done.verdict, done.version, done.f1, done.ended) == (
+        *("done", "promoted", "20261123T000000Z", 0.9),
+        clock.now,
+    )
+    assert jobs.claim("one") is None
+
+
+def test_a_failed_one_says_why(jobs: JobStore) -> None:
+    job = claimed(jobs)
+    jobs.fail(job.id, 1, "project 7 has no annotations")
+    assert (jobs.get(job.id).state, jobs.get(job.id).error) == ("failed", "project 7 has no annotations")
+
+
+def test_one_job_waits_per_project_and_wish(jobs: JobStore, clock: Clock) -> None:
+    first = jobs.submit(7, "retrain", "api")
+    clock.wait(1)
+    assert jobs.submit(7, "retrain", "start_training", {"force": False}).id == first.id
+    others = [
+        jobs.submit(8, "retrain", "api"),
+        jobs.submit(7, "restore", "command", {"version": "a"}),
+        jobs.submit(7, "restore", "command", {"version": "b"}),
+        jobs.submit(7, "retrain", "api", {"force": True}),
+    ]
+    assert len({first.id, *(job.id for job in others)}) == 5
+    assert jobs.newest(limit=1)[0].id in {job.id for job in others}
+    assert {job.project for job in jobs.newest(8)} == {8}
+
+
+def test_a_running_one_does_not_pick_up_what_comes_now(jobs: JobStore) -> None:
+    running = claimed(jobs)
+    waiting = jobs.submit(7, "retrain", "api")
+    assert waiting.id != running.id
+    assert jobs.submit(7, "retrain", "api").id == waiting.id
+
+
+def test_a_burst_of_annotations_is_one_job_that_waits_for_its_end(jobs: JobStore, clock: Clock) -> None:
+    first = jobs.submit(7, "retrain", "annotations")
+    clock.wait(DEBOUNCE_S - 0.1)
+    assert jobs.submit(7, "retrain", "annotations").id == first.id
+    assert jobs.claim("one") is None
+    clock.wait(0.1)
+    job = jobs.claim("one")
+    assert job is not None
+    assert (job.id, job.trigger) == (first.id, "annotations")
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "trigger", "at_once"),
+    [
+        pytest.param("annotations", "start_training", "start_training", True, id="a wish joins annotations"),
+        pytest.param("annotations", "annotations", "annotations", False, id="annotations join annotations"),
+        pytest.param("api", "annotations", "api", True, id="annotations join a wish"),
+        pytest.param("api", "start_training", "api", True, id="a wish joins a wish"),
+    ],
+)
+def test_a_wish_is_never_skipped(
+    jobs: JobStore, first: Trigger, then: Trigger, trigger: Trigger, at_once: bool
+) -> None:
+    waiting = jobs.submit(7, "retrain", first)
+    assert jobs.submit(7, "retrain", then).id == waiting.id
+    assert jobs.get(waiting.id).trigger == trigger
+    assert (jobs.claim("one") is not None) == at_once
+
+
+def test_oldest_first_and_one_at_a_time_per_project(jobs: JobStore, clock: Clock) -> None:
+    first = jobs.submit(7, "retrain", "api")
+    clock.wait(1)
+    behind = jobs.submit(7, "retrain", "api", {"force": True})
+    clock.wait(1)
+    other = jobs.submit(8, "retrain", "api")
+    taken = [jobs.claim(worker) for worker in ("one", "two", "three")]
+    assert [job and job.id for job in taken] == [first.id, other.id, None]
+    jobs.finish(first.id, 1, verdict="rejected", message="worse")
+    last = jobs.claim("three")
+    assert last is not None
+    assert last.id == behind.id
+
+
+def test_a_job_can_be_claimed_by_its_id(jobs: JobStore) -> None:
+    jobs.submit(8, "retrain", "api")
+    wanted = jobs.submit(7, "retrain", "annotations")
+    job = jobs.claim("command", wanted.id)
+    assert job is not None
+    assert job.id == wanted.id
+    assert jobs.claim("command", wanted.id) is None
+
+
+STALE: list[Callable[[JobStore, Job], object]] = [
+    lambda jobs, job: jobs.update(job.id, job.attempt, step="train"),
+    lambda jobs, job: jobs.check(job.id, job.attempt),
+    lambda jobs, job: jobs.finish(job.id, job.attempt, verdict="promoted", message=""),
+    lambda jobs, job: jobs.fail(job.id, job.attempt, "x"),
+    lambda jobs, job: jobs.retry(job.id, job.attempt, "x"),
+    lambda jobs, job: jobs.release(job.id, job.attempt),
+]
+STALE_NAMES = ["update", "check", "finish", "fail", "retry", "release"]
+
+
+@pytest.mark.parametrize("ask", STALE, ids=STALE_NAMES)
+@pytest.mark.parametrize("how", ["claimed again", "queued again", "done", "gone"])
+def test_an_orphan_is_refused(jobs: JobStore, clock: Clock, ask: Callable[[JobStore, Job], object], how: str) -> None:
+    """Whatever an earlier attempt wants to write: it learns that it is over, and the record stays as it is."""
+    orphan = claimed(jobs)
+    if how in ("claimed again", "queued again"):
+        clock.wait(LEASE_S + 1)
+        jobs.requeue()
+        if how == "claimed again":
+            assert jobs.claim("two") is not None
+    elif how == "done":
+        jobs.finish(orphan.id, 1, verdict="skipped", message="nothing new")
+    else:
+        orphan = replace(orphan, id="000000")
+    before = jobs.newest()
+    with pytest.raises(Superseded, match=r"; stop$"):
+        ask(jobs, orphan)
+    assert jobs.newest() == before
+
+
+def test_progress_has_known_names(jobs: JobStore) -> None:
+    job = claimed(jobs)
+    with pytest.raises(ValueError, match="got \\['state'\\]"):
+        jobs.update(job.id, 1, state="done")
+    assert jobs.get(job.id).state == "running"
+
+
+def test_a_lost_job_is_queued_again_and_keeps_its_number(jobs: JobStore, clock: Clock) -> None:
+    job = claimed(jobs)
+    clock.wait(LEASE_S)
+    assert jobs.requeue() == ()
+    jobs.update(job.id, 1)
+    clock.wait(LEASE_S + 0.1)
+    (lost,) = jobs.requeue()
+    assert (lost.id, lost.state, lost.attempt) == (job.id, "queued", 1)
+    assert "attempt 1 was lost: one stopped" in lost.error
+    again = jobs.claim("two")
+    assert again is not None
+    assert (again.id, again.attempt, again.worker, again.step) == (job.id, 2, "two", "")
+
+
+def test_a_worker_that_starts_takes_back_its_own_only(jobs: JobStore) -> None:
+    own, other = claimed(jobs, 7, "one"), claimed(jobs, 8, "two")
+    assert [job.id for job in jobs.requeue("one")] == [own.id]
+    assert jobs.get(other.id).state == "running"
+
+
+def test_pauses_between_attempts_grow_and_end(jobs: JobStore, clock: Clock) -> None:
+    job = jobs.submit(7, "retrain", "api")
+    pauses = []
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert jobs.claim("one") is not None
+        after = jobs.retry(job.id, attempt, f"status {attempt}", pause_s=5)
+        pauses.append(after.not_before - clock.now)
+        if after.state == "queued":
+            clock.wait(pauses[-1] - 0.1)
+            assert jobs.claim("one") is None
+            clock.wait(0.1)
+    assert pauses[:-1] == [5, 10, 20, 40]
+    assert (after.state, after.ended) == ("failed", clock.now)
+    assert after.error == "given up after 5 attempts; the last one: status 5"
+
+
+def test_a_wish_ends_the_pause(jobs: JobStore) -> None:
+    job = claimed(jobs)
+    jobs.retry(job.id, 1, "status 3")
+    assert jobs.submit(7, "retrain", "annotations").id == job.id
+    assert jobs.claim("one") is None
+    assert jobs.submit(7, "retrain", "start_training").id == job.id
+    assert jobs.claim("one") is not None
+
+
+def test_a_lost_job_is_given_up_in_the_end(jobs: JobStore, clock: Clock) -> None:
+    claimed(jobs)
+    for _ in range(MAX_ATTEMPTS - 1):
+        clock.wait(LEASE_S + 1)
+        jobs.requeue()
+        assert jobs.claim("one") is not None
+    clock.wait(LEASE_S + 1)
+    (job,) = jobs.requeue()
+    assert job.state == "failed"
+    assert "given up after 5 attempts; the last one: attempt 5 was lost" in jobs.get(job.id).error
+
+
+def test_orderly_stops_do_not_count(jobs: JobStore) -> None:
+    job = claimed(jobs)
+    for attempt in range(1, 3 * MAX_ATTEMPTS):
+        released = jobs.release(job.id, attempt)
+        assert (released.state, released.tries, released.attempt) == ("queued", 0, attempt)
+        assert jobs.claim("one") is not None
+    assert jobs.retry(job.id, 3 * MAX_ATTEMPTS, "status 3").state == "queued"
+
+
+def test_finished_ones_are_bounded(tmp_path: Path, clock: Clock) -> None:
+    jobs = open_jobs(f"sqlite://{tmp_path}/jobs.db", clock)
+    ids = []
+    for number in range(KEPT + 3):
+        clock.wait(1)
+        job = claimed(jobs, project=number)
+        jobs.finish(job.id, 1, verdict="rejected", message="worse")
+        ids.append(job.id)
+    clock.wait(1)
+    waiting = jobs.submit(7, "retrain", "api")
+    assert [job.id for job in jobs.newest()] == [waiting.id, *reversed(ids[3:])]
+    jobs.close()
+
+
+def test_of_skipped_ones_the_newest_is_kept(jobs: JobStore, clock: Clock) -> None:
+    for project in (7, 7, 8, 7):
+        clock.wait(DEBOUNCE_S)
+        job = claimed(jobs, project)
+        jobs.finish(job.id, 1, verdict="skipped", message="2 of 10 annotations are new")
+    assert [job.project for job in jobs.newest()] == [7, 8]
+    assert jobs.newest(7)[0].id == job.id
+    with pytest.raises(JobNotFound, match="no job has the id 'nobody'"):
+        jobs.get("nobody")
+
+
+def test_what_a_rule_raises_leaves_the_records_as_they_were(url: str) -> None:
+    records = open_records(url)
+
+    def rule(jobs: Mapping[str, Job]) -> Change[None]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        records.change(rule)
+    job = Job("a1", 7, "retrain", "api", 1.0)
+    records.change(lambda _: Change(None, put=(job,)))
+    assert records.read() == records.read("a1") == {"a1": job}
+    records.change(lambda _: Change(None, drop=("a1",)))
+    assert records.read() == {}
+    records.close()
+
+
+def test_many_threads_lose_nothing(jobs: JobStore) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        ids = [job.id for job in threads.map(lambda number: jobs.submit(number, "retrain", "api"), range(40))]
+        taken = [job.id for job in threads.map(lambda _: jobs.claim("one"), range(45)) if job is not None]
+    assert len(set(ids)) == 40
+    assert sorted(taken) == sorted(ids)
+
+
+CLAIMS = """
+import sys
+from shim.job_store import open_jobs
+jobs = open_jobs(sys.argv[1])
+jobs.newest()
+print("ready", flush=True)
+sys.stdin.readline()
+while (job := jobs.claim(sys.argv[2])) is not None:
+    jobs.update(job.id, job.attempt, step="train")
+    print(job.id, flush=True)
+"""
+
+
+def test_processes_that_claim_at_once_get_different_jobs(url: str) -> None:
+    """Each opens the store itself, the very first ones at the same moment."""
+    command = [sys.executable, "-c", CLAIMS, url]
+    workers = [
+        subprocess.Popen([*command, name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("one", "two")
+    ]
+    jobs = open_jobs(url)
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    wanted = {jobs.submit(project, "retrain", "api").id for project in range(60)}
+    outputs = []
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    for worker in workers:
+        outputs.append(worker.communicate(timeout=60)[0].split())
+        assert worker.returncode == 0
+    assert sorted(outputs[0] + outputs[1]) == sorted(wanted)
+    assert {(job.state, job.attempt, job.step) for job in jobs.newest()} == {("running", 1, "train")}
+    jobs.close()
+
+
+def test_a_killed_redis_keeps_the_records(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        jobs = open_jobs(server.new_url())
+        job = claimed(jobs)
+        server.kill()
+        with pytest.raises(JobsUnavailable) as refused:
+            jobs.update(job.id, 1)
+        assert f"Redis at 127.0.0.1:{server.port} cannot be used" in str(refused.value)
+        assert PASSWORD not in str(refused.value)
+        server.start()
+        assert jobs.update(job.id, 1, step="train").step == "train"  # the same client finds it again
+        jobs.close()
+
+
+def test_a_wrong_password_is_not_shown(redis_running: RedisServer) -> None:
+    jobs = open_jobs(f"redis://:wrong-one@127.0.0.1:{redis_running.port}/0")
+    with pytest.raises(JobsUnavailable, match="AuthenticationError") as refused:
+        jobs.newest()
+    assert "wrong-one" not in str(refused.value)
+    jobs.close()
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite://jobs.db", "redis:///0", "amqp://host", "jobs.db"], ids=lambda url: url
+)
+def test_other_addresses_are_refused(url: str) -> None:
+    with pytest.raises(SettingsInvalid, match="job records are at"):
+        open_jobs(url)
+
+
+PAIRS = """
+import itertools, sys, time
+from shim.job_records import open_records
+from shim.job_rules import Change
+from shim.jobs import Job
+runs = itertools.count(1)
+def rule(jobs):
+    if next(runs) == 2 and sys.argv[2] == "holding the lock":  # the first run only looks
+        print("changing", flush=True)
+        time.sleep(60)
+    pair = [Job(name, 7, "retrain", "api", 1.0, done=number, message="x" * 300_000) for name in ("left", "right")]
+    return Change(None, put=tuple(pair))
+records = open_records(sys.argv[1])
+for number in itertools.count(1):
+    records.change(rule)
+    print("changing", flush=True)
+"""
+
+
+@pytest.mark.parametrize("when", ["holding the lock", *(f"writing {number}" for number in range(4))])
+def test_a_process_killed_in_the_middle_of_a_change_leaves_nothing_of_it(tmp_path: Path, when: str) -> None:
+    url = f"sqlite://{tmp_path}/jobs.db"
+    command = [sys.executable, "-c", PAIRS, url, when]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"changing\n"
+        time.sleep(0.05 + 0.013 * int(when[-1])) if when[-1].isdigit() else None
+        killed.kill()
+    jobs = open_jobs(url)
+    began = time.monotonic()
+    jobs.submit(8, "retrain", "api")
+    assert time.monotonic() - began < 2, "the lock of a dead process was waited for"
+    done = [job.done for job in jobs.newest(7)]
+    assert done == [] if when == "holding the lock" else len(done) == 2
+    assert len(set(done)) < 2
+    jobs.close()
+
+
+def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
+    jobs = open_jobs(f"sqlite://{tmp_path}/new/jobs.db")
+    jobs.submit(7, "retrain", "api")
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (tmp_path / "new").iterdir()}
+    assert modes == dict.fromkeys(("jobs.db", "jobs.db-wal", "jobs.db-shm"), "0o600")
+    assert oct((tmp_path / "new").stat().st_mode & 0o777) == "0o700"
+    jobs.close()
+
+
+def test_a_progress_update_writes_one_row(tmp_path: Path) -> None:
+    jobs = open_jobs(f"sqlite://{tmp_path}/jobs.db")
+    job = claimed(jobs)
+    for project in range(8, 30):
+        jobs.submit(project, "retrain", "api")
+    with sqlite3.connect(tmp_path / "jobs.db") as other:
+        other.execute("CREATE TABLE written (id TEXT)")
+        other.execute("CREATE TRIGGER t AFTER INSERT ON jobs BEGIN INSERT INTO written VALUES (new.id); END")
+    jobs.update(job.id, 1, step="train")
+    assert other.execute("SELECT id FROM written").fetchall() == [(job.id,)]
+    other.close()
+    jobs.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        pytest.param(lambda path: path.write_bytes(b"no database" * 100), "file is not a database", id="another file"),
+        pytest.param(lambda path: path.mkdir(), "unable to open", id="a folder"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
+    spoil(tmp_path / "jobs.db")
+    jobs = open_jobs(f"sqlite://{tmp_path}/jobs.db")
+    with pytest.raises(JobsUnavailable) as refused:
+        jobs.submit(7, "retrain", "api")
+    assert f"the job records in {tmp_path}/jobs.db cannot be used: {says}" in str(refused.value)
+    jobs.close()
