@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,10 +15,7 @@ from tokenizers import Tokenizer
 from handler.errors import CheckpointInvalid, PageInvalid
 from handler.geometry import boxes_to_grid
 from handler.images import THUMBNAIL_SIDE
-from handler.page import Box, Page
-
-BoxLevel = Literal["words", "lines"]
-BOX_LEVELS: tuple[BoxLevel, ...] = ("words", "lines")
+from handler.page import BOX_LEVELS, Box, BoxLevel, Page
 
 _PROBE = "a"
 

@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+BoxLevel = Literal["words", "lines"]
+"""Whose box a model is given for each word: its own, or that of its whole text line."""
+BOX_LEVELS: tuple[BoxLevel, ...] = ("words", "lines")
 
 
 @dataclass(frozen=True, slots=True)

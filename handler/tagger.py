@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from handler.decoding import label_words, regions_of
-from handler.encoding import BoxLevel, Encoder, Encoding, Window, collate
+from handler.encoding import Encoder, Encoding, Window, collate
 from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOfMemory
 from handler.layoutlm import LayoutLM, load
-from handler.page import Page, TaggedPage
+from handler.page import BoxLevel, Page, TaggedPage
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,68 @@
+"""Why a training ended without a new version.
+
+LayoutLoopError
+└── TrainingError               422  base
+    ├── ExportFailed            502  Label Studio did not hand over the project or its annotations
+    │   └── ExportRefused       502  it does not have the project, or the key may not see it
+    ├── ExportInvalid           422  a file or an answer is not Label Studio's JSON export
+    ├── DatasetFailed           503  no page could be read, or reading stopped working
+    ├── DatasetEmpty            422  the annotations hold nothing to learn from
+    ├── BaseUnavailable         422  what training should start from cannot be loaded
+    └── TrainingFailed          500  the training process ended without a model
+"""
+
+from __future__ import annotations
+
+from shim.errors import LayoutLoopError
+
+
+class TrainingError(LayoutLoopError):
+    """Base of what can go wrong in a training; what is in service stays there."""
+
+    status = 422
+    code = "training_error"
+
+
+class ExportFailed(TrainingError):
+    """Label Studio did not hand over the project or its annotations."""
+
+    status = 502
+    code = "export_failed"
+
+
+class ExportRefused(ExportFailed):
+    """Label Studio does not have the project, or the key may not see it; asking once more changes nothing."""
+
+    code = "export_refused"
+
+
+class ExportInvalid(TrainingError):
+    """A file or an answer is not Label Studio's JSON export."""
+
+    code = "export_invalid"
+
+
+class DatasetFailed(TrainingError):
+    """No page could be read, or reading stopped working in the middle."""
+
+    status = 503
+    code = "dataset_failed"
+
+
+class DatasetEmpty(TrainingError):
+    """The annotations hold nothing to learn from."""
+
+    code = "dataset_empty"
+
+
+class BaseUnavailable(TrainingError):
+    """What training should start from cannot be loaded."""
+
+    code = "base_unavailable"
+
+
+class TrainingFailed(TrainingError):
+    """The training process ended without a model."""
+
+    status = 500
+    code = "training_failed"
