@@ -9,6 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from handler.page import Box
+from training.drawing import draw_caption
+
 _UNLABELLED = (120, 120, 120)
 
 
@@ -20,24 +23,13 @@ def draw_regions(image: Image.Image, regions: Sequence[Mapping[str, Any]]) -> Im
     font = ImageFont.load_default(size)
     for region in regions:
         colour = colour_of(region.get("label"))
-        left, top, right, bottom = (float(edge) for edge in region["box"])
-        draw.rectangle((left, top, right, bottom), outline=colour, width=max(2, size // 8), fill=(*colour, 40))
+        box = Box(*(float(edge) for edge in region["box"]))
+        edges = (box.left, box.top, box.right, box.bottom)
+        draw.rectangle(edges, outline=colour, width=max(2, size // 8), fill=(*colour, 40))
         if not region.get("label"):
             continue  # the text is there to read; a caption on every line would cover it
-        caption = f"{region['label']} {float(region['score']):.2f}"
-        width = draw.textlength(caption, font=font) + 6
-        # Beside the box, so that no line above or below is covered: on the right where there is room.
-        x = right + 4 if right + 4 + width <= page.width else left - 4 - width
-        x = _inside(x, width, page.width)
-        y = _inside((top + bottom - size) / 2 - 3, size + 6, page.height)
-        draw.rectangle((x, y, x + width, y + size + 6), fill=(*colour, 230))
-        draw.text((x + 3, y + 1), caption, fill="white", font=font)
+        draw_caption(draw, font, page.size, box, f"{region['label']} {float(region['score']):.2f}", colour)
     return page
-
-
-def _inside(start: float, length: float, page: int) -> float:
-    """Return where a stretch begins once it is moved onto the page; its beginning shows where it is longer."""
-    return max(0.0, min(start, page - 1 - length))
 
 
 def colour_of(label: object) -> tuple[int, int, int]:

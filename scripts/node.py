@@ -10,6 +10,7 @@ from pathlib import Path
 
 from shim.errors import SettingsInvalid
 from shim.settings import Settings
+from training.settings import TrainSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
@@ -61,6 +62,7 @@ class ServeSettings:
         places = {"LAYOUTLOOP_HOME": str(REPOSITORY / "var"), "MODEL_DIR": str(REPOSITORY / "model_store")}
         given = {name: value for name, value in environ.items() if value.strip()}
         shim = Settings.from_env(places | given)
+        TrainSettings.from_env(given)
         if not given.get("LAYOUTLOOP_CACHE_BYTES", "1").isdigit():
             raise SettingsInvalid(f"LAYOUTLOOP_CACHE_BYTES is a number, got {given['LAYOUTLOOP_CACHE_BYTES']!r}")
         if not Path(given.get("LAYOUTLOOP_CACHE_DIR", "/")).is_absolute():  # TorchServe runs in another folder

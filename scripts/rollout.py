@@ -1,7 +1,7 @@
 """What is in service: `python -m scripts.rollout` brings this node's TorchServe to the desired state, once.
 
 `--watch` goes on for ever (the supervisor runs it beside TorchServe). `--project 7 --to VERSION` puts an archived
-version into service, `--list` shows every project's versions.
+version into service, `--back-to VERSION` an older one, under a new stamp; `--list` shows every project's versions.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from handler.errors import HandlerError
 from scripts.node import LOOPBACK, ServeSettings
 from shim.errors import LayoutLoopError, ModelNotReady
 from shim.serving import NODE_SILENT_S, live_nodes, models_in, project_model, read_card, read_serving
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 from training.management import ManagementClient
+from training.packing import ArchiveFailed
 from training.rollout import RolloutFailed, promote
 from training.smoke import smoke_test
 from training.watcher import Watcher, Workers
@@ -34,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it did what was asked."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (options.to is None) != (options.project is None):
-        parser.error("--project and --to belong together")
+    if (options.to is None and options.back_to is None) != (options.project is None):
+        parser.error("--project and --to (or --back-to) belong together")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = ServeSettings.from_env(os.environ)
@@ -45,9 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.to:
             promote(settings.model_dir, project_model(options.project), options.to, untested=options.untested)
             return 0
+        if options.back_to:
+            print(f"in service again, as {_restore(settings, options)}")
+            return 0
         watcher = make_watcher(settings)
         return _watch(watcher, settings.node_report) if options.watch else _once(watcher)
-    except (LayoutLoopError, RolloutFailed) as error:
+    except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
@@ -56,10 +61,29 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.rollout", description=__doc__.split("\n\n")[0])
     parser.add_argument("--watch", action="store_true", help="keep at it")
     parser.add_argument("--list", action="store_true", help="show every version in the model store")
-    parser.add_argument("--project", type=int, help="Label Studio's project id (with --to)")
-    parser.add_argument("--to", metavar="VERSION", help="put this archived version into service")
+    parser.add_argument("--project", type=int, help="Label Studio's project id (with --to or --back-to)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--to", metavar="VERSION", help="put this archived version into service")
+    which.add_argument("--back-to", metavar="VERSION", help="archive this older version anew and put it into service")
     parser.add_argument("--untested", action="store_true", help="also where no TorchServe runs that could try it")
     return parser
+
+
+def _restore(settings: ServeSettings, options: argparse.Namespace) -> str:
+    from training.restore import restore  # torch takes seconds, and the other commands need none of it
+
+    client = InferenceClient(
+        f"http://{LOOPBACK}:{settings.torchserve_port}", TokenFile(settings.torchserve / "key_file.json")
+    )
+    return restore(
+        settings.model_dir,
+        options.project,
+        options.back_to,
+        folder=settings.home / "training" / project_model(options.project) / f"back-to-{options.back_to}",
+        client=client,
+        still_mine=lambda: None,
+        untested=options.untested,
+    )
 
 
 def make_watcher(settings: ServeSettings) -> Watcher:
@@ -120,7 +144,23 @@ def _print_versions(model_dir: Path) -> None:
             state = "current" if serving and version == serving.current else ""
             state = state or ("loaded" if serving and version in serving.load else "kept")
             where = [node for node, report in nodes.items() if version in str(report["holds"])]
-            print(f"{name}  {version}  {state:8} {card.created}  {', '.join(card.labels)}  on {len(where)} nodes")
+            origin = f"  as {card.restored_from}" if card.restored_from else ""
+            print(
+                f"{name}  {version}  {state:8} {card.created}  {_figures(model_dir, name, version)}"
+                f"{', '.join(card.labels)}  on {len(where)} nodes{origin}"
+            )
+
+
+def _figures(model_dir: Path, name: str, version: str) -> str:
+    """Return pages and F1 of a version that was trained here; nothing for one archived by hand."""
+    from training.report import read_report, report_path  # brings matplotlib along, and the watcher stays small
+
+    path = report_path(model_dir, name, version)
+    if not path.is_file():
+        return ""
+    report = read_report(path)
+    f1 = f"F1 {report.scores.overall.f1:.3f}" if report.scores else "F1 unknown"
+    return f"{report.trained_pages} + {report.validation_pages} pages  {f1}  "
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shim.errors import LayoutLoopError
 from shim.serving import Serving, archive_path, live_nodes, read_card, read_serving
 from training.store import add_to_load, flip, locked, write_serving
 
@@ -21,7 +22,15 @@ class RolloutFailed(Exception):
     """The version is not in service; what was in service before still is."""
 
 
-def promote(model_dir: Path, name: str, version: str, *, untested: bool = False, timeout_s: float = 400.0) -> None:
+def promote(
+    model_dir: Path,
+    name: str,
+    version: str,
+    *,
+    untested: bool = False,
+    timeout_s: float = 400.0,
+    check: Callable[[], None] | None = None,
+) -> None:
     """Put an archived version into service once every live node holds it and it answered there.
 
     Args:
@@ -30,9 +39,11 @@ def promote(model_dir: Path, name: str, version: str, *, untested: bool = False,
         version: an archive in the store, newer than the current one.
         untested: put it into service also where no node lives that could try it.
         timeout_s: how long the nodes have.
+        check: asked when all nodes hold it, right before it becomes current; may raise LayoutLoopError to refuse.
 
     Raises:
         RolloutFailed: a node could not load it, or it took too long. What was current stays current.
+        LayoutLoopError: `check` refused; likewise.
     """
     if not archive_path(model_dir, name, version).is_file():
         kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
@@ -56,7 +67,9 @@ def promote(model_dir: Path, name: str, version: str, *, untested: bool = False,
         try:
             if live_nodes(model_dir) or not untested:
                 _wait_until_held(model_dir, name, version, asked, timeout_s)
-        except RolloutFailed:
+            if check is not None:
+                check()
+        except (RolloutFailed, LayoutLoopError):
             write_serving(model_dir, name, before)
             raise
         flip(model_dir, name, version)

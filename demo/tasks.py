@@ -1,0 +1,71 @@
+"""Synthetic invoices as Label Studio's tasks, with what an annotator would have drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from demo.sheet import GoldRegion
+
+RECTANGLES = "rectanglelabels"
+OCR = "ocr"
+
+
+def label_config(labels: Sequence[str], kind: str = RECTANGLES) -> str:
+    """Return a label config: `rectanglelabels`, or `ocr` as in Label Studio's template of that name."""
+    inside = "".join(f'<Label value="{label}"/>' for label in labels)
+    image = '<Image name="image" value="$image"/>'
+    if kind == RECTANGLES:
+        return f'<View>{image}<RectangleLabels name="label" toName="image">{inside}</RectangleLabels></View>'
+    return (
+        f'<View>{image}<Labels name="label" toName="image">{inside}</Labels><Rectangle name="bbox" toName="image"/>'
+        '<TextArea name="transcription" toName="image" perRegion="true" editable="true"/></View>'
+    )
+
+
+def annotation_result(
+    regions: Sequence[GoldRegion], width: int, height: int, kind: str = RECTANGLES
+) -> list[dict[str, Any]]:
+    """Return the `result` of an annotation that marks regions; boxes in percent of the page."""
+    results: list[dict[str, Any]] = []
+    for index, region in enumerate(regions):
+        box = region.box
+        value = {
+            "x": 100 * box.left / width,
+            "y": 100 * box.top / height,
+            "width": 100 * (box.right - box.left) / width,
+            "height": 100 * (box.bottom - box.top) / height,
+            "rotation": 0,
+        }
+        common = {
+            "id": f"region{index}",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+        }
+        if kind == RECTANGLES:
+            drawn = {"rectanglelabels": [region.label]}
+            results.append({**common, "from_name": "label", "type": RECTANGLES, "value": value | drawn})
+            continue
+        results += [
+            {**common, "from_name": "bbox", "type": "rectangle", "value": value},
+            {**common, "from_name": "label", "type": "labels", "value": value | {"labels": [region.label]}},
+            {**common, "from_name": "transcription", "type": "textarea", "value": value | {"text": [region.text]}},
+        ]
+    return results
+
+
+def exported_task(task: int, reference: str, result: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an annotated task as Label Studio's JSON export holds it."""
+    moment = "2026-11-23T08:00:00.000000Z"
+    annotation = {
+        "id": 1000 + task,
+        "result": result,
+        "was_cancelled": False,
+        "ground_truth": False,
+        "created_at": moment,
+        "updated_at": moment,
+        "task": task,
+    }
+    return {"id": task, "data": {"image": reference}, "annotations": [annotation], "predictions": [], "drafts": []}

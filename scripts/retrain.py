@@ -1,0 +1,124 @@
+"""Train a project's next model from its annotations: `python -m scripts.retrain --project 7`.
+
+Queues the job that Start Training queues, prints its id and ends; `--wait` follows it. `--here` trains in this process
+instead, with no worker; `--annotations FILE` does so from an exported file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm
+
+from scripts.node import ServeSettings
+from shim.errors import LayoutLoopError
+from shim.job_store import JobStore, open_jobs
+from shim.jobs import Job
+from shim.settings import Settings
+from training.settings import TrainSettings
+
+_FOLLOW_S = 1.0
+_INTERRUPTED = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when the job was queued, or did its work."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.job is None and options.project is None:
+        parser.error("--project is Label Studio's project id")
+    if options.annotations and not (options.label_config and options.here):
+        parser.error("--annotations needs --label-config FILE and --here")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))  # its children are ended on the way out
+    try:
+        settings, training = _settings()
+        with closing(open_jobs(settings.jobs_url)) as jobs:
+            if options.job is not None:
+                return _work(jobs, options.job, options.attempt, settings, training)
+            if options.here:
+                return _here(settings, training, options)
+            return _queue(jobs, settings, options)
+    except LayoutLoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.retrain", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--project", type=int, help="Label Studio's project id")
+    parser.add_argument("--force", action="store_true", help="into service whatever the evaluation says")
+    parser.add_argument("--dry-run", action="store_true", help="train and measure; nothing goes into service")
+    parser.add_argument(
+        "--from", dest="start", choices=["base", "current"], default="base", help="what to start from (default: base)"
+    )
+    parser.add_argument("--wait", action="store_true", help="follow the job; the exit status says what came of it")
+    parser.add_argument("--here", action="store_true", help="train in this process, without a worker")
+    parser.add_argument("--annotations", type=Path, help="Label Studio's JSON export instead of its API (with --here)")
+    parser.add_argument("--label-config", type=Path, help="the label config's XML (with --annotations)")
+    parser.add_argument("--images", type=Path, help="folder of the images (with --annotations)")
+    parser.add_argument("--untested", action="store_true", help="also where no TorchServe runs (with --here)")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # the worker's
+    parser.add_argument("--attempt", type=int, default=0, help=argparse.SUPPRESS)
+    return parser
+
+
+def _settings() -> tuple[Settings, TrainSettings]:
+    """Return the settings with the places that serve.sh uses, wherever this is called from."""
+    places = ServeSettings.from_env(os.environ).environment()
+    return Settings.from_env(os.environ | places), TrainSettings.from_env(os.environ)
+
+
+def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
+    """Do a job that a worker claimed."""
+    from scripts.training_job import do_job  # torch takes seconds, and queueing needs none of it
+
+    return do_job(jobs, job_id, attempt, settings, training)
+
+
+def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
+    from scripts.training_job import Files, train_here
+    from training.retrain import Wish
+
+    wish = Wish(
+        options.project,
+        force=options.force,
+        dry_run=options.dry_run,
+        from_current=options.start == "current",
+        untested=options.untested,
+    )
+    files = Files(options.annotations, options.label_config, options.images)
+    return train_here(wish, files, settings, training)
+
+
+def _queue(jobs: JobStore, settings: Settings, options: argparse.Namespace) -> int:
+    wishes = {"force": options.force, "dry_run": options.dry_run, "from_current": options.start == "current"}
+    job = jobs.submit(options.project, "retrain", "command", wishes)
+    print(f"job {job.id} is {job.state}; follow it at http://127.0.0.1:{settings.port}/jobs/{job.id}")
+    return _follow(jobs, job) if options.wait else 0
+
+
+def _follow(jobs: JobStore, job: Job) -> int:
+    """Show a job's progress until it ended."""
+    with tqdm(total=0, desc="queued", unit="", disable=None) as bar:
+        while job.state not in ("done", "failed"):
+            time.sleep(_FOLLOW_S)
+            job = jobs.get(job.id)
+            bar.set_description(job.step or job.state)
+            bar.total, bar.n = job.total or 0, job.done
+            figures = {"loss": job.loss, "f1": job.f1}
+            bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if value is not None})
+    print(f"{job.state}: {job.verdict or 'error'} {job.version} {job.message or job.error}".replace("  ", " "))
+    return 0 if job.state == "done" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

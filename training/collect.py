@@ -1,0 +1,169 @@
+"""The first half of a training: a project's annotations become the files that the training process reads.
+
+Everything is kept in the job's folder, so that a try that was cut off later goes on with the very same pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from shim.label_config import parse_label_config
+from shim.serving import project_model
+from training.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
+from training.dataset import Progress, Read, build_examples
+from training.examples import Example, read_examples, write_examples
+from training.left_out import Reason
+from training.split import validation_tasks
+from training.store import write_json
+
+_FILE = "dataset.json"
+Source = Callable[[], tuple[str, Sequence[Mapping[str, Any]]]]
+"""Returns a project's label config (XML) and its exported tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a training learns from, beside its pages.
+
+    Args:
+        labels: the project's, in config order.
+        label_map: a model's label -> the project's.
+        tasks: documents with a usable annotation.
+        annotations: annotation id -> when it was last changed.
+        held_out: documents forced into validation because too few fell there by themselves.
+        left_out: what could not be used.
+        engine: what read the pages.
+        references: `task/page` -> its image, to draw it in the report.
+    """
+
+    labels: tuple[str, ...]
+    label_map: Mapping[str, str]
+    tasks: int
+    annotations: Mapping[str, str]
+    held_out: tuple[int, ...]
+    left_out: Mapping[str, Reason]
+    engine: str
+    references: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write it to a job's folder."""
+        write_json(folder / _FILE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Collected | None:
+        """Return what an earlier try collected; None where none came so far."""
+        try:
+            body = json.loads((folder / _FILE).read_text())
+        except FileNotFoundError:
+            return None
+        left_out = {reason: Reason(one["count"], tuple(one["examples"])) for reason, one in body["left_out"].items()}
+        lists = {name: tuple(body[name]) for name in ("labels", "held_out")}
+        return cls(**{**body, **lists, "left_out": left_out})
+
+
+class TooFewNew(Exception):
+    """Fewer annotations are new than a training by itself asks for; the message says how many."""
+
+
+def collect(
+    folder: Path,
+    model_dir: Path,
+    project: int,
+    source: Source,
+    read: Read,
+    *,
+    least_new: int,
+    known: Mapping[str, str],
+    progress: Progress,
+    threads: int,
+) -> Collected:
+    """Write `training.jsonl`, `validation.jsonl` and `dataset.json`, or find them there.
+
+    Args:
+        folder: of the job.
+        model_dir: the model store, which remembers which documents trained and which validate.
+        project: Label Studio's id.
+        source: where annotations come from.
+        read: reads the page of an image.
+        least_new: go on only when so many annotations are new; 0 goes on in any case.
+        known: annotations of the last training.
+        progress: told how many pages were read.
+        threads: pages read at a time.
+
+    Raises:
+        TooFewNew: by `least_new`.
+        LayoutLoopError: no annotations to be had, or none that can be used.
+    """
+    done = Collected.read(folder)
+    if done is not None:
+        return done
+    xml, tasks = source()
+    config = parse_label_config(xml)
+    selection = select_pages(tasks, config)
+    _check_new(selection, least_new, known)
+    dataset = build_examples(selection, config, read, progress, threads=threads)
+    training, validation, forced = _split(model_dir, project, dataset.examples)
+    write_examples(folder / "training.jsonl", training)
+    write_examples(folder / "validation.jsonl", validation)
+    reasons = {reason: dataset.left_out[reason] for reason in dataset.left_out}
+    collected = Collected(
+        labels=config.labels,
+        label_map=dict(config.label_map),
+        tasks=len({example.task for example in dataset.examples}),
+        annotations=fingerprint(selection.pages),
+        held_out=tuple(sorted(forced)),
+        left_out=reasons,
+        engine=dataset.examples[0].page.engine,
+        references={f"{page.task}/{page.item}": page.reference for page in selection.pages},
+    )
+    collected.write(folder)
+    return collected
+
+
+def read_split(folder: Path) -> tuple[list[Example], list[Example]]:
+    """Return the training and the validation pages of a job's folder."""
+    return read_examples(folder / "training.jsonl"), read_examples(folder / "validation.jsonl")
+
+
+def reference_of(collected: Collected, example: Example) -> AnnotatedPage:
+    """Return what is needed to fetch an example's image once more."""
+    reference = collected.references[f"{example.task}/{example.item}"]
+    return AnnotatedPage(example.task, example.item, reference, "", "", ())
+
+
+def _check_new(selection: Selection, least_new: int, known: Mapping[str, str]) -> None:
+    new = count_new(known, fingerprint(selection.pages))
+    if new < least_new:
+        raise TooFewNew(
+            f"{new} annotations are new since the last training; {least_new} start one (LAYOUTLOOP_TRAIN_EVERY)"
+        )
+
+
+def _split(
+    model_dir: Path, project: int, examples: Sequence[Example]
+) -> tuple[list[Example], list[Example], frozenset[int]]:
+    """Split by document, and remember it: what trained once never validates, what was held out stays held out."""
+    path = model_dir / project_model(project) / "split.json"
+    try:
+        before = json.loads(path.read_text())
+    except FileNotFoundError:
+        before = {"trained": [], "held_out": []}
+    tasks = {example.task for example in examples}
+    split = validation_tasks(tasks, before["held_out"], tasks - set(before["trained"]))
+    write_json(
+        path,
+        {
+            "trained": sorted({*before["trained"], *split.training}),
+            "held_out": sorted({*before["held_out"], *split.forced}),
+        },
+    )
+    validation = split.validation
+    return (
+        [example for example in examples if example.task not in validation],
+        [example for example in examples if example.task in validation],
+        split.forced,
+    )

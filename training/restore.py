@@ -1,0 +1,83 @@
+"""An old version back into service: its checkpoint is archived again, under a new stamp.
+
+Versions only move forward, because Label Studio skips tasks that already hold a prediction of the very same version.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from shim.errors import ModelNotReady
+from shim.serving import project_model, read_serving
+from shim.torchserve import InferenceClient
+from training.archive import ProjectSettings
+from training.compare import Kept, kept_versions
+from training.deploy import archive_once, archived_version, put_into_service, was_promoted
+from training.report import read_report, report_path, write_report
+from training.rollout import RolloutFailed
+
+
+def restore(
+    model_dir: Path,
+    project: int,
+    version: str,
+    *,
+    folder: Path,
+    client: InferenceClient,
+    still_mine: Callable[[], None],
+    untested: bool = False,
+) -> str:
+    """Put an old version's checkpoint into service again, and return its new version.
+
+    Args:
+        model_dir: the model store.
+        project: Label Studio's id.
+        version: a kept one that is not in service.
+        folder: remembers the new version, so that a second try makes no third; gone when it is done.
+        client: of this machine's TorchServe.
+        still_mine: raises Superseded where another process does this by now.
+        untested: also where no TorchServe runs that could try it.
+
+    Raises:
+        RolloutFailed: it is not kept, or is in service, or the nodes cannot serve it.
+        ArchiveFailed, CheckpointInvalid, LayoutLoopError: likewise what was in service still is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done = archived_version(folder)
+    if done is None or not was_promoted(model_dir, project, done):
+        kept = _find(model_dir, project, version)
+        done = archive_once(folder, kept.checkpoint, model_dir, project, _settings(kept), restored_from=version)
+        _copy_report(model_dir, project_model(project), version, done)
+        put_into_service(model_dir, project, done, client=client, proof=None, still_mine=still_mine, untested=untested)
+    shutil.rmtree(folder, ignore_errors=True)
+    return done
+
+
+def _find(model_dir: Path, project: int, version: str) -> Kept:
+    name = project_model(project)
+    serving = read_serving(model_dir, name)
+    if serving is not None and serving.current == version:
+        raise RolloutFailed(f"{name} {version} is in service already")
+    kept = kept_versions(model_dir, project)
+    for one in kept:
+        if one.card.version == version:
+            return one
+    versions = ", ".join(one.card.version for one in kept) or "none"
+    raise RolloutFailed(f"{name} has no kept checkpoint of version {version}, only of {versions}")
+
+
+def _settings(kept: Kept) -> ProjectSettings:
+    card = kept.card
+    return ProjectSettings(card.language, card.psm, card.box_level, card.base_model, card.device, card.engine)
+
+
+def _copy_report(model_dir: Path, name: str, version: str, new: str) -> None:
+    """Give the new version the figures of the old one; an archive made by hand has none."""
+    try:
+        report = read_report(report_path(model_dir, name, version))
+    except ModelNotReady:
+        return
+    write_report(model_dir / name, replace(report, version=new, restored_from=version))

@@ -1,0 +1,317 @@
+"""Annotations to the next version in service: collect, train, measure, decide, archive, roll out, report.
+
+Each step leaves its result in the job's folder, so that a try after a crash goes on where the last one ended. What is
+in service changes only in the last step, and there at one moment: the flip of `serving.json`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal, Protocol
+
+from shim.serving import Card, project_model
+from shim.torchserve import InferenceClient
+from training.archive import ProjectSettings
+from training.bases import kind_of
+from training.child import run_training
+from training.collect import Collected, Source, TooFewNew, collect, read_split, reference_of
+from training.compare import Comparison, compare, current_card, kept_versions
+from training.dataset import Read
+from training.deploy import Proof, archive_once, archived_version, prove, put_into_service, was_promoted
+from training.drawing import Drawing, draw_worst
+from training.errors import BaseUnavailable
+from training.gate import Verdict, decide
+from training.keep import prune
+from training.learned import learned, remember
+from training.machine import this_machine
+from training.plan import Plan
+from training.progress_file import Progress
+from training.reading import Images
+from training.report import Report, write_report
+from training.scoring import reading_ceiling
+from training.settings import TrainSettings
+from training.store import locked
+
+LOCK = ".training"
+"""Its folders hold the locks of trainings, one for each project. A model's own lock is only held to promote."""
+
+
+class Watching(Protocol):
+    """Who is told how far a training is; each method raises Superseded where another process does this job by now."""
+
+    def step(self, name: str, done: int = 0, total: int = 0) -> None:
+        """Take note of a step, and perhaps of how far it is."""
+
+    def progress(self, progress: Progress) -> None:
+        """Take note of the training process."""
+
+    def still_mine(self) -> None:
+        """Take note of nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for.
+
+    Args:
+        project: Label Studio's id.
+        force: into service whatever the gate says.
+        dry_run: everything but archive and rollout.
+        from_current: go on from the version in service instead of the base.
+        least_new: skip where fewer annotations are new; 0 never skips.
+        untested: also where no TorchServe runs that could try it.
+    """
+
+    project: int
+    force: bool = False
+    dry_run: bool = False
+    from_current: bool = False
+    least_new: int = 0
+    untested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a training works with.
+
+    Args:
+        model_dir: the model store.
+        folder: of this job; gone when it is done.
+        settings: of training.
+        source: where the annotations come from.
+        read: reads a page.
+        images: fetches a page's image once more, for the report.
+        client: of this machine's TorchServe.
+        threads: pages read at a time.
+    """
+
+    model_dir: Path
+    folder: Path
+    settings: TrainSettings
+    source: Source
+    read: Read
+    images: Images
+    client: InferenceClient
+    threads: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it, in a word and in a sentence; with the version where there is a new one."""
+
+    verdict: Literal["promoted", "rejected", "skipped", "dry run"]
+    message: str
+    version: str = ""
+    f1: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    verdict: Verdict
+    report: Report
+    drawings: tuple[Drawing, ...]
+    proof: Proof | None
+    seconds: dict[str, float]
+
+
+def retrain(wish: Wish, around: Surroundings, watching: Watching) -> Outcome:
+    """Train a project's next version and put it into service if it is no worse; one at a time for each project.
+
+    Raises:
+        LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError: what was in service still is.
+    """
+    around.folder.mkdir(parents=True, exist_ok=True)
+    with locked(around.model_dir, f"{LOCK}/{project_model(wish.project)}"):
+        watching.still_mine()
+        version = archived_version(around.folder)
+        if version is not None and was_promoted(around.model_dir, wish.project, version):
+            prune(around.model_dir, wish.project, around.settings.keep)
+            outcome = Outcome("promoted", "It is in service; an earlier try of this job put it there.", version)
+        else:
+            try:
+                outcome = _conclude(wish, around, watching, _train(wish, around, watching))
+            except TooFewNew as skipped:
+                outcome = Outcome("skipped", str(skipped))
+        shutil.rmtree(around.folder, ignore_errors=True)
+        return outcome
+
+
+def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
+    """Do everything up to the verdict."""
+    seconds: dict[str, float] = {}
+    started, before = _now(), current_card(around.model_dir, wish.project)
+    with _timed(seconds, "read pages"):
+        collected = _collect(wish, around, watching)
+    plan = _plan(wish, around, collected, before)
+    with _timed(seconds, "train"):
+        watching.step("train")
+        progress = run_training(around.folder, around.settings.processes, watching.progress)
+    training, validation = read_split(around.folder)
+    with _timed(seconds, "evaluate"):
+        watching.step("evaluate")
+        measured = compare(
+            around.model_dir,
+            wish.project,
+            around.folder / "checkpoint",
+            plan.box_level,
+            validation,
+            collected,
+            lambda done, total: watching.step("evaluate", done, total),
+        )
+    verdict = _verdict(wish, measured)
+    report = Report(
+        name=project_model(wish.project),
+        labels=collected.labels,
+        verdict=verdict,
+        dry_run=wish.dry_run,
+        scores=measured.scores if validation else None,
+        compared=measured.rivals,
+        base=plan.base,
+        base_kind="current" if plan.continue_from else kind_of(plan.base),
+        settings={name: value for name, value in asdict(plan).items() if name not in ("labels", "continue_from")},
+        new_labels=tuple(label for label in collected.labels if before and label not in before.labels),
+        tasks=collected.tasks,
+        trained_pages=len(training),
+        trained_tasks=tuple(sorted({example.task for example in training})),
+        validation_pages=len(validation),
+        held_out=collected.held_out,
+        left_out=collected.left_out,
+        annotations=collected.annotations,
+        reading_ceiling=reading_ceiling([*training, *validation]),
+        losses=tuple((float(step), loss) for step, loss in progress.losses),
+        f1s=tuple((epoch, f1) for epoch, f1 in progress.f1s),
+        engine=collected.engine,
+        language=around.settings.language,
+        psm=around.settings.psm,
+        box_level=plan.box_level,
+        machine=this_machine(),
+        started=started,
+    )
+    drawings = draw_worst(
+        validation,
+        measured.answers,
+        measured.scores,
+        lambda example: around.images(reference_of(collected, example)),
+        label_map=collected.label_map,
+    )
+    proof = prove(around.folder / "checkpoint", plan.box_level, [*validation, *training], exact=not _on_gpu(around))
+    return _Result(verdict, report, drawings, proof, seconds)
+
+
+def _collect(wish: Wish, around: Surroundings, watching: Watching) -> Collected:
+    watching.step("export")
+    return collect(
+        around.folder,
+        around.model_dir,
+        wish.project,
+        around.source,
+        around.read,
+        least_new=wish.least_new,
+        known=learned(around.model_dir, wish.project),
+        progress=lambda done, total: watching.step("read pages", done, total),
+        threads=around.threads,
+    )
+
+
+def _plan(wish: Wish, around: Surroundings, collected: Collected, before: Card | None) -> Plan:
+    """Return what is trained; a later try goes on with what the first one planned."""
+    planned = Plan.find(around.folder)
+    if planned is not None:
+        return planned
+    settings, base, start = around.settings, around.settings.base, None
+    if wish.from_current:
+        kept = {one.card.version: one.checkpoint for one in kept_versions(around.model_dir, wish.project)}
+        if before is None or before.version not in kept:
+            raise BaseUnavailable("there is no version in service with a kept checkpoint to continue from")
+        start, base = str(kept[before.version].resolve()), before.base_model or base
+    plan = Plan(
+        base=base,
+        labels=collected.labels,
+        box_level=settings.box_level,
+        image=settings.image,
+        continue_from=start,
+        learning_rate=settings.learning_rate or None,
+        batch_pages=settings.batch or None,
+        epochs=settings.epochs or None,
+        seed=settings.seed,
+    )
+    plan.write(around.folder)
+    return plan
+
+
+def _verdict(wish: Wish, measured: Comparison) -> Verdict:
+    best = measured.rivals[0] if measured.rivals else None
+    if best is None:
+        return decide(measured.scores, None, forced=wish.force)
+    return decide(measured.scores, best.scores, forced=wish.force, name=f"version {best.version}")
+
+
+def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Result) -> Outcome:
+    """Report; and where the verdict is for it, archive and promote."""
+    verdict = result.verdict
+    if wish.dry_run or not verdict.promote:
+        _write(around, result)
+        if wish.dry_run:
+            return Outcome("dry run", verdict.reason, f1=verdict.f1_after)
+        remember(around.model_dir, wish.project, result.report.annotations)
+        return Outcome("rejected", verdict.reason, f1=verdict.f1_after)
+    with _timed(result.seconds, "archive"):
+        watching.step("archive")
+        settings, checkpoint = _archive_settings(around, result.report), around.folder / "checkpoint"
+        version = archive_once(around.folder, checkpoint, around.model_dir, wish.project, settings)
+    result = replace(result, report=replace(result.report, version=version))
+    _write(around, result)  # whatever ends this process after the flip, the version in service has its report
+    with _timed(result.seconds, "rollout"):
+        watching.step("rollout")
+        put_into_service(
+            around.model_dir,
+            wish.project,
+            version,
+            client=around.client,
+            proof=result.proof,
+            still_mine=watching.still_mine,
+            untested=wish.untested,
+        )
+    remember(around.model_dir, wish.project, result.report.annotations)
+    _write(around, result)
+    prune(around.model_dir, wish.project, around.settings.keep)
+    return Outcome("promoted", verdict.reason, version, verdict.f1_after)
+
+
+def _write(around: Surroundings, result: _Result) -> None:
+    report = replace(result.report, seconds=dict(result.seconds), ended=_now())
+    write_report(around.model_dir / report.name, report, result.drawings)
+
+
+def _archive_settings(around: Surroundings, report: Report) -> ProjectSettings:
+    return ProjectSettings(
+        language=report.language,
+        psm=report.psm,
+        box_level=report.box_level,
+        base_model=report.base,
+        device="gpu" if _on_gpu(around) else "cpu",
+        engine=report.engine,
+    )
+
+
+def _on_gpu(around: Surroundings) -> bool:
+    if around.settings.device != "auto":
+        return around.settings.device == "gpu"
+    return this_machine().device != "cpu"
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - began, 2)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
