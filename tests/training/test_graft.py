@@ -64,11 +64,29 @@ def test_weights_are_copied(bert: Path) -> None:
     assert torch.equal(new["embeddings.token_type_embeddings.weight"], types[:1])
 
 
-def test_box_embeddings_are_random_and_halved(bert: Path) -> None:
+def test_near_places_look_alike_from_the_start(bert: Path) -> None:
     model, _ = graft(bert, LABELS)
     for name in SPATIAL:
-        spread = getattr(model.layoutlmv3.embeddings, name).weight.std().item()
-        assert spread == pytest.approx(model.config.initializer_range / 2, rel=0.1)
+        table = getattr(model.layoutlmv3.embeddings, name).weight[:, :4]
+        near, far = (table[500] - table[500 + step] for step in (5, 300))
+        assert near.norm() < far.norm() / 3
+    words = model.layoutlmv3.embeddings.word_embeddings.weight.std()
+    assert table.std() < words
+
+
+def test_heads_look_along_the_line_around_or_anywhere(bert: Path) -> None:
+    """Through the model's own buckets: the bias that attention gets between words at given distances."""
+    model, _ = graft(bert, LABELS)
+    left_and_bottom = [(100, 100), (700, 102), (100, 160), (110, 104)]
+    boxes = torch.tensor([[(x, y - 12, x + 50, y) for x, y in left_and_bottom]])
+    bias = model.layoutlmv3.encoder._cal_2d_pos_emb(boxes)[0, :, 0]
+    heads = bias.shape[0]
+    assert heads == 2, "the first looks along the line, the second around"
+    same_line, below, beside = bias[:, 1], bias[:, 2], bias[:, 3]
+    assert same_line[0] > -1 > below[0]
+    assert beside[1] > -2 > max(same_line[1], below[1])
+    assert (bias <= 0).all()
+    assert (bias[:, 0] == 0).all()
 
 
 def test_config_follows_the_encoder(bert: Path) -> None:
