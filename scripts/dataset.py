@@ -22,6 +22,7 @@ from handler.images import ImageLimits, open_page
 from handler.labels import LabelSet
 from handler.reading import Reader
 from scripts.archive import ocr_settings
+from scripts.node import ServeSettings
 from shim.credentials import LabelStudioKey
 from shim.errors import LayoutLoopError, TorchServeUnavailable
 from shim.label_config import LabelConfig, parse_label_config
@@ -41,6 +42,7 @@ from training.reading import (
     TorchServeReader,
     torchserve_problem,
 )
+from training.settings import TrainSettings
 from training.split import split_as_trained, validation_tasks
 
 
@@ -59,7 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         parser.error(problem)
     try:
-        settings = Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
+        training = TrainSettings.from_env(os.environ)
+        options.language = options.language or training.language
+        options.psm = training.psm if options.psm is None else options.psm
         if not options.local_ocr and (problem := torchserve_problem(settings)):
             raise TorchServeUnavailable(f"{problem}, or read the pages here with --local-ocr")
         annotations = _annotations(options, settings)
@@ -83,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--label-config", type=Path, metavar="FILE", help="the project's labelling interface (XML)")
     parser.add_argument("--images", type=Path, metavar="DIR", help="take the images from here, by their file names")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
-    parser.add_argument("--language", default="eng", help="Tesseract's language (default: %(default)s)")
-    parser.add_argument("--psm", type=int, default=3, help="Tesseract's page segmentation mode (default: %(default)s)")
+    parser.add_argument("--language", help="Tesseract's language (default: as in training)")
+    parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training)")
     parser.add_argument("--local-ocr", action="store_true", help="read the pages here, without TorchServe")
     return parser
 

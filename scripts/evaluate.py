@@ -26,6 +26,7 @@ from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
 from handler.reading import Reader
 from handler.tagger import TaggerSettings
 from scripts.archive import ocr_settings
+from scripts.node import ServeSettings
 from shim.credentials import LabelStudioKey
 from shim.errors import LayoutLoopError, ModelNotReady, TorchServeUnavailable
 from shim.label_config import LabelConfig, parse_label_config
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(problem)
     started = _now()
     try:
-        settings = Settings.from_env(os.environ)
+        settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
         with tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch:
             models = _models(options, settings.model_dir, Path(scratch))
             studio = StudioImages(settings)

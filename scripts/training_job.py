@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sys
 import time
@@ -42,6 +43,7 @@ _INSIST_S = 600.0
 _PAUSE_S = 1.0
 _PASSES = (ExportFailed, DatasetFailed, TrainingFailed, ImageUnavailable)
 """What may be over after a pause: Label Studio or TorchServe is away, or a process was killed. Another try may do."""
+_JOB_ID = re.compile(r"[0-9a-f]{12}")
 _FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
 
 T = TypeVar("T")
@@ -124,6 +126,7 @@ class TerminalWatching:
 def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
     """Do what a worker claimed; 0 where the record has the outcome, else the worker tries again."""
     job = insist(lambda: jobs.check(job_id, attempt))
+    _tidy(jobs, settings)
     watching = JobWatching(jobs, job)
     try:
         outcome = (
@@ -154,6 +157,14 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
     )
     logger.info("job %s: %s. %s", job.id, outcome.verdict, outcome.message)
     return 0
+
+
+def _tidy(jobs: JobStore, settings: Settings) -> None:
+    """Delete the folders of jobs that ended without their process: given up after too many tries."""
+    going_on = {job.id for job in insist(jobs.newest) if job.state in ("queued", "running")}
+    for folder in (settings.home / "training").glob("project-*/*"):
+        if _JOB_ID.fullmatch(folder.name) and folder.name not in going_on:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def train_here(wish: Wish, files: Files, settings: Settings, training: TrainSettings) -> int:

@@ -60,6 +60,7 @@ def build_project(
     *,
     labels: list[str] | None = None,
     restored_from: str | None = None,
+    version: str | None = None,
 ) -> Card:
     """Archive a checkpoint as the next version of a project.
 
@@ -72,13 +73,15 @@ def build_project(
         settings: how it was trained and how it runs.
         labels: names for a head that has none, in the order of its classes.
         restored_from: the version whose checkpoint this is.
+        version: a stamp that was given out for it before; what an earlier build left under it is replaced.
 
     Raises:
         ArchiveFailed, CheckpointInvalid: nothing was changed.
     """
     name = project_model(project_id)
-    version = new_stamp(model_dir, name)
+    version = version or new_stamp(model_dir, name)
     kept = model_dir / name / f"checkpoint-{version}"
+    shutil.rmtree(kept, ignore_errors=True)
     _keep_checkpoint(checkpoint, kept, labels)
     try:
         config = _project_configuration(settings)

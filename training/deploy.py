@@ -18,7 +18,7 @@ from shim.torchserve import InferenceClient
 from training.archive import ProjectSettings, build_project
 from training.examples import Example
 from training.rollout import RolloutFailed, promote
-from training.store import write_json
+from training.store import new_stamp, write_json
 
 _ANSWER_S = 60.0
 _PAUSE_S = 0.5
@@ -72,19 +72,19 @@ def archive_once(
         ArchiveFailed, CheckpointInvalid: nothing was changed.
     """
     name = project_model(project)
-    version = archived_version(folder)
-    if version is not None and archive_path(model_dir, name, version).is_file():
-        serving = read_serving(model_dir, name)
-        if serving is None or serving.current is None or version >= serving.current:
-            return version
-    # A stamp older than what was put into service meanwhile would be refused, so the archive gets a new one.
-    card = build_project(model_dir, project, checkpoint, settings, restored_from=restored_from)
-    write_json(folder / "archived.json", {"version": card.version})
-    return card.version
+    version, serving = archived_version(folder), read_serving(model_dir, name)
+    if version is None or (serving and serving.current and version < serving.current):
+        # A stamp older than what was put into service meanwhile would be refused. It is noted before anything is
+        # built under it, so that no try leaves an archive that the next one does not know.
+        version = new_stamp(model_dir, name)
+        write_json(folder / "archived.json", {"version": version})
+    if not archive_path(model_dir, name, version).is_file():
+        build_project(model_dir, project, checkpoint, settings, restored_from=restored_from, version=version)
+    return version
 
 
 def archived_version(folder: Path) -> str | None:
-    """Return the version that an earlier try archived, if any."""
+    """Return the version that an earlier try archived, or was about to, if any."""
     try:
         return str(json.loads((folder / "archived.json").read_text())["version"])
     except FileNotFoundError:

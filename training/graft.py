@@ -133,6 +133,7 @@ def load_weights(name: str | Path) -> dict[str, Tensor]:
         dtype=torch.float32,
         output_loading_info=True,
         ignore_mismatched_sizes=True,
+        use_safetensors=True,
     )
     encoder, report = loaded
     # a wrong shape is reported here, in our words, instead of raised by the loader

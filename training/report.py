@@ -53,7 +53,7 @@ class Report:
         scores: of the candidate on the validation pages; None where there are none.
         compared: other versions on the same pages, first the one that the verdict is about.
         base: what training started from.
-        base_kind: `graft`, `layoutlmv3`, `scratch`, `current`.
+        base_kind: `graft`, `checkpoint`, `scratch`, `current`.
         settings: JSON scalars: learning rate, batch, epochs and so on.
         new_labels: configured labels that the version before did not have.
         tasks: with a usable annotation.
