@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import pytest
 import requests
 
@@ -19,28 +21,32 @@ from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_processes
 from scripts.serve import port_problem
 from tests.checkpoints import byte_level_bpe, make_checkpoint, word_piece
+from tests.end_to_end.label_studio import KEY, Studio, running_studio
+from tests.end_to_end.training_stack import PROJECT, TRAIN, start_training, studio_project, wait_for_job
 
+T = TypeVar("T")
 VISUAL, PLAIN = 7, 8
 """Project with a byte-level BPE model that looks at the image, and one with a WordPiece model that does not."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A LayoutLoop that runs."""
+    """A LayoutLoop that runs, and the Label Studio it asks."""
 
     settings: ServeSettings
     environ: dict[str, str]
+    studio: Studio
 
     @property
     def url(self) -> str:
         return self.settings.address
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m` with the instance's settings."""
+    def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m` with the instance's settings, and with more variables."""
         return subprocess.run(
             [sys.executable, "-m", *arguments],
             cwd=REPOSITORY,
-            env=self.environ,
+            env=self.environ | variables,
             capture_output=True,
             text=True,
             timeout=300,
@@ -51,6 +57,10 @@ class Stack:
         assert answer.status_code == 200, answer.text
         parsed: dict[str, Any] = answer.json()
         return parsed
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the instance, but for `scripts.serve` itself."""
+        return instance_processes(self.settings.home)
 
     def log(self, name: str) -> str:
         return (self.settings.logs / f"{name}.log").read_text()
@@ -72,12 +82,13 @@ def free_settings(home: Path) -> ServeSettings:
     pytest.fail("no free ports")
 
 
-def wait_for(found: Callable[[], object], timeout_s: float = 120.0) -> None:
-    """Wait until something is so."""
+def wait_for(found: Callable[[], T], timeout_s: float = 120.0) -> T:
+    """Wait until something is so, and return it."""
     end = time.monotonic() + timeout_s
-    while not found():
+    while not (what := found()):
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.2)
+    return what
 
 
 def is_ready(settings: ServeSettings, projects: tuple[int, ...]) -> bool:
@@ -92,12 +103,45 @@ def is_ready(settings: ServeSettings, projects: tuple[int, ...]) -> bool:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def studio() -> Iterator[Studio]:
+    with running_studio() as studio:
+        yield studio
+
+
+def make_stack(home: Path, studio: Studio) -> Stack:
+    """Return a LayoutLoop that does not run yet."""
+    settings = free_settings(home)
+    more = {"LABEL_STUDIO_API_KEY": KEY, "LABEL_STUDIO_URL": studio.url, "LAYOUTLOOP_OCR_WORKERS": "2"}
+    return Stack(settings, os.environ | settings.environment() | more | TRAIN, studio)
+
+
+@contextmanager
+def running(stack: Stack, out: Path, projects: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `scripts.serve`, and see to it that nothing of it is left."""
+    with out.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scripts.serve"],
+            cwd=REPOSITORY,
+            env=stack.environ,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_for(lambda: process.poll() is not None or is_ready(stack.settings, projects))
+        assert process.poll() is None, out.read_text()
+        yield process
+    finally:
+        process.terminate()
+        process.wait(100)
+        left = instance_processes(stack.settings.home)
+        stop_processes(left)
+        assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, studio: Studio) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
-    settings = free_settings(folder / "home")
-    secrets = {"LABEL_STUDIO_API_KEY": "0123456789abcdef0123456789abcdef01234567"}
-    environ = os.environ | settings.environment() | secrets | {"LAYOUTLOOP_OCR_WORKERS": "2"}
-    running = Stack(settings, environ)
+    made = make_stack(folder / "home", studio)
     checkpoints = {
         VISUAL: make_checkpoint(folder / "bpe", tokenizer=byte_level_bpe(), visual_embed=True, outside_bias=-9),
         PLAIN: make_checkpoint(
@@ -105,21 +149,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ),
     }
     for project, checkpoint in checkpoints.items():
-        built = running.command(
+        built = made.command(
             "scripts.archive", "--project", str(project), "--checkpoint", str(checkpoint), "--serve", "--untested"
         )
         assert built.returncode == 0, built.stderr
-    with (folder / "out").open("w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scripts.serve"], cwd=REPOSITORY, env=environ, stdout=out, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_for(lambda: process.poll() is not None or is_ready(settings, (VISUAL, PLAIN)))
-        assert process.poll() is None, (folder / "out").read_text()
-        yield running
-    finally:
-        process.terminate()
-        process.wait(60)
-        left = instance_processes(settings.home)
-        stop_processes(left)
-        assert not left, f"left behind: {left}"
+    with running(made, folder / "out", (VISUAL, PLAIN)):
+        yield made
+
+
+@pytest.fixture(scope="session")
+def trained(stack: Stack) -> dict[str, Any]:
+    """The record of a project's first training, by Start Training; its model finds what the pages have."""
+    stack.studio.projects[PROJECT] = studio_project()
+    job = wait_for_job(stack, start_training(stack))
+    assert (job["state"], job["verdict"]) == ("done", "promoted"), job
+    return job

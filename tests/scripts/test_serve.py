@@ -14,7 +14,16 @@ import yaml
 
 from scripts.launch import program_environment
 from scripts.node import REPOSITORY, ServeSettings
-from scripts.serve import SupervisorNews, health, instance_lock, last_line, port_problem, private_tmp, ready_line
+from scripts.serve import (
+    SUPERVISOR_STOPS_S,
+    SupervisorNews,
+    health,
+    instance_lock,
+    last_line,
+    port_problem,
+    private_tmp,
+    ready_line,
+)
 from scripts.supervision import Commands, Program, programs, supervisor_config, torchserve_config
 from shim.errors import SettingsInvalid
 
@@ -133,18 +142,21 @@ def parsed(settings: ServeSettings, started: list[Program]) -> configparser.RawC
     return parser
 
 
-def test_the_supervisor_runs_three_programs(tmp_path: Path) -> None:
+def test_the_supervisor_runs_four_programs(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     conf = parsed(settings, programs(settings, Commands(), tmp_path / "t", {}))
-    assert conf.sections() == ["supervisord", "program:torchserve", "program:rollout", "program:shim"]
+    names = ("torchserve", "rollout", "shim", "trainer")
+    assert conf.sections() == ["supervisord", *(f"program:{name}" for name in names)]
     assert conf["supervisord"]["nodaemon"] == "true"
-    for name in ("torchserve", "rollout", "shim"):
+    for name in names:
         section = conf[f"program:{name}"]
         assert section["autorestart"] == section["stopasgroup"] == section["killasgroup"] == "true"
         assert section["stdout_logfile"] == str(tmp_path / "logs" / f"{name}.log")
         assert section["stdout_logfile_maxbytes"] == "10MB"
     assert conf["program:shim"]["command"].endswith("-m shim")
-    assert int(conf["program:torchserve"]["priority"]) < int(conf["program:shim"]["priority"])
+    assert conf["program:trainer"]["command"].endswith("-m scripts.worker")
+    assert [int(conf[f"program:{name}"]["priority"]) for name in names] == [1, 2, 3, 4]
+    assert sum(int(conf[f"program:{name}"]["stopwaitsecs"]) for name in names) < SUPERVISOR_STOPS_S
 
 
 def test_percent_signs_and_spaces_survive(tmp_path: Path) -> None:
@@ -161,6 +173,7 @@ def test_torchserve_sees_no_keys(tmp_path: Path) -> None:
         "JAVA_HOME": "/opt/java",
         "PYTHONPATH": str(REPOSITORY),
         "LABEL_STUDIO_API_KEY": "secret",
+        "REDIS_URL": "redis://:secret@localhost:6379/0",
         "OMP_NUM_THREADS": "1",
     }
     settings = settings_in(tmp_path)

@@ -1,0 +1,224 @@
+"""Real receipts: how well the default base learns the four key fields of SROIE from 80 of them.
+
+`python -m benchmarks.sroie --data DIR` trains on the first 80 pages by name and reports entity F1 of each field on the
+other 20. No page of the 20 chooses anything, unless `--choose` hands them to the training as validation pages (then
+they choose the best moment, as in a job's report). The data set gives text lines with boxes (`box/*.csv`) and the
+fields' values (`key/*.json`), not where these stand; `field_lines` says how they are found. Each line found is one box
+of its field, as a person would draw it in Label Studio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from pathlib import Path
+
+from benchmarks.ocr_recall import read_sroie
+from benchmarks.training_data import measure, train
+from handler.cache import FileCache
+from handler.images import ImageLimits, open_page
+from handler.ocr import OcrSettings
+from handler.page import BOX_LEVELS, Page, Size, Word
+from handler.reading import Reader
+from training.dataset import assign_words
+from training.examples import Entity, Example
+from training.plan import Plan
+from training.scoring import LabelScore, reading_ceiling
+from training.settings import MINILM_BASE
+
+FIELDS = ("company", "date", "address", "total")
+TRAINING_PAGES = 80
+LONGEST_RUN = {"company": 3, "address": 8}
+"""Lines that the value of a field may go over."""
+ALIKE = 0.75
+"""From this ratio of `difflib` on, a run of lines counts as a field's value."""
+GIVEN = "given"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """One page as published.
+
+    Args:
+        name: of its files.
+        image: path of the scan.
+        lines: in reading order, boxes in pixels.
+        values: field -> value; a field without a value is left out.
+    """
+
+    name: str
+    image: Path
+    lines: tuple[Word, ...]
+    values: dict[str, str]
+
+
+def receipts(folder: Path) -> list[Receipt]:
+    """Return the pages by name.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    found = []
+    for path in sorted((folder / "box").glob("*.csv")):
+        values = json.loads((folder / "key" / f"{path.stem}.json").read_text(encoding="utf-8"))
+        lines = tuple(in_reading_order(read_sroie(path)))
+        image = folder / "img" / f"{path.stem}.jpg"
+        found.append(Receipt(path.stem, image, lines, {field: values[field] for field in FIELDS if values.get(field)}))
+    if not found:
+        raise FileNotFoundError(f"no box/*.csv in {folder}; give the folder of SROIE")
+    return found
+
+
+def in_reading_order(lines: Sequence[Word]) -> list[Word]:
+    """Sort lines into rows from the top, each row from the left: the files put some lines at their end."""
+    rows: list[list[Word]] = []
+    for line in sorted(lines, key=lambda one: one.box.top + one.box.bottom):
+        middle = (line.box.top + line.box.bottom) / 2
+        if rows and middle < rows[-1][0].box.bottom:
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    return [line for row in rows for line in sorted(row, key=lambda one: one.box.left)]
+
+
+def field_lines(receipt: Receipt) -> dict[str, tuple[int, ...]]:
+    """Return field -> indices of the lines that say its value; a field that is found nowhere is left out.
+
+    - company, address: the run of up to 3 or 8 neighbouring lines whose letters and digits are most like the value's,
+      if at least 0.75 of them agree; of equals the shortest and first.
+    - date: the first line that holds the value, spaces left aside.
+    - total: of the lines that hold the amount as a number of its own, the last in a row that says TOTAL (and neither
+      SUB nor QTY); without such a row the last in one that says NET, DUE, PAY or ROUND, or else the last of all.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for field, value in receipt.values.items():
+        if field in LONGEST_RUN:
+            found[field] = _alike(receipt.lines, value, LONGEST_RUN[field])
+        else:
+            found[field] = _date(receipt.lines, value) if field == "date" else _total(receipt.lines, value)
+    return {field: lines for field, lines in found.items() if lines}
+
+
+def _alike(lines: Sequence[Word], value: str, longest: int) -> tuple[int, ...]:
+    run: tuple[int, ...] = ()
+    wanted, best = _bare(value), ALIKE
+    texts = [_bare(line.text) for line in lines]
+    for length in range(1, longest + 1):
+        for first in range(len(lines) - length + 1):
+            ratio = SequenceMatcher(None, "".join(texts[first : first + length]), wanted, autojunk=False).ratio()
+            if ratio > best:
+                best, run = ratio, tuple(range(first, first + length))
+    return run
+
+
+def _date(lines: Sequence[Word], value: str) -> tuple[int, ...]:
+    wanted = re.sub(r"\s", "", value.upper())
+    return next(((i,) for i, line in enumerate(lines) if wanted in re.sub(r"\s", "", line.text.upper())), ())
+
+
+def _total(lines: Sequence[Word], value: str) -> tuple[int, ...]:
+    amount = re.search(r"[\d,]*\d\.\d+", value)
+    if amount is None:
+        return ()
+    number = re.compile(rf"(?<![\d.,]){re.escape(amount.group())}(?!\d)")
+    holders = [index for index, line in enumerate(lines) if number.search(line.text)]
+    rows = {index: _row(lines, index) for index in holders}
+    in_total = [index for index, row in rows.items() if re.search(r"^(?!.*(SUB|QTY)).*TOTAL", row)]
+    to_pay = [index for index, row in rows.items() if re.search(r"NET|DUE|PAY|ROUND", row)]
+    return tuple((in_total or to_pay or holders)[-1:])
+
+
+def _row(lines: Sequence[Word], index: int) -> str:
+    """Return the text of all lines whose middle is at the height of one of them, in capitals."""
+    box = lines[index].box
+    return " ".join(line.text.upper() for line in lines if box.top < (line.box.top + line.box.bottom) / 2 < box.bottom)
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[^0-9A-Z]", "", text.upper())
+
+
+def given_page(receipt: Receipt) -> Page:
+    """Return the page with the lines as published, each cut at its spaces, the box shared out by characters."""
+    words = (word for number, line in enumerate(receipt.lines) for word in _words(line, number))
+    return Page(Size(*open_page(receipt.image.read_bytes(), ImageLimits()).size), "sroie", tuple(words))
+
+
+def _words(line: Word, number: int) -> Iterator[Word]:
+    width = (line.box.right - line.box.left) / len(line.text)
+    for match in re.finditer(r"\S+", line.text):
+        left, right = (line.box.left + width * end for end in match.span())
+        yield Word(match.group(), replace(line.box, left=left, right=right), line=number)
+
+
+def example(receipt: Receipt, page: Page, task: int) -> Example:
+    """Return a page with a box for each line of each field, its words found as in a project."""
+    drawn = [(field, receipt.lines[line].box) for field, lines in field_lines(receipt).items() for line in lines]
+    holders = assign_words(page.words, [box for _, box in drawn])
+    return Example(task, 0, page, tuple(Entity(*one, words) for one, words in zip(drawn, holders, strict=True)))
+
+
+def read_examples(data: Path, words: str, cache: Path) -> list[Example]:
+    """Return all pages, with the words that are given or that Tesseract reads (`psm3`, `psm6`, ...)."""
+    found = receipts(data)
+    if words == GIVEN:
+        return [example(receipt, given_page(receipt), task) for task, receipt in enumerate(found)]
+    settings = OcrSettings(psm=int(words.removeprefix("psm")))
+    reader = Reader(settings, ImageLimits(), FileCache(cache, max_bytes=2**28))
+    return [example(one, reader.read(one.image.read_bytes()), task) for task, one in enumerate(found)]
+
+
+def print_matched(found: Sequence[Receipt]) -> None:
+    """Print how many fields have a value, and how many were found on their page."""
+    valued = Counter(field for receipt in found for field in receipt.values)
+    matched = [field_lines(receipt) for receipt in found]
+    for field in FIELDS:
+        lines = [len(one[field]) for one in matched if field in one]
+        print(f"{field}: {len(lines)} of {valued[field]} values found, on {sum(lines)} lines")
+
+
+def print_scores(rows: Sequence[LabelScore]) -> None:
+    """Print one row of a Markdown table for each field."""
+    print("| field | precision | recall | F1 | marked | predicted |\n|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row.label} | {row.precision:.3f} | {row.recall:.3f} | {row.f1:.3f} | {row.support} | {row.predicted} |"
+        )
+
+
+def main() -> None:
+    """Match the fields, train, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="with box/, key/ and img/")
+    parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="for the training and what OCR read")
+    parser.add_argument("--words", default=GIVEN, help="given, or psm3, psm6, ...: read by Tesseract (default: given)")
+    parser.add_argument("--box-level", choices=BOX_LEVELS, default="words")
+    parser.add_argument("--base", default=MINILM_BASE)
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--choose", action="store_true", help="the 20 pages choose the best moment")
+    parser.add_argument("--only-match", action="store_true", help="print how many fields were found, and end")
+    given = parser.parse_args()
+    print_matched(receipts(given.data))
+    if given.only_match:
+        return
+    examples = read_examples(given.data, given.words, given.work / "pages")
+    learned, unseen = examples[:TRAINING_PAGES], examples[TRAINING_PAGES:]
+    plan = Plan(given.base, FIELDS, box_level=given.box_level, epochs=given.epochs, seed=given.seed)
+    folder = given.work / f"sroie-{given.words}-{given.box_level}-{given.seed}"
+    shutil.rmtree(folder, ignore_errors=True)
+    trained = train(folder, plan, learned, unseen if given.choose else [])
+    scores = measure(trained, plan, unseen)
+    print(f"{given.words} words, boxes of {given.box_level}, {given.base}, seed {given.seed}:", end=" ")
+    print(f"{trained.steps} steps in {trained.seconds:.0f} s; {reading_ceiling(unseen):.1%} of the boxes have a word")
+    print_scores([*scores.labels, scores.overall])
+
+
+if __name__ == "__main__":
+    main()
