@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
-
-from tqdm import tqdm
+from typing import Any
 
 from handler.errors import HandlerError
+from handler.page import BOX_LEVELS
+from scripts.job_watching import JobWatching, TerminalWatching, insist
 from shim.credentials import LabelStudioKey
-from shim.errors import ImageUnavailable, JobsUnavailable, LayoutLoopError, Superseded
+from shim.errors import (
+    DeadlineExceeded,
+    ImageUnavailable,
+    JobsUnavailable,
+    LayoutLoopError,
+    ModelNotReady,
+    Superseded,
+    TorchServeUnavailable,
+)
 from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.serving import project_model
@@ -25,28 +33,27 @@ from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 from training.bases import uses_image
 from training.collect import Source
-from training.compare import current_card
-from training.errors import DatasetFailed, ExportFailed, ExportRefused, TrainingFailed
+from training.compare import current_card, kept_versions
+from training.deploy import archived_version
+from training.errors import BaseUnavailable, DatasetFailed, ExportFailed, ExportRefused, TrainingFailed
 from training.export import LabelStudio, read_export
+from training.keep import discard
 from training.packing import ArchiveFailed
-from training.progress_file import Progress
 from training.reading import FolderImages, Images, StudioImages, TorchServeReader
 from training.restore import restore
 from training.retrain import Outcome, Surroundings, Wish, retrain
-from training.rollout import RolloutFailed
+from training.rollout import NobodyTried, RolloutFailed
 from training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
-_TELL_EVERY_S = 1.0
-_INSIST_S = 600.0
-_PAUSE_S = 1.0
-_PASSES = (ExportFailed, DatasetFailed, TrainingFailed, ImageUnavailable)
+_PASSES = (
+    *(ExportFailed, DatasetFailed, TrainingFailed, ImageUnavailable, JobsUnavailable, NobodyTried),
+    *(TorchServeUnavailable, ModelNotReady, DeadlineExceeded),
+)
 """What may be over after a pause: Label Studio or TorchServe is away, or a process was killed. Another try may do."""
-_JOB_ID = re.compile(r"[0-9a-f]{12}")
+_JOB_FOLDER = re.compile(r"[0-9a-f]{12}|.+\.gone")
 _FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,71 +63,6 @@ class Files:
     annotations: Path | None = None
     label_config: Path | None = None
     images: Path | None = None
-
-
-class JobWatching:
-    """Tells a job's record how far it is, not too often, and learns from it whether the job is still this process's."""
-
-    def __init__(self, jobs: JobStore, job: Job) -> None:
-        """Tell nothing yet."""
-        self._jobs = jobs
-        self._job = job
-        self._told: tuple[str, float] = ("", float("-inf"))
-
-    def step(self, name: str, done: int = 0, total: int = 0) -> None:
-        """Note a step; how far it is at most once a second."""
-        self._tell(name, done=done, total=total, epoch=0.0, epochs=0.0, eta_s=None)
-
-    def progress(self, progress: Progress) -> None:
-        """Note the training process."""
-        self._tell(
-            "train",
-            done=progress.step,
-            total=progress.steps,
-            epoch=progress.epoch,
-            epochs=float(progress.epochs),
-            loss=progress.loss,
-            eta_s=progress.eta_s,
-            f1=progress.f1,
-        )
-
-    def still_mine(self) -> None:
-        """Ask, and wait for an answer: without one nothing is put into service."""
-        insist(lambda: self._jobs.check(self._job.id, self._job.attempt))
-
-    def _tell(self, step: str, **figures: float | None) -> None:
-        before, moment = self._told
-        if step == before and time.monotonic() - moment < _TELL_EVERY_S:
-            return
-        self._told = (step, time.monotonic())
-        try:
-            self._jobs.update(self._job.id, self._job.attempt, step=step, **figures)
-        except JobsUnavailable as error:
-            logger.warning("progress cannot be told: %s", error)
-
-
-class TerminalWatching:
-    """Shows a person how far it is."""
-
-    def __init__(self) -> None:
-        """Begin with an empty bar."""
-        self._bar = tqdm(desc="start", unit="", disable=None)
-
-    def step(self, name: str, done: int = 0, total: int = 0) -> None:
-        """Show a step."""
-        self._bar.set_description(name)
-        self._bar.total, self._bar.n = total or None, done
-        self._bar.refresh()
-
-    def progress(self, progress: Progress) -> None:
-        """Show nothing: the Trainer has a bar of its own."""
-
-    def still_mine(self) -> None:
-        """Nobody else does it."""
-
-    def close(self) -> None:
-        """End the bar's line."""
-        self._bar.close()
 
 
 def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
@@ -142,8 +84,8 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
             return 1
         reason = str(error)
         logger.warning("job %s fails: %s", job.id, reason)
+        _give_up(job, settings)  # first, because the disk may be full
         insist(lambda: jobs.fail(job_id, attempt, reason))
-        shutil.rmtree(_folder(job, settings), ignore_errors=True)  # nobody goes on with it; the disk may be full
         return 0
     insist(
         lambda: jobs.finish(
@@ -155,6 +97,8 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
             f1=outcome.f1,
         )
     )
+    # Not before the outcome is written down: until then the folder is the proof of what was done.
+    delete_folder(_folder(job, settings))
     logger.info("job %s: %s. %s", job.id, outcome.verdict, outcome.message)
     return 0
 
@@ -163,24 +107,53 @@ def _tidy(jobs: JobStore, settings: Settings) -> None:
     """Delete the folders of jobs that ended without their process: given up after too many tries."""
     going_on = {job.id for job in insist(jobs.newest) if job.state in ("queued", "running")}
     for folder in (settings.home / "training").glob("project-*/*"):
-        if _JOB_ID.fullmatch(folder.name) and folder.name not in going_on:
+        if _JOB_FOLDER.fullmatch(folder.name) and folder.name not in going_on:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give_up(job: Job, settings: Settings) -> None:
+    """Delete what a job that failed for good made, but for its report."""
+    folder = _folder(job, settings)
+    version = archived_version(folder)
+    if version is not None:
+        discard(settings.model_dir, job.project, version)
+    delete_folder(folder)
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a job's folder, which at no moment is half there under its name."""
+    if folder.is_dir():
+        gone = folder.with_name(f"{folder.name}.gone")
+        folder.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def train_here(wish: Wish, files: Files, settings: Settings, training: TrainSettings) -> int:
     """Train for a person at a terminal, with no job record; 0 unless it failed."""
     watching = TerminalWatching()
-    folder = settings.home / "training" / project_model(wish.project) / "here"
+    folder = settings.home / "training" / project_model(wish.project) / f"here-{_fingerprint(wish, files, training)}"
+    if folder.exists():
+        print(f"going on where an earlier try was cut off, with its pages ({folder})", file=sys.stderr)
     try:
         with surroundings(wish, folder, files, settings, training) as around:
             outcome = retrain(wish, around, watching)
     except _FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
+        delete_folder(folder)
         return 1
     finally:
         watching.close()
+    delete_folder(folder)
     print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
     return 0
+
+
+def _fingerprint(wish: Wish, files: Files, training: TrainSettings) -> str:
+    """Return 12 hex digits of all that a training here depends on: only an equal one goes on with its folder."""
+    stats = [
+        path and (path.stat().st_size, path.stat().st_mtime_ns) for path in (files.annotations, files.label_config)
+    ]
+    return hashlib.sha256(repr((wish, files, training, stats)).encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -196,13 +169,14 @@ def surroundings(
     studio = LabelStudio(settings.label_studio_url, key)
     fetched = StudioImages(settings)
     images: Images = FolderImages(files.images, settings.max_image_bytes) if files.images else fetched
-    card = current_card(settings.model_dir, wish.project) if wish.from_current else None
+    if wish.from_current:
+        training = _as_current(settings.model_dir, wish.project, training)
     read = TorchServeReader.from_settings(
         settings,
         images,
         language=training.language,
         psm=training.psm,
-        thumbnail=card.uses_image if card else uses_image(training.base, training.image),
+        thumbnail=_needs_images(settings.model_dir, wish, training),
     )
     try:
         yield Surroundings(
@@ -221,25 +195,24 @@ def surroundings(
         key.close()
 
 
+def _as_current(model_dir: Path, project: int, training: TrainSettings) -> TrainSettings:
+    """Return settings that read pages as the version in service reads them."""
+    card = current_card(model_dir, project)
+    if card is None:
+        raise BaseUnavailable("no version is in service that could be continued from; train one from the base first")
+    level = next(level for level in BOX_LEVELS if level == card.box_level)
+    return replace(training, box_level=level, language=card.language, psm=card.psm)
+
+
+def _needs_images(model_dir: Path, wish: Wish, training: TrainSettings) -> bool:
+    """Whether the candidate, or any version that it will be measured against, looks at the page's image."""
+    kept = any(one.card.uses_image for one in kept_versions(model_dir, wish.project))
+    return kept or (not wish.from_current and uses_image(training.base, training.image))
+
+
 def inference(settings: Settings) -> InferenceClient:
     """Return the client of this machine's TorchServe."""
     return InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
-
-
-def insist(ask: Callable[[], T]) -> T:
-    """Ask until the job records can be reached, for ten minutes at most.
-
-    Raises:
-        JobsUnavailable: they were away for longer.
-    """
-    until = time.monotonic() + _INSIST_S
-    while True:
-        try:
-            return ask()
-        except JobsUnavailable:
-            if time.monotonic() > until:
-                raise
-            time.sleep(_PAUSE_S)
 
 
 def _source(project: int, files: Files, studio: LabelStudio) -> Source:

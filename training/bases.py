@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from handler.layoutlm import LayoutLM, load
 from training.errors import BaseUnavailable
 from training.graft import graft, minilm_folder
 from training.settings import GRAFT_PREFIX, MINILM_BASE, SCRATCH
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["graft", "checkpoint", "scratch"]
 
@@ -54,9 +57,9 @@ class Recipe:
     attention_dropout: float
     vary: bool
 
-    def epochs(self, windows: int) -> int:
-        """Return how many passes over so many windows come nearest to `steps`."""
-        per_epoch = max(1, -(-windows // self.batch_pages))
+    def epochs(self, windows: int, batch: int) -> int:
+        """Return how many passes over so many windows, so many at a time, come nearest to `steps`."""
+        per_epoch = max(1, -(-windows // batch))
         return min(max(round(self.steps / per_epoch), self.min_epochs), self.max_epochs)
 
 
@@ -149,11 +152,14 @@ def continue_from(checkpoint: Path, base: str, labels: Sequence[str]) -> Base:
     """
     try:
         before = load(checkpoint, device="cpu", dtype="float32")
-    except CheckpointInvalid as error:
+        made = _checkpoint(str(checkpoint), labels)
+    except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(f"the version to continue from cannot be loaded: {error}") from error
-    made = _checkpoint(str(checkpoint), labels)
-    if type(made.model.classifier) is type(before.model.classifier):  # from ten classes on a head has two layers
+    if type(made.model.classifier) is type(before.model.classifier):
         _copy_rows(before, made.model, LabelSet.from_names(labels).tags)
+    else:
+        # From ten classes on LayoutLMv3's head has two layers; rows of one kind mean nothing to the other.
+        logger.warning("%d labels make a head of another kind: it starts at random", len(labels))
     return Base(made.model, made.tokenizer, kind_of(base), ("classifier",))
 
 
@@ -249,6 +255,9 @@ def _copy_rows(before: LayoutLM, model: LayoutLMv3ForTokenClassification, tags: 
     old = {tag: row for row, tag in enumerate(before.labels.tags)}
     source, target = _head(before.model), _head(model)
     with torch.no_grad():
+        # A head of the same size was loaded row by row, whatever the rows mean.
+        target.weight.normal_(std=model.config.initializer_range)
+        target.bias.zero_()
         for row, tag in enumerate(tags):
             if tag in old:
                 target.weight[row] = source.weight[old[tag]]

@@ -34,11 +34,19 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A candidate's scores and answers, and the kept versions on the same pages, best first."""
+    """A candidate on the validation pages, and the kept versions on the same ones.
+
+    Args:
+        scores: the candidate's.
+        answers: the candidate's.
+        rivals: best first.
+        unmeasured: version -> why it could not be run on these pages.
+    """
 
     scores: Scores
     answers: Answers
     rivals: tuple[Compared, ...]
+    unmeasured: Mapping[str, str]
 
 
 def kept_versions(model_dir: Path, project: int) -> list[Kept]:
@@ -93,8 +101,6 @@ def compare(
 ) -> Comparison:
     """Measure a candidate and every kept version on the same pages.
 
-    A kept version that cannot be run on these pages (it wants their images and training reads none) is logged.
-
     Args:
         model_dir: the model store.
         project: Label Studio's id.
@@ -108,16 +114,17 @@ def compare(
     kept = rivals(model_dir, project, archived_version(checkpoint.parent))
     scores, answers = measure(checkpoint, box_level, examples, labels, label_map)
     told(1, 1 + len(kept))
-    measured = []
+    measured, unmeasured = [], {}
     for done, one in enumerate(kept, start=2):
         try:
             theirs, _ = measure(one.checkpoint, one.card.box_level, examples, labels, label_map)
             measured.append(Compared(one.card.version, theirs))
         except (CheckpointInvalid, PageInvalid) as error:
             logger.warning("version %s cannot be compared with: %s", one.card.version, error)
+            unmeasured[one.card.version] = str(error)
         told(done, 1 + len(kept))
     best_first = sorted(measured, key=lambda one: one.scores.overall.f1, reverse=True)
-    return Comparison(scores, answers, tuple(best_first))
+    return Comparison(scores, answers, tuple(best_first), unmeasured)
 
 
 def current_card(model_dir: Path, project: int) -> Card | None:

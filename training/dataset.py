@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from handler.errors import HandlerError
 from handler.page import Box, Page, Word
-from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from shim.errors import DeadlineExceeded, ImageSourceAway, LayoutLoopError, ModelNotReady, TorchServeUnavailable
 from shim.label_config import LabelConfig
 from shim.labelstudio import LabelledBox
 from training.annotations import (
@@ -34,8 +34,11 @@ NO_WORD = "box without a word (kept: it counts as not found)"
 SAME_PLACE_PX = 1.0
 """Edges this close are one place; a box that was drawn once and accepted once differs by rounding."""
 
-_AWAY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded)
+_AWAY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceAway)
+"""What a page is not to blame for: another time it is read."""
 _AWAY_IN_A_ROW = 8
+_AWAY_SHARE = 0.5
+"""Where more of the pages could not be read for that, what is left is no picture of the annotations."""
 
 Read = Callable[[AnnotatedPage], Page]
 Progress = Callable[[int, int], None]
@@ -74,7 +77,8 @@ def build_examples(
 
     Raises:
         DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
-        DatasetFailed: not one page could be read, or TorchServe answers no more.
+        DatasetFailed: not one page could be read; or TorchServe or who has the images was away for 8 pages in a row,
+            or for more than half of all.
     """
     if not selection.pages:
         raise DatasetEmpty(_nothing_annotated(selection))
@@ -131,7 +135,7 @@ def _examples(
     left_out: LeftOut,
 ) -> list[Example]:
     examples: list[Example] = []
-    away_in_a_row = 0
+    away = away_in_a_row = 0
     for done, (page, outcome) in enumerate(outcomes, start=1):
         progress(done, total)
         if isinstance(outcome, Page):
@@ -139,9 +143,14 @@ def _examples(
             examples.append(_example(page, outcome, config, left_out))
             continue
         left_out.add(NOT_READ, f"task {page.task}, page {page.item}: {outcome}")
-        away_in_a_row = away_in_a_row + 1 if isinstance(outcome, _AWAY) else 0
+        if not isinstance(outcome, _AWAY):
+            away_in_a_row = 0
+            continue
+        away, away_in_a_row = away + 1, away_in_a_row + 1
         if away_in_a_row >= _AWAY_IN_A_ROW:  # each of the others would wait its whole time for the same
-            raise DatasetFailed(f"TorchServe read none of {away_in_a_row} pages in a row; the last: {outcome}")
+            raise DatasetFailed(f"none of {away_in_a_row} pages in a row could be read; the last: {outcome}")
+        if away > _AWAY_SHARE * total and examples:
+            raise DatasetFailed(f"{away} of {total} annotated pages could not be read; the last: {outcome}")
     return examples
 
 

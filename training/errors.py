@@ -8,6 +8,7 @@ LayoutLoopError
     ├── DatasetFailed           503  no page could be read, or reading stopped working
     ├── DatasetEmpty            422  the annotations hold nothing to learn from
     ├── BaseUnavailable         422  what training should start from cannot be loaded
+    ├── TrainingRefused         422  it cannot be done with this base and these pages
     └── TrainingFailed          500  the training process ended without a model
 """
 
@@ -59,6 +60,12 @@ class BaseUnavailable(TrainingError):
     """What training should start from cannot be loaded."""
 
     code = "base_unavailable"
+
+
+class TrainingRefused(TrainingError):
+    """It cannot be done with this base and these pages; another try would say the same."""
+
+    code = "training_refused"
 
 
 class TrainingFailed(TrainingError):

@@ -56,7 +56,9 @@ class ProgressFile(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Note loss and F1."""
         del args, control
+        eta_s = self._progress.eta_s
         self._progress = _from_state(state)
+        self._progress.eta_s = eta_s
         self._write()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

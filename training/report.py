@@ -59,7 +59,7 @@ class Report:
         tasks: with a usable annotation.
         trained_pages: number of pages learned from.
         validation_pages: number of pages held out.
-        trained_tasks: ids of the tasks learned from, by this version or by one it goes on from.
+        trained_tasks: ids of the tasks learned from.
         held_out: tasks that were put into validation because too few fell there by themselves.
         left_out: reason -> how often, and the first few as sentences.
         annotations: annotation id -> when it was last changed; tells next time how many are new.

@@ -6,37 +6,34 @@ in service changes only in the last step, and there at one moment: the flip of `
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from shim.serving import Card, project_model
 from shim.torchserve import InferenceClient
 from training.archive import ProjectSettings
-from training.bases import kind_of
 from training.child import run_training
 from training.collect import Collected, Source, TooFewNew, collect, read_split, reference_of
-from training.compare import Comparison, compare, current_card, kept_versions
+from training.compare import compare, current_card, kept_versions
 from training.dataset import Read
 from training.deploy import Proof, archive_once, archived_version, prove, put_into_service, was_promoted
 from training.drawing import Drawing, draw_worst
 from training.errors import BaseUnavailable
-from training.gate import Verdict, decide
+from training.gate import Verdict
 from training.keep import prune
 from training.learned import learned, remember
 from training.machine import this_machine
 from training.plan import Plan
 from training.progress_file import Progress
 from training.reading import Images
-from training.report import Report, write_report
-from training.scoring import reading_ceiling
+from training.report import Report, read_report, report_path, write_report
 from training.settings import TrainSettings
 from training.store import locked
+from training.summary import make_report, utc_now, verdict_of
 
 LOCK = ".training"
 """Its folders hold the locks of trainings, one for each project. A model's own lock is only held to promote."""
@@ -82,7 +79,7 @@ class Surroundings:
 
     Args:
         model_dir: the model store.
-        folder: of this job; gone when it is done.
+        folder: of this job.
         settings: of training.
         source: where the annotations come from.
         read: reads a page.
@@ -123,6 +120,8 @@ class _Result:
 def retrain(wish: Wish, around: Surroundings, watching: Watching) -> Outcome:
     """Train a project's next version and put it into service if it is no worse; one at a time for each project.
 
+    The job's folder stays: it proves what was done until the outcome is written down, and whoever does that deletes it.
+
     Raises:
         LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError: what was in service still is.
     """
@@ -131,66 +130,58 @@ def retrain(wish: Wish, around: Surroundings, watching: Watching) -> Outcome:
         watching.still_mine()
         version = archived_version(around.folder)
         if version is not None and was_promoted(around.model_dir, wish.project, version):
-            prune(around.model_dir, wish.project, around.settings.keep)
-            outcome = Outcome("promoted", "It is in service; an earlier try of this job put it there.", version)
-        else:
-            try:
-                outcome = _conclude(wish, around, watching, _train(wish, around, watching))
-            except TooFewNew as skipped:
-                outcome = Outcome("skipped", str(skipped))
-        shutil.rmtree(around.folder, ignore_errors=True)
-        return outcome
+            return _done_before(wish, around, version)
+        try:
+            return _conclude(wish, around, watching, _train(wish, around, watching))
+        except TooFewNew as skipped:
+            return Outcome("skipped", str(skipped))
+
+
+def _done_before(wish: Wish, around: Surroundings, version: str) -> Outcome:
+    """Finish what a try left that was cut off right after its flip."""
+    report = read_report(report_path(around.model_dir, project_model(wish.project), version))
+    remember(around.model_dir, wish.project, report.annotations)
+    prune(around.model_dir, wish.project, around.settings.keep)
+    reason = report.verdict.reason if report.verdict else ""
+    return Outcome("promoted", reason, version, report.scores.overall.f1 if report.scores else None)
 
 
 def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
     """Do everything up to the verdict."""
     seconds: dict[str, float] = {}
-    started, before = _now(), current_card(around.model_dir, wish.project)
+    started, before = utc_now(), current_card(around.model_dir, wish.project)
     with _timed(seconds, "read pages"):
         collected = _collect(wish, around, watching)
     plan = _plan(wish, around, collected, before)
     with _timed(seconds, "train"):
         watching.step("train")
         progress = run_training(around.folder, around.settings.processes, watching.progress)
-    training, validation = read_split(around.folder)
+    pages = training, validation = read_split(around.folder)
+    checkpoint = around.folder / "checkpoint"
     with _timed(seconds, "evaluate"):
         watching.step("evaluate")
         measured = compare(
             around.model_dir,
             wish.project,
-            around.folder / "checkpoint",
+            checkpoint,
             plan.box_level,
             validation,
             collected,
             lambda done, total: watching.step("evaluate", done, total),
         )
-    verdict = _verdict(wish, measured)
-    report = Report(
-        name=project_model(wish.project),
-        labels=collected.labels,
+        proof = prove(checkpoint, plan.box_level, [*validation, *training], exact=not _on_gpu(around))
+    verdict = verdict_of(measured, before.version if before else None, forced=wish.force)
+    report = make_report(
+        wish.project,
+        around.settings,
+        plan,
+        collected,
+        measured,
+        progress,
+        pages,
+        before,
         verdict=verdict,
         dry_run=wish.dry_run,
-        scores=measured.scores if validation else None,
-        compared=measured.rivals,
-        base=plan.base,
-        base_kind="current" if plan.continue_from else kind_of(plan.base),
-        settings={name: value for name, value in asdict(plan).items() if name not in ("labels", "continue_from")},
-        new_labels=tuple(label for label in collected.labels if before and label not in before.labels),
-        tasks=collected.tasks,
-        trained_pages=len(training),
-        trained_tasks=tuple(sorted({example.task for example in training})),
-        validation_pages=len(validation),
-        held_out=collected.held_out,
-        left_out=collected.left_out,
-        annotations=collected.annotations,
-        reading_ceiling=reading_ceiling([*training, *validation]),
-        losses=tuple((float(step), loss) for step, loss in progress.losses),
-        f1s=tuple((epoch, f1) for epoch, f1 in progress.f1s),
-        engine=collected.engine,
-        language=around.settings.language,
-        psm=around.settings.psm,
-        box_level=plan.box_level,
-        machine=this_machine(),
         started=started,
     )
     drawings = draw_worst(
@@ -200,7 +191,6 @@ def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
         lambda example: around.images(reference_of(collected, example)),
         label_map=collected.label_map,
     )
-    proof = prove(around.folder / "checkpoint", plan.box_level, [*validation, *training], exact=not _on_gpu(around))
     return _Result(verdict, report, drawings, proof, seconds)
 
 
@@ -245,13 +235,6 @@ def _plan(wish: Wish, around: Surroundings, collected: Collected, before: Card |
     return plan
 
 
-def _verdict(wish: Wish, measured: Comparison) -> Verdict:
-    best = measured.rivals[0] if measured.rivals else None
-    if best is None:
-        return decide(measured.scores, None, forced=wish.force)
-    return decide(measured.scores, best.scores, forced=wish.force, name=f"version {best.version}")
-
-
 def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Result) -> Outcome:
     """Report; and where the verdict is for it, archive and promote."""
     verdict = result.verdict
@@ -285,7 +268,7 @@ def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Res
 
 
 def _write(around: Surroundings, result: _Result) -> None:
-    report = replace(result.report, seconds=dict(result.seconds), ended=_now())
+    report = replace(result.report, seconds=dict(result.seconds), ended=utc_now())
     write_report(around.model_dir / report.name, report, result.drawings)
 
 
@@ -311,7 +294,3 @@ def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
     began = time.monotonic()
     yield
     seconds[step] = round(time.monotonic() - began, 2)
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

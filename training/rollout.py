@@ -18,8 +18,16 @@ FIRST_REPORT_S = 15.0
 """How long a promotion waits for a first node to report, where it must be tried by one."""
 
 
+NO_WORKER = "it has no worker that is ready"
+"""What a node reports of a version whose worker TorchServe is starting again: no reason to give it up."""
+
+
 class RolloutFailed(Exception):
     """The version is not in service; what was in service before still is."""
+
+
+class NobodyTried(RolloutFailed):
+    """No node came to a judgement about the version, so another try may do."""
 
 
 def promote(
@@ -85,11 +93,11 @@ def _wait_until_held(model_dir: Path, name: str, version: str, asked: float, tim
             return
         waited = time.monotonic() - started
         if not nodes and waited > min(FIRST_REPORT_S, timeout_s):
-            raise RolloutFailed(
+            raise NobodyTried(
                 f"no TorchServe runs that could try {name} {version}: start one (scripts/serve.sh), or say --untested"
             )
         if waited > timeout_s:
-            raise RolloutFailed(f"{', '.join(missing)} still did not hold {name} {version}; see their rollout logs")
+            raise NobodyTried(f"{', '.join(missing)} still did not hold {name} {version}; see their rollout logs")
         time.sleep(0.5)
 
 
@@ -98,6 +106,6 @@ def _is_held(node: str, report: Mapping[str, Any], name: str, version: str, aske
     if float(report.get("checked", {}).get(name, 0.0)) <= asked:
         return False
     reason = report["errors"].get(f"{name} {version}")
-    if reason is not None:
+    if reason not in (None, NO_WORKER):
         raise RolloutFailed(f"{node} cannot serve {name} {version}: {reason}")
     return version in report["holds"].get(name, [])

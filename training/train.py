@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
@@ -23,11 +24,13 @@ from handler.labels import LabelSet
 from handler.tagger import TaggerSettings
 from shim.errors import LayoutLoopError
 from training.bases import RECIPES, Base, continue_from, make_base
-from training.errors import TrainingFailed
+from training.child import REFUSED
+from training.errors import TrainingRefused
 from training.examples import Example, pages_of, read_examples
 from training.plan import Plan
 from training.progress import ProgressFile
-from training.trainer import EntityTrainer, trainer_arguments
+from training.store import locked
+from training.trainer import EntityTrainer, trainer_arguments, whole_batch
 from training.variation import Variation
 from training.windows import WindowCollator, Windows
 
@@ -57,9 +60,9 @@ def train(folder: Path) -> bool:
     vary = Variation.of(training) if recipe.vary else None
     windows = Windows(base, training, LabelSet.from_names(plan.labels), plan.box_level, vary=vary)
     if not len(windows):
-        raise TrainingFailed("no training page has a word that the tokenizer knows; is the OCR language right?")
-    batch = plan.batch_pages or recipe.batch_pages
-    epochs = plan.epochs or recipe.epochs(len(windows))
+        raise TrainingRefused("no training page has a word that the tokenizer knows; is the OCR language right?")
+    batch = whole_batch(plan.batch_pages or recipe.batch_pages)
+    epochs = plan.epochs or recipe.epochs(len(windows), batch)
     keep_best = len(validation) >= LEAST_VALIDATION_PAGES
     arguments = trainer_arguments(
         folder / "steps",
@@ -105,7 +108,7 @@ def _last_whole(steps: Path) -> str | None:
     for path in found:
         if (path / "trainer_state.json").is_file():
             return str(path)
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)  # of several processes each does it
     return None
 
 
@@ -118,12 +121,15 @@ def _save(trainer: EntityTrainer, base: Base, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train; 75 where it was asked to stop and can be resumed."""
+    """Train; 75 where it was asked to stop and can be resumed, 65 where it would be refused again."""
+    folder = Path(arguments[0])
     try:
-        return 0 if train(Path(arguments[0])) else INTERRUPTED
+        with locked(folder, "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():
+            return 0 if train(folder) else INTERRUPTED
     except LayoutLoopError as error:
+        (folder / "refusal.txt").write_text(str(error))
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - its log is read by a person
-        return 1
+        return REFUSED
 
 
 if __name__ == "__main__":

@@ -85,6 +85,16 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
+def processes() -> int:
+    """Return how many processes share this training; torchrun says so."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def whole_batch(wanted: int) -> int:
+    """Return the windows per optimizer step that come nearest to `wanted`: each process has as many, at least one."""
+    return processes() * max(1, wanted // processes())
+
+
 def trainer_arguments(
     folder: Path, *, learning_rate: float, epochs: int, batch: int, steps: int, seed: int, keep_best: bool
 ) -> TrainingArguments:
@@ -94,17 +104,16 @@ def trainer_arguments(
         folder: where it keeps its checkpoints.
         learning_rate: the peak, after a tenth of the steps; then a half cosine down to zero.
         epochs: passes over the pages.
-        batch: windows per optimizer step, over all devices.
+        batch: windows per optimizer step, over all processes (`whole_batch`).
         steps: how many optimizer steps that makes.
         seed: of everything random.
         keep_best: evaluate along the way, and end with the weights that had the best F1.
     """
     moment = max(1, -(-steps // MOMENTS))
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
     return TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=epochs,
-        per_device_train_batch_size=max(1, batch // processes),
+        per_device_train_batch_size=batch // processes(),
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=max(1, steps // 10),

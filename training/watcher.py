@@ -17,7 +17,7 @@ from pathlib import Path
 from shim.errors import LayoutLoopError
 from shim.serving import NODE_SILENT_S, OCR_MODEL, Serving, archive_path, models_in, read_serving
 from training.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
-from training.rollout import RolloutFailed
+from training.rollout import NO_WORKER, RolloutFailed
 from training.store import StoreBusy, drop_from_load, locked, sha256_of, write_json
 
 logger = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ class Watcher:
             since = self._workerless.setdefault(key, time.monotonic())
             if time.monotonic() - since > WORKERLESS_S:
                 self._forget(name, version)
-            raise RolloutFailed("it has no worker that is ready")
+            raise RolloutFailed(NO_WORKER)
         self._workerless.pop(key, None)
         if key not in self._proven:  # registered by a watcher that did not live to ask it
             self._try(name, version, lambda: None)

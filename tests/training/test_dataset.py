@@ -13,7 +13,7 @@ import pytest
 from handler.errors import ImageTruncated
 from handler.labels import LabelSet
 from handler.page import Box, Page, Size, Word
-from shim.errors import DeadlineExceeded, ImageUnavailable, ModelNotReady, TorchServeUnavailable
+from shim.errors import DeadlineExceeded, ImageSourceAway, ImageUnavailable, ModelNotReady, TorchServeUnavailable
 from shim.label_config import parse_label_config
 from training.annotations import NO_LABEL, UNKNOWN_LABEL, AnnotatedPage, select_pages
 from training.dataset import DUPLICATE, NO_WORD, NOT_READ, Dataset, Read, assign_words, build_examples
@@ -212,9 +212,9 @@ def test_all_pages_fail() -> None:
         build([task(number) for number in range(1, 13)], read)
 
 
-@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded])
+@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceAway])
 @pytest.mark.parametrize("good_before", [0, 5])
-def test_a_torchserve_that_is_away_is_not_waited_for_page_by_page(
+def test_a_server_that_is_away_is_not_waited_for_page_by_page(
     away: Callable[[str], Exception], good_before: int
 ) -> None:
     asked: list[int] = []
@@ -224,23 +224,41 @@ def test_a_torchserve_that_is_away_is_not_waited_for_page_by_page(
         if page.task <= good_before:
             return PAGE
         time.sleep(0.01)
-        raise away("no answer from TorchServe")
+        raise away("no answer")
 
-    with pytest.raises(DatasetFailed, match="read none of 8 pages in a row; the last: no answer from TorchServe"):
+    with pytest.raises(DatasetFailed, match="none of 8 pages in a row could be read; the last: no answer"):
         build([task(number) for number in range(1, 500)], read)
     time.sleep(0.4)
     assert len(asked) < good_before + 30, "those that waited are not read any more"
 
 
-def test_a_torchserve_that_stumbles_costs_pages_only() -> None:
+def every_other_fails(error: Exception) -> Read:
     def read(page: AnnotatedPage) -> Page:
-        if page.task % 8:
-            raise DeadlineExceeded("slow")
+        if page.task % 2:
+            raise error
         return PAGE
 
-    dataset = build([task(number, drawn("Date", 28, 8, 46, 22)) for number in range(1, 41)], read)
-    assert len(dataset.examples) == 5
-    assert dataset.left_out.counts() == {NOT_READ: 35}
+    return read
+
+
+@pytest.mark.parametrize(
+    ("error", "pages", "fails"),
+    [
+        pytest.param(DeadlineExceeded("slow"), 40, False, id="for half of the pages"),
+        pytest.param(DeadlineExceeded("slow"), 41, True, id="for more than half of them"),
+        pytest.param(ImageSourceAway("Label Studio answered 502"), 41, True, id="Label Studio, for more than half"),
+        pytest.param(ImageUnavailable("Label Studio answered 404"), 41, False, id="more than half are gone for good"),
+    ],
+)
+def test_a_server_that_stumbles(error: Exception, pages: int, fails: bool) -> None:
+    tasks = [task(number, drawn("Date", 28, 8, 46, 22)) for number in range(1, pages + 1)]
+    if fails:
+        with pytest.raises(DatasetFailed, match=f"21 of 41 annotated pages could not be read; the last: {error}"):
+            build(tasks, every_other_fails(error))
+        return
+    dataset = build(tasks, every_other_fails(error))
+    assert len(dataset.examples) == 20
+    assert dataset.left_out.counts() == {NOT_READ: pages - 20}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""Everything about one training, put together as its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from shim.serving import Card, project_model
+from training.bases import RECIPES, kind_of
+from training.collect import Collected
+from training.compare import Comparison
+from training.examples import Example
+from training.gate import Verdict, decide
+from training.machine import this_machine
+from training.plan import Plan
+from training.progress_file import Progress
+from training.report import Report
+from training.scoring import reading_ceiling
+from training.settings import TrainSettings
+
+
+def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Verdict:
+    """Return what the gate says about a candidate.
+
+    A version in service that could not be measured on these pages is no reason to promote: nothing is known.
+
+    Args:
+        measured: candidate and kept versions.
+        current: the version in service.
+        forced: promote in any case.
+    """
+    best = measured.rivals[0] if measured.rivals else None
+    verdict = decide(
+        measured.scores,
+        best.scores if best else None,
+        forced=forced,
+        name=f"version {best.version}" if best else "",
+    )
+    why = measured.unmeasured.get(current or "")
+    if why is None or not verdict.promote:
+        return verdict
+    sentence = f"Version {current}, which is in service, could not be measured on these pages: {why}"
+    if forced:
+        return Verdict(True, f"{verdict.reason} {sentence}", verdict.f1_before, verdict.f1_after)
+    return Verdict(False, f"{sentence}; --force promotes all the same.", None, verdict.f1_after)
+
+
+def make_report(
+    project: int,
+    settings: TrainSettings,
+    plan: Plan,
+    collected: Collected,
+    measured: Comparison,
+    progress: Progress,
+    pages: tuple[list[Example], list[Example]],
+    before: Card | None,
+    *,
+    verdict: Verdict,
+    dry_run: bool,
+    started: str,
+) -> Report:
+    """Return the report of a training that has no version yet.
+
+    Args:
+        project: Label Studio's id.
+        settings: how pages were read.
+        plan: what was trained.
+        collected: what it learned from.
+        measured: candidate and kept versions.
+        progress: the last of the training process.
+        pages: for training and for validation.
+        before: the version in service.
+        verdict: of the gate.
+        dry_run: nothing goes into service.
+        started: UTC time in ISO 8601.
+    """
+    training, validation = pages
+    return Report(
+        name=project_model(project),
+        labels=collected.labels,
+        verdict=verdict,
+        dry_run=dry_run,
+        scores=measured.scores if validation else None,
+        compared=measured.rivals,
+        base=plan.base,
+        base_kind="current" if plan.continue_from else kind_of(plan.base),
+        settings=_settings(plan, progress),
+        new_labels=tuple(label for label in collected.labels if before and label not in before.labels),
+        tasks=collected.tasks,
+        trained_pages=len(training),
+        trained_tasks=tuple(sorted({example.task for example in training})),
+        validation_pages=len(validation),
+        held_out=collected.held_out,
+        left_out=collected.left_out,
+        annotations=collected.annotations,
+        reading_ceiling=reading_ceiling([*training, *validation]),
+        losses=tuple((float(step), loss) for step, loss in progress.losses),
+        f1s=tuple((epoch, f1) for epoch, f1 in progress.f1s),
+        engine=collected.engine,
+        language=settings.language,
+        psm=settings.psm,
+        box_level=plan.box_level,
+        machine=this_machine(),
+        started=started,
+    )
+
+
+def utc_now() -> str:
+    """Return the time as reports write it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _settings(plan: Plan, progress: Progress) -> Mapping[str, Any]:
+    """Return what was used, also where the plan leaves it to the recipe."""
+    recipe = RECIPES[kind_of(plan.base)]
+    return {
+        "learning_rate": plan.learning_rate or recipe.learning_rate,
+        "batch": plan.batch_pages or recipe.batch_pages,
+        "epochs": progress.epochs,
+        "steps": progress.steps,
+        "image": plan.image,
+        "seed": plan.seed,
+    }
