@@ -10,7 +10,6 @@ import argparse
 import io
 import json
 import os
-import socket
 import sys
 import time
 from collections import deque
@@ -34,6 +33,7 @@ from shim.pages import parse_page, text_lines
 from shim.serving import OCR_MODEL, project_model, read_serving
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
+from training.reading import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
 
@@ -57,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LayoutLoopError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    problem = _problem(settings)
-    if problem:
+    if problem := torchserve_problem(settings):
         print(f"error: {problem}", file=sys.stderr)
         return 2
     client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
@@ -146,18 +145,6 @@ def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
         for line in lines
     ]
     return {"format": page["format"], "model_version": OCR_MODEL, "windows": 0, "regions": regions}
-
-
-def _problem(settings: Settings) -> str | None:
-    """Return why no page could be answered, found in a moment and not at the end of each page's time."""
-    try:
-        with socket.create_connection(("127.0.0.1", settings.torchserve_port), timeout=2):
-            return None
-    except OSError:
-        return (
-            f"no TorchServe answers on port {settings.torchserve_port}: start scripts/serve.sh, "
-            "or set LAYOUTLOOP_TORCHSERVE_PORT to the port it was started with"
-        )
 
 
 def _target(folder: Path, job: _Job, drawn: set[Path]) -> Path:

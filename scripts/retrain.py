@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.job is None and options.project is None:
         parser.error("--project is Label Studio's project id")
-    if options.annotations and not (options.label_config and options.here):
-        parser.error("--annotations needs --label-config FILE and --here")
+    if problem := _problem(options):
+        parser.error(problem)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))  # its children are ended on the way out
     try:
@@ -64,11 +64,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--here", action="store_true", help="train in this process, without a worker")
     parser.add_argument("--annotations", type=Path, help="Label Studio's JSON export instead of its API (with --here)")
     parser.add_argument("--label-config", type=Path, help="the label config's XML (with --annotations)")
-    parser.add_argument("--images", type=Path, help="folder of the images (with --annotations)")
+    parser.add_argument("--images", type=Path, help="take the images from here, by their file names (with --here)")
     parser.add_argument("--untested", action="store_true", help="also where no TorchServe runs (with --here)")
     parser.add_argument("--job", help=argparse.SUPPRESS)  # the worker's
     parser.add_argument("--attempt", type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def _problem(options: argparse.Namespace) -> str | None:
+    """Return what would otherwise be passed over in silence."""
+    if options.annotations and not (options.label_config and options.here):
+        return "--annotations needs --label-config FILE and --here"
+    if options.label_config and not options.annotations:
+        return "--label-config goes with --annotations FILE; without an export both come from Label Studio"
+    if options.images and not options.here:
+        return "--images is read by this process, so it needs --here"
+    if options.untested and not options.here:
+        return "--untested needs --here: a worker's training is always tried in TorchServe"
+    if options.wait and options.here:
+        return "--wait follows a worker's job, and --here needs no worker; give one of them"
+    if options.images and not options.images.is_dir():
+        return f"--images {options.images} is no folder"
+    return None
 
 
 def _settings() -> tuple[Settings, TrainSettings]:

@@ -10,6 +10,7 @@ import argparse
 import functools
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -75,15 +76,18 @@ def _restore(settings: ServeSettings, options: argparse.Namespace) -> str:
     client = InferenceClient(
         f"http://{LOOPBACK}:{settings.torchserve_port}", TokenFile(settings.torchserve / "key_file.json")
     )
-    return restore(
+    folder = settings.home / "training" / project_model(options.project) / f"back-to-{options.back_to}"
+    version = restore(
         settings.model_dir,
         options.project,
         options.back_to,
-        folder=settings.home / "training" / project_model(options.project) / f"back-to-{options.back_to}",
+        folder=folder,
         client=client,
         still_mine=lambda: None,
         untested=options.untested,
     )
+    shutil.rmtree(folder, ignore_errors=True)
+    return version
 
 
 def make_watcher(settings: ServeSettings) -> Watcher:
@@ -152,13 +156,16 @@ def _print_versions(model_dir: Path) -> None:
 
 
 def _figures(model_dir: Path, name: str, version: str) -> str:
-    """Return pages and F1 of a version that was trained here; nothing for one archived by hand."""
+    """Return pages and F1 of a version that was trained here, in words for a table; "" for one archived by hand."""
     from training.report import read_report, report_path  # brings matplotlib along, and the watcher stays small
 
     path = report_path(model_dir, name, version)
     if not path.is_file():
         return ""
-    report = read_report(path)
+    try:
+        report = read_report(path)
+    except ModelNotReady:  # damaged; the versions after it are shown all the same
+        return "no figures  "
     f1 = f"F1 {report.scores.overall.f1:.3f}" if report.scores else "F1 unknown"
     return f"{report.trained_pages} + {report.validation_pages} pages  {f1}  "
 

@@ -10,6 +10,7 @@ LayoutLoopError                 500
 ├── LabelConfigUnsupported      422  the label config has no Image with rectangles
 ├── TaskInvalid                 422  a task has no image where the label config says one is
 ├── ImageUnavailable            424  an image reference could not be turned into bytes
+│   ├── ImageSourceAway         424  who has the image does not answer; that says nothing about the image itself
 │   ├── ImageRefused            403  the address is not one the shim may ask
 │   └── ImageTooBig             413  more bytes than allowed
 ├── PageRejected                422  TorchServe's handler refused this page; carries its code
@@ -91,6 +92,12 @@ class ImageUnavailable(LayoutLoopError):
 
     status = 424
     code = "image_unavailable"
+
+
+class ImageSourceAway(ImageUnavailable):
+    """Who has the image does not answer, or only with an error of its own: the next image would fare no better."""
+
+    code = "image_source_away"
 
 
 class ImageRefused(ImageUnavailable):

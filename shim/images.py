@@ -24,7 +24,7 @@ import urllib3
 from shim.addresses import CONNECT_TIMEOUT_S, Guard, Resolver, open_pools, parse_networks, resolve
 from shim.credentials import LabelStudioKey
 from shim.data_uri import decode_data_uri
-from shim.errors import ImageRefused, ImageTooBig, ImageUnavailable, SettingsInvalid
+from shim.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable, SettingsInvalid
 from shim.web_address import (
     HostRule,
     WebAddress,
@@ -101,6 +101,7 @@ class ImageFetcher:
         Raises:
             ImageRefused: the reference, or a redirect, points to something that may not be asked.
             ImageTooBig: more bytes than allowed.
+            ImageSourceAway: no connection, no answer in time or a 5xx.
             ImageUnavailable: everything else; the message never holds the key or a query string.
         """
         if reference[:5].lower() == "data:":
@@ -196,6 +197,15 @@ class ImageFetcher:
         return response
 
     def _request(self, hop: _Hop, deadline: float) -> urllib3.BaseHTTPResponse:
+        """Send one request; what goes wrong before there is an answer is not this image's fault."""
+        try:
+            return self._send(hop, deadline)
+        except (ImageRefused, ImageSourceAway):
+            raise
+        except ImageUnavailable as error:  # of the name, the connection, or the exchange of the key
+            raise ImageSourceAway(str(error)) from error
+
+    def _send(self, hop: _Hop, deadline: float) -> urllib3.BaseHTTPResponse:
         """Send one request; a kept connection that the server closed meanwhile is tried once more."""
         headers = dict(HEADERS)
         if hop.keyed:
@@ -225,7 +235,8 @@ class ImageFetcher:
 
     def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status != 200:
-            raise ImageUnavailable(_status_sentence(hop, response.status))
+            error = ImageSourceAway if response.status >= 500 else ImageUnavailable
+            raise error(_status_sentence(hop, response.status))
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise ImageUnavailable(f"{hop.address} sends its answer compressed ({encoding[:20]}), unasked")
@@ -257,17 +268,17 @@ def _parse_home(label_studio_url: str) -> WebAddress | None:
 def _left_s(hop: _Hop, deadline: float) -> float:
     left_s = deadline - time.monotonic()
     if left_s <= 0:
-        raise ImageUnavailable(f"{hop.address} did not send the image in time")
+        raise ImageSourceAway(f"{hop.address} did not send the image in time")
     return left_s
 
 
-def _broken(hop: _Hop, error: urllib3.exceptions.HTTPError) -> ImageUnavailable:
+def _broken(hop: _Hop, error: urllib3.exceptions.HTTPError) -> ImageSourceAway:
     """A sentence for a connection that failed; urllib3's own would hold the query string."""
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return ImageUnavailable(f"{hop.address} did not send the image in time")
+        return ImageSourceAway(f"{hop.address} did not send the image in time")
     if isinstance(error, urllib3.exceptions.SSLError):
-        return ImageUnavailable(f"{hop.address} has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
-    return ImageUnavailable(f"{hop.address} broke off its answer ({type(error).__name__})")
+        return ImageSourceAway(f"{hop.address} has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
+    return ImageSourceAway(f"{hop.address} broke off its answer ({type(error).__name__})")
 
 
 def _status_sentence(hop: _Hop, status: int) -> str:

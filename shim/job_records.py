@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import sqlite3
@@ -23,6 +24,8 @@ from shim.errors import JobsUnavailable, SettingsInvalid
 from shim.job_rules import Change
 from shim.jobs import Job
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 REDIS_KEY = "layoutloop:jobs"
@@ -32,7 +35,7 @@ _BUSY_S = 5.0
 
 
 class Records(Protocol):
-    """Job records that several processes change at once."""
+    """Job records that several processes change at once. One that cannot be read is passed over and stays."""
 
     def read(self, only: str | None = None) -> dict[str, Job]:
         """Return the records, or the one with the id `only` (if it is there)."""
@@ -79,20 +82,21 @@ class SqliteRecords:
         self._path = path
         self._lock = threading.Lock()  # one connection, used by many threads in turn
         self._connection: sqlite3.Connection | None = None
+        self._decoder = _Decoder(str(path))
 
     def read(self, only: str | None = None) -> dict[str, Job]:
         """As `Records` says."""
         with self._lock, self._explained():
-            return _rows(self._opened(), only)
+            return self._decoder.jobs(_rows(self._opened(), only))
 
     def change(self, rule: Callable[[Mapping[str, Job]], Change[T]], only: str | None = None) -> T:
         """As `Records` says."""
         with self._lock, self._explained(), self._opened() as connection:  # commits, or rolls back what was begun
-            change = rule(_rows(connection, only))
+            change = rule(self._decoder.jobs(_rows(connection, only)))
             if not (change.put or change.drop):
                 return change.result  # the usual case: it waited for no writer
             connection.execute("BEGIN IMMEDIATE")
-            change = rule(_rows(connection, only))
+            change = rule(self._decoder.jobs(_rows(connection, only)))
             connection.executemany(
                 "INSERT OR REPLACE INTO jobs (id, record) VALUES (?, ?)", [(job.id, _text(job)) for job in change.put]
             )
@@ -141,10 +145,12 @@ class RedisRecords:
         """Make the client; it connects at the first use."""
         parts = urlsplit(url)
         self._place = f"{parts.hostname}:{parts.port or 6379}"
+        self._decoder = _Decoder(f"Redis at {self._place}")
         # One more try at once, for a connection that went stale: whoever asks has pauses of their own.
         self._client = redis.Redis.from_url(
             url,
             decode_responses=True,
+            encoding_errors="replace",  # a record that is no text is passed over like any other that is none
             socket_timeout=_BUSY_S,
             socket_connect_timeout=1.0,
             retry=Retry(NoBackoff(), 1),
@@ -153,7 +159,7 @@ class RedisRecords:
     def read(self, only: str | None = None) -> dict[str, Job]:
         """As `Records` says."""
         with self._explained():
-            return _from_hash(self._client, only)
+            return self._decoder.jobs(_from_hash(self._client, only))
 
     def change(self, rule: Callable[[Mapping[str, Job]], Change[T]], only: str | None = None) -> T:
         """As `Records` says."""
@@ -161,7 +167,7 @@ class RedisRecords:
         with self._explained(), self._client.pipeline() as pipeline:
             while True:
                 try:
-                    return _attempt(pipeline, rule, only)
+                    return _attempt(pipeline, lambda found: rule(self._decoder.jobs(found)), only)
                 except redis.WatchError as error:
                     if time.monotonic() > end:
                         raise JobsUnavailable(
@@ -185,7 +191,34 @@ class RedisRecords:
             ) from error
 
 
-def _attempt(pipeline: redis.client.Pipeline, rule: Callable[[Mapping[str, Job]], Change[T]], only: str | None) -> T:
+class _Decoder:
+    """Reads records, and says once of each that is none.
+
+    Args:
+        place: where they lie, for the log.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._told: set[str] = set()
+
+    def jobs(self, records: Mapping[str, str]) -> dict[str, Job]:
+        """Return the jobs of records by id, without those that are none: one of them must not stop all the others."""
+        found = {}
+        for job_id, record in records.items():
+            try:
+                job = Job.from_json(json.loads(record))
+                if job.id != job_id:
+                    raise ValueError(f"the record says that it is job {job.id}")
+                found[job_id] = job
+            except (ValueError, TypeError, RecursionError) as error:  # TypeError: SQLite gives what was put in, a BLOB
+                if job_id not in self._told:
+                    self._told.add(job_id)
+                    logger.warning("job %.80r in %s is passed over: %s; delete its record", job_id, self._place, error)
+        return found
+
+
+def _attempt(pipeline: redis.client.Pipeline, rule: Callable[[Mapping[str, str]], Change[T]], only: str | None) -> T:
     pipeline.watch(REDIS_KEY)  # type: ignore[no-untyped-call]
     change = rule(_from_hash(pipeline, only))  # raised here, the connection goes back without the watch
     if change.put or change.drop:
@@ -200,13 +233,11 @@ def _attempt(pipeline: redis.client.Pipeline, rule: Callable[[Mapping[str, Job]]
     return change.result
 
 
-def _from_hash(client: redis.Redis, only: str | None) -> dict[str, Job]:
+def _from_hash(client: redis.Redis, only: str | None) -> dict[str, str]:
     if only is None:
-        found = cast("dict[str, str]", client.hgetall(REDIS_KEY))
-    else:
-        record = cast("str | None", client.hget(REDIS_KEY, only))
-        found = {} if record is None else {only: record}
-    return {job_id: _job(record) for job_id, record in found.items()}
+        return cast("dict[str, str]", client.hgetall(REDIS_KEY))
+    record = cast("str | None", client.hget(REDIS_KEY, only))
+    return {} if record is None else {only: record}
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
@@ -224,17 +255,13 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, record TEXT NOT NULL)")
 
 
-def _rows(connection: sqlite3.Connection, only: str | None) -> dict[str, Job]:
+def _rows(connection: sqlite3.Connection, only: str | None) -> dict[str, str]:
     if only is None:
         rows: list[Any] = connection.execute("SELECT id, record FROM jobs").fetchall()
     else:
         rows = connection.execute("SELECT id, record FROM jobs WHERE id = ?", (only,)).fetchall()
-    return {job_id: _job(record) for job_id, record in rows}
+    return dict(rows)
 
 
 def _text(job: Job) -> str:
     return json.dumps(job.to_json(), ensure_ascii=False)
-
-
-def _job(record: str) -> Job:
-    return Job.from_json(json.loads(record))

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from shim.errors import Superseded
+from shim.errors import Overloaded, Superseded
 from shim.jobs import Job
 
 LEASE_S = 60.0
@@ -23,8 +23,12 @@ LEASE_S = 60.0
 MAX_ATTEMPTS = 5
 RETRY_PAUSE_S = 5.0
 """Before the second attempt; doubled before each further one."""
+SKIP_PAUSE_S = 60.0
+"""After annotations were too few to train with: each look costs Label Studio an export of the whole project."""
 KEPT = 200
 """Finished jobs that are kept."""
+MOST_QUEUED = 200
+"""Waiting jobs; each change of the records reads them all."""
 
 _PROGRESS = frozenset({"step", "done", "total", "epoch", "epochs", "loss", "eta_s", "f1"})
 
@@ -52,21 +56,33 @@ class Change(Generic[T]):
 def submit(jobs: Jobs, wanted: Job) -> Change[Job]:
     """Queue a job, or return the one that already waits for the same: it will pick up all that came since.
 
-    One that runs does not count: what came meanwhile is not in it. An explicit wish that joins a job of annotations
-    makes it an explicit one, which is not skipped, and is not kept waiting.
+    One that runs does not count, nor a training that ran and waits for its next try: what came since it read the
+    annotations is not in it. So a new job is queued beside that one, and at most one that never ran waits for each
+    project, kind and options.
+
+    An explicit wish that joins a job of annotations makes it an explicit one, which is not skipped. It waits for
+    nothing, and ends the pause of the same job's next try. Annotations wait for the rest of their burst, and until
+    `SKIP_PAUSE_S` after a job of the project that was skipped.
+
+    Raises:
+        Overloaded: `MOST_QUEUED` jobs wait already.
     """
     if wanted.id in jobs:
         return Change(jobs[wanted.id])  # the answer to the first try was lost on the way
-    for job in _oldest_first(jobs):
-        same = (job.project, job.kind, job.options) == (wanted.project, wanted.kind, wanted.options)
-        if job.state == "queued" and same:
-            if wanted.trigger == "annotations":
-                return Change(job)
-            trigger = wanted.trigger if job.trigger == "annotations" else job.trigger
-            not_before = min(job.not_before, wanted.not_before)
-            joined = replace(job, trigger=trigger, not_before=not_before, updated=wanted.created)
-            return Change(joined, put=(joined,))
-    return Change(wanted, put=(wanted,))
+    waiting = [job for job in _oldest_first(jobs) if job.state == "queued"]
+    same = [job for job in waiting if _wish(job) == _wish(wanted)]
+    joined = next((job for job in same if _takes_all(job)), None)
+    if joined is None and len(waiting) >= MOST_QUEUED:
+        raise Overloaded(f"{len(waiting)} training jobs wait already; see that a worker runs, and ask again later")
+    if wanted.trigger == "annotations":
+        if joined is not None:
+            return Change(joined)
+        queued = replace(wanted, not_before=max(wanted.not_before, _next_look(jobs, wanted.project)))
+        return Change(queued, put=(queued,))
+    hurried = {job.id: _hurried(job, wanted) for job in same}
+    if joined is not None:
+        return Change(hurried[joined.id], put=tuple(hurried.values()))
+    return Change(wanted, put=(*hurried.values(), wanted))
 
 
 def claim(jobs: Jobs, worker: str, now: float, job_id: str | None = None) -> Change[Job | None]:
@@ -137,12 +153,22 @@ def update(jobs: Jobs, job_id: str, attempt: int, now: float, progress: Mapping[
 def finish(jobs: Jobs, job_id: str, attempt: int, now: float, outcome: Mapping[str, object]) -> Change[Job]:
     """End a job that did its work; `outcome` has a verdict and may have a message, a version and an F1.
 
+    Where it was skipped, the project's next job of annotations waits for `SKIP_PAUSE_S`.
+
     Raises:
         Superseded: as `check`.
     """
     job = check(jobs, job_id, attempt).result
     ended: Job = replace(job, state="done", updated=now, ended=now, eta_s=None, error="", **outcome)  # type: ignore[arg-type]
-    return _ended(jobs, ended)
+    change = _ended(jobs, ended)
+    if ended.verdict != "skipped":
+        return change
+    later = tuple(
+        replace(one, not_before=max(one.not_before, now + SKIP_PAUSE_S))
+        for one in jobs.values()
+        if one.project == job.project and one.state == "queued" and one.trigger == "annotations"
+    )
+    return replace(change, put=(*change.put, *later))
 
 
 def fail(jobs: Jobs, job_id: str, attempt: int, now: float, error: str) -> Change[Job]:
@@ -193,6 +219,28 @@ def requeue(jobs: Jobs, worker: str | None, now: float) -> Change[tuple[Job, ...
             lost.append(_again(job, now, f"attempt {job.attempt} was lost: {job.worker} stopped without a word", 0.0))
     drop = _surplus({**jobs, **{job.id: job for job in lost}}.values())
     return Change(tuple(lost), put=tuple(job for job in lost if job.id not in drop), drop=drop)
+
+
+def _wish(job: Job) -> tuple[object, ...]:
+    return job.project, job.kind, job.options
+
+
+def _takes_all(job: Job) -> bool:
+    """Whether a waiting job will do all that is asked for until it begins; a restore depends on no annotations."""
+    return job.attempt == 0 or job.kind == "restore"
+
+
+def _hurried(job: Job, wanted: Job) -> Job:
+    """Return a waiting job that an explicit wish for the same does not keep waiting."""
+    trigger = wanted.trigger if job.trigger == "annotations" and _takes_all(job) else job.trigger
+    not_before = min(job.not_before, wanted.not_before)
+    return replace(job, trigger=trigger, not_before=not_before, updated=wanted.created)
+
+
+def _next_look(jobs: Jobs, project: int) -> float:
+    """Return when a project may be looked at for new annotations again; 0 where none was looked for in vain."""
+    skipped = [job.ended or 0.0 for job in jobs.values() if job.project == project and job.verdict == "skipped"]
+    return max(skipped) + SKIP_PAUSE_S if skipped else 0.0
 
 
 def _again(job: Job, now: float, error: str, pause_s: float) -> Job:

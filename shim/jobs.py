@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Kind = Literal["retrain", "restore"]
 Trigger = Literal["start_training", "annotations", "api", "command", "dashboard"]
@@ -83,9 +84,74 @@ class Job:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> Job:
-        """Read what `to_json` wrote; fields that another release of the program knows are left out."""
-        return cls(**{one.name: body[one.name] for one in fields(cls) if one.name in body})
+    def from_json(cls, body: object) -> Job:
+        """Read what `to_json` wrote; fields that another release of the program knows are left out.
+
+        The records may lie where others can write, and an id becomes the name of a folder: each field is checked.
+
+        Raises:
+            ValueError: it is no job's record; names the field.
+        """
+        if not isinstance(body, Mapping):
+            raise ValueError(f"a job's record is a JSON object, got {type(body).__name__}")
+        known = {one.name: body[one.name] for one in fields(cls) if one.name in body}
+        missing = [name for name in _NEEDED if name not in known]
+        if missing:
+            raise ValueError(f"a job's record has {', '.join(_NEEDED)}; {', '.join(missing)} is missing")
+        for name, value in known.items():
+            if not _CHECKS[name](value):
+                raise ValueError(f"`{name}` of a job's record cannot be {value!r:.80}")
+        return cls(**known)
+
+
+_ID = re.compile(r"[0-9a-f]{12}")
+_NEEDED = ("id", "project", "kind", "trigger", "created")
+_TIME_LIMIT = 1e15
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
+
+
+def _is_time(value: object) -> bool:
+    """Whether a comparison with the clock means something; a NaN is less than nothing."""
+    return type(value) in (int, float) and -_TIME_LIMIT < value < _TIME_LIMIT  # type: ignore[operator]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_options(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(one, bool | int | float | str) for one in value.values())
+
+
+def _is_one_of(*names: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or check(value)
+
+
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    "id": lambda value: isinstance(value, str) and _ID.fullmatch(value) is not None,
+    "project": _is_count,
+    "kind": _is_one_of(*get_args(Kind)),
+    "trigger": _is_one_of(*get_args(Trigger)),
+    "state": _is_one_of(*get_args(State)),
+    "verdict": _is_one_of("", *get_args(Verdict)),
+    "options": _is_options,
+    **dict.fromkeys(("attempt", "interruptions"), _is_count),
+    **dict.fromkeys(("created", "updated", "not_before"), _is_time),
+    **dict.fromkeys(("started", "ended"), _or_none(_is_time)),
+    **dict.fromkeys(("done", "total", "epoch", "epochs", "loss", "eta_s", "f1"), _or_none(_is_number)),
+    **dict.fromkeys(("worker", "step", "message", "version", "error"), _is_text),
+}
 
 
 def new_job(project: int, kind: Kind, trigger: Trigger, options: Mapping[str, Scalar | None], now: float) -> Job:

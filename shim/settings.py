@@ -89,7 +89,7 @@ class Settings:
     score_threshold: float = 0.0
     read_only_boxes: bool = False
     deadline_s: float = 90.0
-    max_predicts: int = 8
+    max_predicts: int = 32
     max_waiting_pages: int = 2000
     ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     project_workers: int = 1

@@ -149,7 +149,7 @@ def _examples(
         away, away_in_a_row = away + 1, away_in_a_row + 1
         if away_in_a_row >= _AWAY_IN_A_ROW:  # each of the others would wait its whole time for the same
             raise DatasetFailed(f"none of {away_in_a_row} pages in a row could be read; the last: {outcome}")
-        if away > _AWAY_SHARE * total and examples:
+        if away > _AWAY_SHARE * total:
             raise DatasetFailed(f"{away} of {total} annotated pages could not be read; the last: {outcome}")
     return examples
 

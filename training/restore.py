@@ -5,7 +5,6 @@ Versions only move forward, because Label Studio skips tasks that already hold a
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from training.compare import Kept, kept_versions
 from training.deploy import archive_once, archived_version, put_into_service, was_promoted
 from training.report import read_report, report_path, write_report
 from training.rollout import RolloutFailed
+from training.store import is_stamp
 
 
 def restore(
@@ -32,11 +32,14 @@ def restore(
 ) -> str:
     """Put an old version's checkpoint into service again, and return its new version.
 
+    Does not wait for a training of the project: who goes back does not want to wait. What that training puts into
+    service later comes after it.
+
     Args:
         model_dir: the model store.
         project: Label Studio's id.
         version: a kept one that is not in service.
-        folder: remembers the new version, so that a second try makes no third; gone when it is done.
+        folder: remembers the new version, so that a second try makes no third; the caller deletes it.
         client: of this machine's TorchServe.
         still_mine: raises Superseded where another process does this by now.
         untested: also where no TorchServe runs that could try it.
@@ -45,15 +48,22 @@ def restore(
         RolloutFailed: it is not kept, or is in service, or the nodes cannot serve it.
         ArchiveFailed, CheckpointInvalid, LayoutLoopError: likewise what was in service still is.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    done = archived_version(folder)
-    if done is None or not was_promoted(model_dir, project, done):
-        kept = _find(model_dir, project, version)
+    if not is_stamp(version):
+        raise RolloutFailed(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}; see --list")
+    done = _promoted(folder, model_dir, project)
+    if done is None:
+        kept = _find(model_dir, project, version)  # before anything is made in the name of a version that is not there
+        folder.mkdir(parents=True, exist_ok=True)
         done = archive_once(folder, kept.checkpoint, model_dir, project, _settings(kept), restored_from=version)
         _copy_report(model_dir, project_model(project), version, done)
         put_into_service(model_dir, project, done, client=client, proof=None, still_mine=still_mine, untested=untested)
-    shutil.rmtree(folder, ignore_errors=True)
     return done
+
+
+def _promoted(folder: Path, model_dir: Path, project: int) -> str | None:
+    """Return the version that an earlier try put into service, if one did."""
+    done = archived_version(folder)
+    return done if done is not None and was_promoted(model_dir, project, done) else None
 
 
 def _find(model_dir: Path, project: int, version: str) -> Kept:

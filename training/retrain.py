@@ -32,11 +32,8 @@ from training.progress_file import Progress
 from training.reading import Images
 from training.report import Report, read_report, report_path, write_report
 from training.settings import TrainSettings
-from training.store import locked
+from training.store import training_lock
 from training.summary import make_report, utc_now, verdict_of
-
-LOCK = ".training"
-"""Its folders hold the locks of trainings, one for each project. A model's own lock is only held to promote."""
 
 
 class Watching(Protocol):
@@ -126,7 +123,7 @@ def retrain(wish: Wish, around: Surroundings, watching: Watching) -> Outcome:
         LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError: what was in service still is.
     """
     around.folder.mkdir(parents=True, exist_ok=True)
-    with locked(around.model_dir, f"{LOCK}/{project_model(wish.project)}"):
+    with training_lock(around.model_dir, wish.project):
         watching.still_mine()
         version = archived_version(around.folder)
         if version is not None and was_promoted(around.model_dir, wish.project, version):

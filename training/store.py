@@ -5,21 +5,26 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from shim.serving import Serving, archive_path, read_serving
+from shim.serving import Serving, archive_path, project_model, read_serving
+
+logger = logging.getLogger(__name__)
 
 STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
-_STAMP = re.compile(r"\d{8}T\d{6}Z")
+_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_TRAININGS = ".training"
+"""Its folders hold the locks of trainings, one for each project. A model's own lock is only held to promote."""
 
 
 class StoreBusy(Exception):
@@ -41,6 +46,27 @@ def locked(model_dir: Path, name: str, *, wait: bool = True) -> Iterator[None]:
         except BlockingIOError as error:
             raise StoreBusy(f"another process is changing {name}") from error
         yield
+
+
+@contextmanager
+def training_lock(model_dir: Path, project: int) -> Iterator[None]:
+    """Hold what a project's trainings and restores hold, one at a time; waits, and says so in the log.
+
+    Old versions are deleted under it, so none goes while its checkpoint is read.
+    """
+    name = f"{_TRAININGS}/{project_model(project)}"
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(model_dir, name, wait=False))
+        except StoreBusy:
+            logger.info("another training or restore of %s runs; waiting for its end", project_model(project))
+            held.enter_context(locked(model_dir, name))
+        yield
+
+
+def is_stamp(version: str) -> bool:
+    """Whether this is how `new_stamp` writes a version; nothing else becomes part of a path."""
+    return _STAMP.fullmatch(version) is not None
 
 
 def new_stamp(model_dir: Path, name: str) -> str:

@@ -104,6 +104,7 @@ def test_the_version_in_service_on_held_out_pages(place: Place, capsys: pytest.C
     assert body["version"] == place.versions[1]
     assert {page["task"] for page in body["scores"]["pages"]} == held_out
     assert f"{len(held_out)} of 12 annotated pages are held out of training" in shown.err
+    assert f"it is not known what project-7 {place.versions[1]} was trained on" in shown.err
     assert [one["label"] for one in body["scores"]["labels"]][:4] == [*LABELS, "never"]
     assert body["scores"]["overall"]["support"] == len(held_out)
     assert body["verdict"] is None
@@ -140,8 +141,26 @@ def test_pages_that_a_version_was_trained_on_are_not_held_out(place: Place, caps
     report = Report("project-7", LABELS, version=version, trained_tasks=(natural[0],), held_out=(forced,))
     assert write_report(place.model_dir / "project-7", report) == report_path(place.model_dir, "project-7", version)
     assert run("--project", 7, *place.arguments, "--json") == 0
-    measured = {page["task"] for page in json.loads(capsys.readouterr().out)["scores"]["pages"]}
-    assert measured == {*natural[1:], forced}
+    shown = capsys.readouterr()
+    assert {page["task"] for page in json.loads(shown.out)["scores"]["pages"]} == {*natural[1:], forced}
+    assert "it is not known" not in shown.err
+
+
+@pytest.mark.parametrize("by", ["project", "checkpoint"])
+def test_the_split_is_that_of_the_trainings(place: Place, capsys: pytest.CaptureFixture[str], by: str) -> None:
+    """It knows more than the reports of the versions that are measured: what trained any version, kept or not."""
+    natural = sorted(validation_tasks(TASKS).natural)
+    forced = next(task for task in TASKS if task not in natural)
+    report = Report("project-7", LABELS, version=place.versions[1], trained_tasks=(), held_out=())
+    write_report(place.model_dir / "project-7", report)
+    split = {"trained": [task for task in TASKS if task not in (*natural[1:], forced)], "held_out": [forced]}
+    (place.model_dir / "project-7" / "split.json").write_text(json.dumps(split))
+    kept = place.model_dir / "project-7" / f"checkpoint-{place.versions[1]}"
+    which = ["--project", 7] if by == "project" else ["--checkpoint", kept]
+    assert run(*which, *place.arguments, "--json") == 0
+    shown = capsys.readouterr()
+    assert {page["task"] for page in json.loads(shown.out)["scores"]["pages"]} == {*natural[1:], forced}
+    assert "it is not known" not in shown.err
 
 
 def test_a_checkpoint_from_anywhere(place: Place, text_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from shim.credentials import LabelStudioKey
-from shim.errors import ImageRefused, ImageTooBig, ImageUnavailable
+from shim.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable
 from shim.images import ImageFetcher
 from tests.shim.far_servers import LEGACY_KEY, SECRET, Names, Stage
 
@@ -143,9 +143,9 @@ FLOODS = (
     Attack("Content-Length of 2 GB", "http://friend.test:{friend}/huge", ImageTooBig),
     Attack("Content-Length of 2 GB from Label Studio", UPLOAD + "huge", ImageTooBig),
     Attack("chunked body without end", "http://friend.test:{friend}/endless", ImageTooBig),
-    Attack("body in slow drips", "http://friend.test:{friend}/drip", ImageUnavailable),
-    Attack("header in slow drips", "http://friend.test:{friend}/drip-header", ImageUnavailable),
-    Attack("chunk size in slow drips", UPLOAD + "drip-size", ImageUnavailable),
+    Attack("body in slow drips", "http://friend.test:{friend}/drip", ImageSourceAway),
+    Attack("header in slow drips", "http://friend.test:{friend}/drip-header", ImageSourceAway),
+    Attack("chunk size in slow drips", UPLOAD + "drip-size", ImageSourceAway),
     Attack("gzip bomb", "http://friend.test:{friend}/gzip", ImageUnavailable),
     Attack("redirect loop", "http://friend.test:{friend}/loop?X-Signature={secret}", ImageUnavailable),
     Attack(

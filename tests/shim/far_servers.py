@@ -129,6 +129,8 @@ def answer_anyone(handler: _Handler) -> None:
             handler.reply(302, Location=handler.path)
         case "missing":
             handler.reply(404)
+        case "broken":
+            handler.reply(502)
         case "huge":
             handler.drip(start + b"Content-Length: 2147483648\r\n\r\n", b"x" * 65536, 0.001)
         case "endless":

@@ -12,7 +12,7 @@ import pytest
 
 from shim.credentials import LabelStudioKey
 from shim.data_uri import decode_data_uri
-from shim.errors import ImageRefused, ImageTooBig, ImageUnavailable, SettingsInvalid
+from shim.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable, SettingsInvalid
 from shim.images import ImageFetcher
 from tests.shim.attacks import ADDRESSES, ATTACKS, Attack, names, tells_a_secret, try_attack
 from tests.shim.far_servers import IMAGE, LEGACY_KEY, PERSONAL_KEY, SECRET, Stage, open_stage
@@ -172,15 +172,41 @@ def test_message_says_what_to_do(reference: str, key: str, says: str, stage: Sta
     assert not tells_a_secret(str(caught.value))
 
 
-def test_host_that_refuses_connections(make_fetcher: MakeFetcher) -> None:
-    with pytest.raises(ImageUnavailable, match="does not take connections"):
-        make_fetcher(hosts=("127.0.0.2:9",)).fetch("http://127.0.0.2:9/a.png")
+@pytest.mark.parametrize(
+    ("reference", "error", "says"),
+    [
+        pytest.param("http://127.0.0.2:9/a.png", ImageSourceAway, "does not take connections", id="nobody listens"),
+        pytest.param("http://gone.test:9/a.png", ImageSourceAway, "does not resolve", id="no such name"),
+        pytest.param("http://friend.test:{friend}/broken", ImageSourceAway, "answered 502", id="an error of its own"),
+        pytest.param("/data/upload/1/broken", ImageSourceAway, "Label Studio answered 502", id="of Label Studio's own"),
+        pytest.param("http://friend.test:{friend}/short", ImageSourceAway, "broke off", id="half a body"),
+        pytest.param("/data/upload/1/missing", ImageUnavailable, "answered 404", id="one image is gone"),
+        pytest.param("http://127.0.0.1:9/a.png", ImageRefused, "not on the public internet", id="not allowed"),
+    ],
+)
+def test_a_source_that_is_away_is_told_from_an_image_that_is_gone(
+    reference: str, error: type[ImageUnavailable], says: str, stage: Stage, make_fetcher: MakeFetcher
+) -> None:
+    hosts = ("127.0.0.1:9", "127.0.0.2:9", "gone.test:9", "friend.test:{friend}")
+    with pytest.raises(ImageUnavailable, match=says) as caught:
+        make_fetcher(hosts=hosts).fetch(stage.fill(reference))
+    assert type(caught.value) is error
+
+
+def test_a_key_that_cannot_be_exchanged_is_not_the_images_fault() -> None:
+    url = "http://127.0.0.2:9"
+    key = LabelStudioKey(url, PERSONAL_KEY)
+    fetcher = ImageFetcher(url, key)
+    with pytest.raises(ImageSourceAway):
+        fetcher.fetch("/data/upload/1/a.png")
+    fetcher.close()
+    key.close()
 
 
 def test_drips_end_at_the_deadline_and_leave_nothing_open(stage: Stage, make_fetcher: MakeFetcher) -> None:
     fetcher = make_fetcher()
     began = time.monotonic()
-    with pytest.raises(ImageUnavailable, match="in time"):
+    with pytest.raises(ImageSourceAway, match="in time"):
         fetcher.fetch("/data/upload/1/drip")
     assert 4.5 < time.monotonic() - began < 7
     del fetcher

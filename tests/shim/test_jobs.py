@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 
-from shim.errors import JobNotFound, JobsUnavailable, SettingsInvalid, Superseded
-from shim.job_records import open_records
-from shim.job_rules import KEPT, LEASE_S, MAX_ATTEMPTS, Change
+from shim.errors import JobNotFound, JobsUnavailable, Overloaded, SettingsInvalid, Superseded
+from shim.job_records import REDIS_KEY, open_records
+from shim.job_rules import KEPT, LEASE_S, MAX_ATTEMPTS, MOST_QUEUED, SKIP_PAUSE_S, Change
 from shim.job_store import JobStore, open_jobs
-from shim.jobs import DEBOUNCE_S, Job, Trigger
+from shim.jobs import DEBOUNCE_S, Job, Trigger, Verdict
 from tests.shim.redis_server import PASSWORD, RedisServer, redis_server
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -72,10 +73,91 @@ def claimed(jobs: JobStore, project: int = 7, worker: str = "one") -> Job:
 
 
 def test_json_and_back() -> None:
-    job = Job("a1", 7, "restore", "dashboard", 1.5, {"version": "v", "force": True}, "running", 2, 1, "ö", f1=0.5)
+    job = Job(
+        "a1b2c3d4e5f6", 7, "restore", "dashboard", 1.5, {"version": "v", "force": True}, "running", 2, 1, "ö", f1=0.5
+    )
     text = json.dumps(job.to_json())
     assert Job.from_json(json.loads(text)) == job
     assert Job.from_json({**json.loads(text), "of_another_release": 1}) == job
+
+
+RECORD = Job("a1b2c3d4e5f6", 7, "retrain", "api", 1.5).to_json()
+NOT_RECORDS = [
+    pytest.param({"id": "../../x"}, id="an id that is a path"),
+    pytest.param({"id": "A1B2C3D4E5F6"}, id="an id in capitals"),
+    pytest.param({"id": "a1b2c3d4e5f6\n"}, id="an id with a line break"),
+    pytest.param({"id": 7}, id="an id that is a number"),
+    pytest.param({"project": -1}, id="a project below 0"),
+    pytest.param({"project": True}, id="a project that is a truth value"),
+    pytest.param({"project": "../7"}, id="a project that is a path"),
+    pytest.param({"kind": "delete"}, id="an unknown kind"),
+    pytest.param({"state": "paused"}, id="an unknown state"),
+    pytest.param({"state": ["queued"]}, id="a state that is a list"),
+    pytest.param({"trigger": None}, id="no trigger"),
+    pytest.param({"verdict": "great"}, id="an unknown verdict"),
+    pytest.param({"attempt": 1.5}, id="half an attempt"),
+    pytest.param({"interruptions": "0"}, id="interruptions that are text"),
+    pytest.param({"created": math.nan}, id="a time that is no number"),
+    pytest.param({"not_before": math.inf}, id="a time without end"),
+    pytest.param({"ended": "today"}, id="a time that is text"),
+    pytest.param({"updated": 10**400}, id="a time that no float can hold"),
+    pytest.param({"options": {"version": ["x"]}}, id="an option that is a list"),
+    pytest.param({"options": None}, id="no options"),
+    pytest.param({"done": "3"}, id="progress that is text"),
+    pytest.param({"message": None}, id="no message"),
+]
+
+
+@pytest.mark.parametrize("changed", NOT_RECORDS)
+def test_a_record_is_not_trusted(changed: dict[str, object]) -> None:
+    (name,) = changed
+    assert Job.from_json(RECORD).id == RECORD["id"]
+    with pytest.raises(ValueError, match=f"^`{name}` of a job's record cannot be "):
+        Job.from_json(RECORD | changed)
+
+
+@pytest.mark.parametrize("name", ["id", "project", "kind", "trigger", "created"])
+def test_a_record_that_lacks_a_field_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match=f"; {name} is missing"):
+        Job.from_json({key: value for key, value in RECORD.items() if key != name})
+
+
+def write_record(url: str, job_id: str, record: str | bytes) -> None:
+    """As somebody else could, past this program."""
+    if url.startswith("sqlite"):
+        with sqlite3.connect(url.removeprefix("sqlite://")) as file:
+            file.execute("INSERT INTO jobs VALUES (?, ?)", (job_id, record))
+        file.close()
+    else:
+        with redis.Redis.from_url(url) as client:
+            client.hset(REDIS_KEY, job_id, record)
+
+
+@pytest.mark.parametrize(
+    ("job_id", "record"),
+    [
+        pytest.param("../../x", json.dumps(RECORD | {"id": "../../x"}), id="a path"),
+        pytest.param("0" * 12, json.dumps(RECORD), id="the record of another"),
+        pytest.param("0" * 12, "{", id="half of it"),
+        pytest.param("0" * 12, "[" * 100_000, id="deep"),
+        pytest.param("0" * 12, "[]", id="a list"),
+        pytest.param("0" * 12, b"\xff", id="no text"),
+    ],
+)
+def test_what_is_no_record_is_passed_over_and_told_once(
+    jobs: JobStore, url: str, job_id: str, record: str | bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = jobs.submit(7, "retrain", "api")
+    write_record(url, job_id, record)
+    for _ in range(3):
+        assert [job.id for job in jobs.newest()] == [good.id]
+    with pytest.raises(JobNotFound):
+        jobs.get(job_id)
+    taken = jobs.claim("one")
+    assert taken is not None
+    assert taken.id == good.id
+    assert [line for line in caplog.messages if repr(job_id) in line] == caplog.messages
+    assert len(caplog.messages) == 1
 
 
 def test_a_life(jobs: JobStore, clock: Clock) -> None:
@@ -255,13 +337,99 @@ def test_pauses_between_attempts_grow_and_end(jobs: JobStore, clock: Clock) -> N
     assert after.error == "given up after 5 attempts; the last one: status 5"
 
 
-def test_a_wish_ends_the_pause(jobs: JobStore) -> None:
+@pytest.mark.parametrize("again", ["retried", "released", "lost"])
+def test_what_comes_after_the_first_try_is_a_job_of_its_own(jobs: JobStore, clock: Clock, again: str) -> None:
+    """The first try read the annotations, and a later one goes on with what it read."""
+    job = claimed(jobs)
+    if again == "retried":
+        jobs.retry(job.id, 1, "status 3")
+    elif again == "released":
+        jobs.release(job.id, 1)
+    else:
+        clock.wait(LEASE_S + 1)
+        jobs.requeue()
+    clock.wait(1)
+    new = jobs.submit(7, "retrain", "annotations")
+    assert new.id != job.id
+    assert jobs.submit(7, "retrain", "annotations").id == new.id, "one that never ran is enough"
+    assert jobs.submit(7, "retrain", "api").id == new.id
+    assert sorted(one.id for one in jobs.newest()) == sorted([job.id, new.id])
+    assert jobs.get(new.id).trigger == "api"
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["annotations wait", "nothing waits"])
+def test_a_wish_ends_the_pause(jobs: JobStore, clock: Clock, beside: bool) -> None:
     job = claimed(jobs)
     jobs.retry(job.id, 1, "status 3")
-    assert jobs.submit(7, "retrain", "annotations").id == job.id
+    clock.wait(1)
+    annotations = jobs.submit(7, "retrain", "annotations") if beside else None
     assert jobs.claim("one") is None
-    assert jobs.submit(7, "retrain", "start_training").id == job.id
+    later = jobs.submit(7, "retrain", "start_training")
+    assert later.id != job.id
+    assert annotations is None or annotations.id == later.id
+    first = jobs.claim("one")
+    assert first is not None
+    assert (first.id, first.attempt) == (job.id, 2)
+    jobs.finish(job.id, 2, verdict="promoted", message="")
+    second = jobs.claim("one")
+    assert second is not None
+    assert (second.id, second.trigger) == (later.id, "start_training")
+
+
+def test_a_restore_that_is_tried_again_is_joined(jobs: JobStore) -> None:
+    """It learns from no annotations; two of them would restore twice."""
+    job = jobs.submit(7, "restore", "api", {"version": "a"})
     assert jobs.claim("one") is not None
+    jobs.retry(job.id, 1, "status 3")
+    assert jobs.submit(7, "restore", "api", {"version": "a"}).id == job.id
+
+
+def test_waiting_jobs_are_bounded(tmp_path: Path, clock: Clock) -> None:
+    jobs = open_jobs(f"sqlite://{tmp_path}/jobs.db", clock)
+    for project in range(MOST_QUEUED):
+        jobs.submit(project, "retrain", "api")
+    with pytest.raises(Overloaded, match=f"{MOST_QUEUED} training jobs wait already; see that a worker runs"):
+        jobs.submit(MOST_QUEUED, "retrain", "api")
+    assert jobs.submit(7, "retrain", "start_training").project == 7, "to join one costs nothing"
+    assert jobs.claim("one") is not None
+    assert jobs.submit(MOST_QUEUED, "retrain", "api").state == "queued"
+    jobs.close()
+
+
+@pytest.mark.parametrize(
+    ("trigger", "project", "verdict", "waits_s"),
+    [
+        pytest.param("annotations", 7, "skipped", SKIP_PAUSE_S, id="annotations"),
+        pytest.param("start_training", 7, "skipped", 0, id="a wish"),
+        pytest.param("annotations", 8, "skipped", DEBOUNCE_S, id="another project"),
+        pytest.param("annotations", 7, "promoted", DEBOUNCE_S, id="after one that was not skipped"),
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_after_a_skip_annotations_wait(
+    jobs: JobStore, clock: Clock, trigger: Trigger, project: int, verdict: Verdict, waits_s: float, when: str
+) -> None:
+    running = claimed(jobs)
+    if when == "before":
+        waiting = jobs.submit(project, "retrain", trigger)
+    jobs.finish(running.id, 1, verdict=verdict, message="2 of 10 annotations are new")
+    if when == "after":
+        waiting = jobs.submit(project, "retrain", trigger)
+    assert jobs.get(waiting.id).not_before == clock.now + waits_s
+    if waits_s:
+        clock.wait(waits_s - 0.1)
+        assert jobs.claim("one") is None
+        clock.wait(0.1)
+    job = jobs.claim("one")
+    assert job is not None
+    assert job.id == waiting.id
+
+
+def test_long_after_a_skip_annotations_wait_for_their_burst_only(jobs: JobStore, clock: Clock) -> None:
+    running = claimed(jobs)
+    jobs.finish(running.id, 1, verdict="skipped", message="2 of 10 annotations are new")
+    clock.wait(SKIP_PAUSE_S)
+    assert jobs.submit(7, "retrain", "annotations").not_before == clock.now + DEBOUNCE_S
 
 
 def test_a_lost_job_is_given_up_in_the_end(jobs: JobStore, clock: Clock) -> None:
@@ -318,10 +486,10 @@ def test_what_a_rule_raises_leaves_the_records_as_they_were(url: str) -> None:
 
     with pytest.raises(ZeroDivisionError):
         records.change(rule)
-    job = Job("a1", 7, "retrain", "api", 1.0)
+    job = Job("a1b2c3d4e5f6", 7, "retrain", "api", 1.0)
     records.change(lambda _: Change(None, put=(job,)))
-    assert records.read() == records.read("a1") == {"a1": job}
-    records.change(lambda _: Change(None, drop=("a1",)))
+    assert records.read() == records.read(job.id) == {job.id: job}
+    records.change(lambda _: Change(None, drop=(job.id,)))
     assert records.read() == {}
     records.close()
 
@@ -404,7 +572,7 @@ def test_other_addresses_are_refused(url: str) -> None:
 
 PAIRS = """
 import itertools, sys, time
-from shim.job_records import open_records
+from shim.job_records import REDIS_KEY, open_records
 from shim.job_rules import Change
 from shim.jobs import Job
 runs = itertools.count(1)
@@ -412,7 +580,7 @@ def rule(jobs):
     if next(runs) == 2 and sys.argv[2] == "holding the lock":  # the first run only looks
         print("changing", flush=True)
         time.sleep(60)
-    pair = [Job(name, 7, "retrain", "api", 1.0, done=number, message="x" * 300_000) for name in ("left", "right")]
+    pair = [Job(name, 7, "retrain", "api", 1.0, done=number, message="x" * 300_000) for name in ("a" * 12, "b" * 12)]
     return Change(None, put=tuple(pair))
 records = open_records(sys.argv[1])
 for number in itertools.count(1):

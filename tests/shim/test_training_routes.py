@@ -15,6 +15,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from shim.app import create_app
+from shim.job_rules import MOST_QUEUED
 from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.settings import Settings
@@ -239,6 +240,14 @@ def test_one_job_as_it_goes(shim: Shim) -> None:
     body = shim.get(f"/jobs/{job_id}")
     assert Job.from_json(body) == shim.jobs.get(job_id)
     assert (body["state"], body["step"], body["epoch"], body["eta_s"], body["f1"]) == ("running", "train", 1.5, 30, 0.5)
+
+
+def test_too_many_waiting_jobs_are_refused(shim: Shim) -> None:
+    for project in range(MOST_QUEUED):
+        shim.jobs.submit(project, "retrain", "api")
+    for path, body in (("/train", {"project": 5000}), ("/webhook", capture("START_TRAINING") | {"project": 5000})):
+        assert_refused(shim.post(path, body), 503, "overloaded", "200 training jobs wait already")
+    assert shim.post("/train", {"project": 7}).status_code == 202
 
 
 @pytest.mark.parametrize("job_id", ["nobody", "%00", "x" * 500, "ü"])

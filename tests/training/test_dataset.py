@@ -232,6 +232,16 @@ def test_a_server_that_is_away_is_not_waited_for_page_by_page(
     assert len(asked) < good_before + 30, "those that waited are not read any more"
 
 
+def test_that_the_last_page_is_read_does_not_make_up_for_the_others() -> None:
+    def read(page: AnnotatedPage) -> Page:
+        if page.task < 4:
+            raise ImageSourceAway("Label Studio answered 502")
+        return PAGE
+
+    with pytest.raises(DatasetFailed, match="3 of 4 annotated pages could not be read"):
+        build([task(number, drawn("Date", 28, 8, 46, 22)) for number in range(1, 5)], read)
+
+
 def every_other_fails(error: Exception) -> Read:
     def read(page: AnnotatedPage) -> Page:
         if page.task % 2:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from training.store import (
     locked,
     new_stamp,
     sha256_of,
+    training_lock,
     write_json,
     write_serving,
 )
@@ -96,6 +98,25 @@ def test_whoever_waits_gets_the_lock_next(store: Path) -> None:
         process.kill()
         assert got.wait(10)
         waiting.join()
+
+
+def test_one_training_of_a_project_at_a_time(store: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    def train() -> None:
+        with training_lock(store, 7):
+            pass
+
+    with training_lock(store, 7):
+        with training_lock(store, 8), locked(store, NAME, wait=False):
+            assert not caplog.messages, "neither another project nor a promotion is kept waiting"
+        waiting = threading.Thread(target=train)
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert caplog.messages == ["another training or restore of project-7 runs; waiting for its end"]
+    waiting.join(10)
+    assert not waiting.is_alive()
 
 
 def test_the_lock_is_given_back_after_an_error(store: Path) -> None:

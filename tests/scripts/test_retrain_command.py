@@ -1,0 +1,55 @@
+"""What is said at once about flags, and the job that is queued. Trainings are in tests/end_to_end."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from scripts.retrain import main
+from shim.job_store import open_jobs
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param("", "--project is Label Studio's project id", id="no project"),
+        pytest.param("--project 7 --annotations a.json --here", "needs --label-config FILE and --here", id="no labels"),
+        pytest.param(
+            "--project 7 --annotations a --label-config b", "needs --label-config FILE and --here", id="queue"
+        ),
+        pytest.param("--project 7 --here --label-config b.xml", "--label-config goes with --annotations", id="labels"),
+        pytest.param("--project 7 --label-config b.xml", "--label-config goes with --annotations", id="labels, queued"),
+        pytest.param("--project 7 --images .", "--images is read by this process, so it needs --here", id="images"),
+        pytest.param("--project 7 --here --images gone", "--images gone is no folder", id="no such folder"),
+        pytest.param("--project 7 --untested", "--untested needs --here", id="untested"),
+        pytest.param("--project 7 --here --wait", "--wait follows a worker's job", id="wait"),
+    ],
+)
+def test_no_flag_is_passed_over_in_silence(
+    arguments: str,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path / "home"))
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments.split())
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_job_is_queued_with_its_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path))
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "store"))
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    assert main(["--project", "7", "--force", "--from", "current"]) == 0
+    with closing(open_jobs(f"sqlite://{tmp_path}/jobs.db")) as jobs:
+        (job,) = jobs.newest()
+    assert (job.project, job.trigger, job.options) == (7, "command", {"force": True, "from_current": True})
+    assert f"job {job.id} is queued" in capsys.readouterr().out

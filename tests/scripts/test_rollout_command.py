@@ -1,0 +1,57 @@
+"""The table of versions, and what --back-to refuses. Promotions are in tests/training and tests/end_to_end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.rollout import main
+from shim.serving import Card, Serving, archive_path, card_path
+from training.report import Report, report_path, write_report
+from training.store import write_json, write_serving
+
+NAME = "project-7"
+VERSIONS = ["20261123T080000Z", "20261122T080000Z", "20261121T080000Z"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three versions: the newest one's report is damaged, the next one's is whole, the oldest one has none."""
+    folder = tmp_path / "store"
+    for version in VERSIONS:
+        write_json(card_path(folder, NAME, version), Card(NAME, version, ("total",)).to_json())
+        archive_path(folder, NAME, version).touch()
+    write_serving(folder, NAME, Serving(tuple(VERSIONS[:1]), VERSIONS[0]))
+    report_path(folder, NAME, VERSIONS[0]).write_text("{")
+    write_report(folder / NAME, Report(NAME, ("total",), version=VERSIONS[1], trained_pages=8, validation_pages=2))
+    monkeypatch.setenv("MODEL_DIR", str(folder))
+    monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path / "home"))
+    return folder
+
+
+def test_a_damaged_report_hides_no_version(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == VERSIONS
+    assert "current" in lines[0]
+    assert "no figures" in lines[0]
+    assert "8 + 2 pages  F1 unknown" in lines[1]
+    assert "figures" not in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [
+        pytest.param("20200101T000000Z", "no kept checkpoint of version 20200101T000000Z", id="a typo"),
+        pytest.param("../../../elsewhere", "a version is a stamp like", id="a path"),
+        pytest.param(VERSIONS[0], "is in service already", id="the one in service"),
+    ],
+)
+def test_back_to_what_is_not_there_makes_no_folder(
+    store: Path, version: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(store.parent.rglob("*"))
+    assert main(["--project", "7", "--back-to", version, "--untested"]) == 1
+    assert says in capsys.readouterr().err
+    assert set(store.parent.rglob("*")) == before

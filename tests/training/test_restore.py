@@ -1,0 +1,107 @@
+"""Old versions back into service, out of a real model store; no TorchServe runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shim.errors import Superseded
+from shim.serving import read_card, read_serving
+from shim.torchserve import InferenceClient, TokenFile
+from training.archive import ProjectSettings, build_project
+from training.report import Report, read_report, report_path, write_report
+from training.restore import restore
+from training.rollout import RolloutFailed, promote
+from training.store import training_lock
+
+NAME = "project-7"
+
+
+def nobody_else() -> None:
+    """This process does the job."""
+
+
+@dataclass
+class Place:
+    """A model store with two versions of project 7, the newer one in service, and the folder of a job."""
+
+    model_dir: Path
+    job: Path
+    old: str
+    new: str
+
+    def restore(self, version: str, project: int = 7, still_mine: Callable[[], None] = nobody_else) -> str:
+        client = InferenceClient("http://127.0.0.1:9", TokenFile(self.job / "no-key"))
+        return restore(
+            self.model_dir, project, version, folder=self.job, client=client, still_mine=still_mine, untested=True
+        )
+
+    @property
+    def current(self) -> str | None:
+        serving = read_serving(self.model_dir, NAME)
+        return serving.current if serving else None
+
+    def everything(self) -> set[Path]:
+        return set(self.model_dir.parent.rglob("*"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, text_checkpoint: Path) -> Place:
+    store = tmp_path / "store"
+    old, new = (build_project(store, 7, text_checkpoint, ProjectSettings()).version for _ in range(2))
+    promote(store, NAME, new, untested=True)
+    return Place(store, tmp_path / "home" / "training" / NAME / "job", old, new)
+
+
+def test_an_old_version_is_in_service_under_a_new_stamp(place: Place) -> None:
+    write_report(place.model_dir / NAME, Report(NAME, ("total",), version=place.old, trained_tasks=(1, 2)))
+    version = place.restore(place.old)
+    assert version > place.new
+    assert place.current == version
+    assert read_card(place.model_dir, NAME, version).restored_from == place.old
+    report = read_report(report_path(place.model_dir, NAME, version))
+    assert (report.version, report.restored_from, report.trained_tasks) == (version, place.old, (1, 2))
+
+
+@pytest.mark.parametrize(
+    ("version", "project", "says"),
+    [
+        pytest.param("20200101T000000Z", 7, "no kept checkpoint of version 20200101T000000Z, only of 2", id="a typo"),
+        pytest.param("OLD", 8, "project-8 has no kept checkpoint .*, only of none", id="another project"),
+        pytest.param("NEW", 7, "is in service already", id="the one in service"),
+        pytest.param("../../../x", 7, r"a version is a stamp .*, got '\.\./\.\./\.\./x'", id="a path"),
+        pytest.param("*", 7, "a version is a stamp", id="a pattern"),
+        pytest.param("20200101T000000Z\n", 7, "a version is a stamp", id="a line break"),
+        pytest.param("", 7, "a version is a stamp", id="nothing"),
+    ],
+)
+def test_what_cannot_be_restored_leaves_nothing(place: Place, version: str, project: int, says: str) -> None:
+    before = place.everything()
+    with pytest.raises(RolloutFailed, match=says):
+        place.restore({"OLD": place.old, "NEW": place.new}.get(version, version), project)
+    assert place.everything() == before
+    assert place.current == place.new
+
+
+def test_a_training_is_not_waited_for(place: Place) -> None:
+    with training_lock(place.model_dir, 7):
+        version = place.restore(place.old)
+    assert place.current == version
+
+
+def test_an_orphan_changes_nothing(place: Place) -> None:
+    def still_mine() -> None:
+        raise Superseded("attempt 1 is over; stop")
+
+    with pytest.raises(Superseded):
+        place.restore(place.old, still_mine=still_mine)
+    assert place.current == place.new
+
+
+def test_a_second_try_restores_nothing_anew(place: Place) -> None:
+    version = place.restore(place.old)
+    assert place.restore(place.old) == version
+    assert len(list((place.model_dir / NAME).glob("*.mar"))) == 3
