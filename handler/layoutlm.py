@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
     Raises:
         CheckpointInvalid: the folder is no LayoutLMv3 checkpoint, or has no fast tokenizer.
     """
+    respect_thread_limit()
     chosen = _device(device)
     number_type = _dtype(dtype, chosen)
     config, tokenizer = _config_and_tokenizer(folder)
@@ -91,6 +93,17 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
         device=chosen,
         dtype=number_type,
     )
+
+
+def respect_thread_limit() -> None:
+    """Let torch compute with no more threads than OMP_THREAD_LIMIT allows.
+
+    People set it for Tesseract. torch 2.13 counts on the threads that it asked for: where the limit gives it fewer,
+    its CPU kernels leave parts of their results unwritten, and a training is full of NaN from its first step.
+    """
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    if limit.isdecimal() and 0 < int(limit) < torch.get_num_threads():
+        torch.set_num_threads(int(limit))
 
 
 def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:

@@ -21,6 +21,7 @@ from transformers import EarlyStoppingCallback, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from handler.labels import LabelSet
+from handler.layoutlm import respect_thread_limit
 from handler.tagger import TaggerSettings
 from shim.errors import LayoutLoopError
 from training.bases import RECIPES, Base, continue_from, make_base
@@ -52,6 +53,7 @@ def train(folder: Path) -> bool:
     Raises:
         TrainingError: the base cannot be loaded, or there is nothing to learn from.
     """
+    respect_thread_limit()
     plan = Plan.read(folder)
     training, validation = (read_examples(folder / f"{name}.jsonl") for name in ("training", "validation"))
     set_seed(plan.seed)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -55,6 +56,15 @@ def test_a_training_learns_its_pages(tmp_path: Path) -> None:
 def test_tiny_sets(tmp_path: Path, pages: int) -> None:
     run_training(make_folder(tmp_path, training=pages), 1, lambda _: None)
     (answer,) = Tagger.load(tmp_path / "checkpoint").tag([make_example(5).page])
+    assert isinstance(answer, TaggedPage)
+
+
+def test_a_limit_on_threads_that_was_meant_for_tesseract(tmp_path: Path) -> None:
+    """Without care torch's kernels leave parts of their results unwritten: NaN from the first step on."""
+    folder = make_folder(tmp_path, training=2)
+    environ = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    subprocess.run([sys.executable, "-m", "training.train", str(folder)], env=environ, check=True)
+    (answer,) = Tagger.load(folder / "checkpoint").tag([make_example(5).page])
     assert isinstance(answer, TaggedPage)
 
 
