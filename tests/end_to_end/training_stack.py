@@ -153,6 +153,22 @@ def current(stack: Stack, project: int = PROJECT) -> str | None:
     return serving.current if serving else None
 
 
+@contextmanager
+def in_service_unchanged(stack: Stack, project: int = PROJECT) -> Iterator[None]:
+    """Assert that meanwhile nothing came into `load` and another version did not become current.
+
+    The watcher takes out of `load`, at its own time, what left service more than two minutes ago.
+    """
+    before = read_serving(stack.settings.model_dir, project_model(project))
+    yield
+    after = read_serving(stack.settings.model_dir, project_model(project))
+    assert before is not None
+    assert after is not None
+    assert after.current == before.current
+    assert set(after.load) <= set(before.load)
+    assert after.sha256.items() <= before.sha256.items()  # type: ignore[operator]
+
+
 def model_folder(stack: Stack, project: int = PROJECT) -> Path:
     """Return a project's folder in the model store."""
     return stack.settings.model_dir / project_model(project)
