@@ -1,10 +1,17 @@
-"""Synthetic invoices as Label Studio's tasks, with what an annotator would have drawn."""
+"""Synthetic invoices as Label Studio's tasks, with what an annotator would have drawn.
+
+`python -m demo.tasks --count 12 --out DIR` writes the images, `export.json` and `label-config.xml`.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from demo.invoices import LABELS, LAYOUTS, make_invoice
 from demo.sheet import GoldRegion
 
 RECTANGLES = "rectanglelabels"
@@ -69,3 +76,26 @@ def exported_task(task: int, reference: str, result: list[dict[str, Any]]) -> di
         "task": task,
     }
     return {"id": task, "data": {"image": reference}, "annotations": [annotation], "predictions": [], "drafts": []}
+
+
+def main() -> None:
+    """Write annotated invoices as an export."""
+    parser = argparse.ArgumentParser(prog="python -m demo.tasks", description=main.__doc__)
+    parser.add_argument("--count", type=int, default=12, help="pages")
+    parser.add_argument("--layouts", type=int, default=4, help=f"how many of the {LAYOUTS} layouts, taken in turn")
+    parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for number in range(given.count):
+        invoice = make_invoice(number, number % given.layouts)
+        invoice.image.save(given.out / f"{invoice.name}.png")
+        result = annotation_result(invoice.regions, *invoice.image.size)
+        tasks.append(exported_task(number + 1, f"{invoice.name}.png", result))
+    (given.out / "export.json").write_text(json.dumps(tasks, ensure_ascii=False))
+    (given.out / "label-config.xml").write_text(label_config(LABELS))
+    print(f"{given.count} annotated pages in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -128,7 +128,9 @@ def _follow(jobs: JobStore, job: Job) -> int:
     with tqdm(total=0, desc="queued", unit="", disable=None) as bar:
         while job.state not in ("done", "failed"):
             time.sleep(_FOLLOW_S)
-            job = jobs.get(job.id)
+            error, job = job.error, jobs.get(job.id)
+            if job.error != error and job.state == "queued":
+                tqdm.write(f"attempt {job.attempt}: {job.error}; tried again", file=sys.stderr)
             bar.set_description(job.step or job.state)
             bar.total, bar.n = job.total or 0, job.done
             figures = {"loss": job.loss, "f1": job.f1}

@@ -39,7 +39,7 @@ from training.errors import BaseUnavailable, DatasetFailed, ExportFailed, Export
 from training.export import LabelStudio, read_export
 from training.keep import discard
 from training.packing import ArchiveFailed
-from training.reading import FolderImages, Images, StudioImages, TorchServeReader
+from training.reading import FolderImages, Images, StudioImages, TorchServeReader, torchserve_problem
 from training.restore import restore
 from training.retrain import Outcome, Surroundings, Wish, retrain
 from training.rollout import NobodyTried, RolloutFailed
@@ -66,7 +66,7 @@ class Files:
 
 
 def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
-    """Do what a worker claimed; 0 where the record has the outcome, else the worker tries again."""
+    """Do what a worker claimed; 0 where the record says what became of it, else the worker tries again."""
     job = insist(lambda: jobs.check(job_id, attempt))
     _tidy(jobs, settings)
     watching = JobWatching(jobs, job)
@@ -80,8 +80,9 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
     except _FAILURES as error:
         if isinstance(error, _PASSES) and not isinstance(error, ExportRefused):
             logger.warning("job %s: %s", job.id, error)
-            print(error, file=sys.stderr)
-            return 1
+            passing = str(error)
+            insist(lambda: jobs.retry(job_id, attempt, passing))
+            return 0
         reason = str(error)
         logger.warning("job %s fails: %s", job.id, reason)
         _give_up(job, settings)  # first, because the disk may be full
@@ -130,21 +131,34 @@ def delete_folder(folder: Path) -> None:
 
 def train_here(wish: Wish, files: Files, settings: Settings, training: TrainSettings) -> int:
     """Train for a person at a terminal, with no job record; 0 unless it failed."""
+    problem = torchserve_problem(settings)
+    if problem is not None:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    try:
+        name = f"here-{_fingerprint(wish, files, training)}"
+    except OSError as error:
+        print(f"error: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
+        return 1
     watching = TerminalWatching()
-    folder = settings.home / "training" / project_model(wish.project) / f"here-{_fingerprint(wish, files, training)}"
+    folder = settings.home / "training" / project_model(wish.project) / name
     if folder.exists():
         print(f"going on where an earlier try was cut off, with its pages ({folder})", file=sys.stderr)
     try:
         with surroundings(wish, folder, files, settings, training) as around:
             outcome = retrain(wish, around, watching)
     except _FAILURES as error:
-        print(f"error: {error}", file=sys.stderr)
+        lost = isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None
+        hint = "; --images DIR takes the images from a folder, by their file names" if lost else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
         delete_folder(folder)
         return 1
     finally:
         watching.close()
     delete_folder(folder)
     print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
+    reports = (settings.model_dir / project_model(wish.project)).glob("*.report.html")
+    print(f"report: {max(reports, key=lambda path: path.stat().st_mtime)}", file=sys.stderr)
     return 0
 
 

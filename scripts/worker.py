@@ -143,7 +143,7 @@ class Worker:
             return True  # asked again at the next sign of life
         except JobNotFound:
             return False
-        return now.attempt == job.attempt and now.state in ("done", "failed")
+        return now.attempt == job.attempt and now.state != "running"
 
     def _end(self, job: Job, error: str) -> None:
         """Note what became of an attempt, which is `error` unless its process wrote an outcome."""

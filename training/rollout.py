@@ -63,9 +63,8 @@ def promote(
             return
         if before.current and version < before.current:
             raise RolloutFailed(
-                f"{version} is older than {before.current} and versions only move forward: archive its checkpoint "
-                f"again: python -m scripts.archive --project {name.removeprefix('project-')} "
-                f"--checkpoint {model_dir / name / f'checkpoint-{version}'} --serve"
+                f"{version} is older than {before.current} and versions only move forward; to go back: "
+                f"python -m scripts.rollout --project {name.removeprefix('project-')} --back-to {version}"
             )
         asked = time.time()
         try:

@@ -1,0 +1,51 @@
+"""A job's own process, `scripts.retrain --job`: what it writes into the record when it cannot do its work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.node import REPOSITORY
+from shim.job_store import open_jobs
+from tests.shim.far_servers import LEGACY_KEY
+
+
+@pytest.mark.parametrize(
+    ("variables", "state", "says"),
+    [
+        pytest.param({}, "queued", "does not take connections", id="Label Studio is away: tried again"),
+        pytest.param(
+            {"LAYOUTLOOP_TRAIN_BASE": "graft:/nowhere"}, "failed", "LAYOUTLOOP_TRAIN_BASE", id="no such base: given up"
+        ),
+    ],
+)
+def test_an_error_is_one_sentence_in_the_record(
+    tmp_path: Path, variables: dict[str, str], state: str, says: str
+) -> None:
+    environ = os.environ | {
+        "LAYOUTLOOP_HOME": str(tmp_path / "home"),
+        "MODEL_DIR": str(tmp_path / "store"),
+        "LABEL_STUDIO_URL": "http://127.0.0.1:9",
+        "LABEL_STUDIO_API_KEY": LEGACY_KEY,
+        **variables,
+    }
+    (tmp_path / "home").mkdir()
+    jobs = open_jobs(f"sqlite://{tmp_path}/home/jobs.db")
+    try:
+        job = jobs.submit(7, "retrain", "api")
+        claimed = jobs.claim("worker")
+        assert claimed is not None
+        command = [sys.executable, "-m", "scripts.retrain", "--job", job.id, "--attempt", str(claimed.attempt)]
+        done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, timeout=200)
+        after = jobs.get(job.id)
+    finally:
+        jobs.close()
+    assert done.returncode == 0, done.stderr
+    assert after.state == state
+    assert says in after.error
+    assert "\n" not in after.error
+    assert not list((tmp_path / "home" / "training").glob("*/*")) or state == "queued"
