@@ -17,7 +17,7 @@ from training.annotations import AnnotatedPage, Selection, count_new, fingerprin
 from training.dataset import Progress, Read, build_examples
 from training.examples import Example, read_examples, write_examples
 from training.left_out import Reason
-from training.split import validation_tasks
+from training.split import read_history, split_as_trained
 from training.store import write_json
 
 _FILE = "dataset.json"
@@ -148,19 +148,9 @@ def _split(
 ) -> tuple[list[Example], list[Example], frozenset[int]]:
     """Split by document, and remember it: what trained once never validates, what was held out stays held out."""
     path = model_dir / project_model(project) / "split.json"
-    try:
-        before = json.loads(path.read_text())
-    except FileNotFoundError:
-        before = {"trained": [], "held_out": []}
-    tasks = {example.task for example in examples}
-    split = validation_tasks(tasks, before["held_out"], tasks - set(before["trained"]))
-    write_json(
-        path,
-        {
-            "trained": sorted({*before["trained"], *split.training}),
-            "held_out": sorted({*before["held_out"], *split.forced}),
-        },
-    )
+    split = split_as_trained(path, {example.task for example in examples})
+    trained, held_out = read_history(path)
+    write_json(path, {"trained": sorted(trained | split.training), "held_out": sorted(held_out | split.forced)})
     validation = split.validation
     return (
         [example for example in examples if example.task not in validation],

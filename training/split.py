@@ -73,11 +73,17 @@ def split_as_trained(path: Path, task_ids: Collection[int]) -> Split:
 
     Without that file it is the split of a first training.
     """
+    trained, held_out = read_history(path)
+    return validation_tasks(task_ids, held_out, frozenset(task_ids) - trained)
+
+
+def read_history(path: Path) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the documents of a `split.json` that ever trained, and those forced into validation; none without it."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return validation_tasks(task_ids)
-    return validation_tasks(task_ids, before["held_out"], frozenset(task_ids) - frozenset(before["trained"]))
+        return frozenset(), frozenset()
+    return frozenset(body["trained"]), frozenset(body["held_out"])
 
 
 def position(task_id: int) -> float:
