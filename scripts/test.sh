@@ -21,5 +21,6 @@ check mypy
 check lint-imports
 check python -m pytest -n 2 -m 'not end_to_end'
 if ((${#failed[@]} > 0)); then printf '\n== failed so far: %s\n' "${failed[*]}"; fi
-check python -m pytest -m end_to_end
+# Each group of these has its servers to itself (xdist_group), and waits much of its time.
+check python -m pytest -n 2 --dist loadgroup -m end_to_end --durations 15
 ((${#failed[@]} == 0))

@@ -30,16 +30,17 @@ VISUAL, PLAIN = 7, 8
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A LayoutLoop that runs, and the Label Studio it asks."""
+class LayoutLoop:
+    """A LayoutLoop that runs."""
 
     settings: ServeSettings
     environ: dict[str, str]
-    studio: Studio
 
     @property
     def url(self) -> str:
-        return self.settings.address
+        """The shim's address, with user and password where it asks for them."""
+        user, password = self.environ.get("BASIC_AUTH_USER"), self.environ.get("BASIC_AUTH_PASS")
+        return self.settings.address.replace("://", f"://{user}:{password}@") if user else self.settings.address
 
     def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run `python -m` with the instance's settings, and with more variables."""
@@ -73,9 +74,21 @@ class Stack:
         return f"http://127.0.0.1:{self.settings.torchserve_port + offset}{path}"
 
 
+@dataclass(frozen=True)
+class Stack(LayoutLoop):
+    """One that asks a Label Studio of the tests' own, at a socket."""
+
+    studio: Studio
+
+
 def free_settings(home: Path) -> ServeSettings:
-    """Return settings whose six ports are free at this moment."""
-    for first in range(41000 + os.getpid() % 500 * 10, 48000, 10):
+    """Return settings whose six ports are free at this moment.
+
+    They are below those that the kernel gives to outgoing connections (32768 and up): one of these would keep
+    TorchServe from starting for as long as it is open.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])  # each has a range to itself
+    for first in range(20000 + 2000 * worker + os.getpid() % 100 * 10, 29000, 10):
         settings = ServeSettings(home, home / "store", port=first + 5, torchserve_port=first)
         if port_problem(settings) is None:
             return settings
@@ -116,7 +129,7 @@ def make_stack(home: Path, studio: Studio) -> Stack:
 
 
 @contextmanager
-def running(stack: Stack, out: Path, projects: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+def running(stack: LayoutLoop, out: Path, projects: tuple[int, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
     """Run `scripts.serve`, and see to it that nothing of it is left."""
     with out.open("w") as stream:
         process = subprocess.Popen(

@@ -44,6 +44,10 @@ class Studio:
         self.asked: list[str] = []
         self.delay_s = 0.0
 
+    def pages_read(self) -> int:
+        """How often an upload was asked for."""
+        return sum(path.startswith("/data/upload/") for path in self.asked)
+
     def answer(self, path: str, key: str | None) -> tuple[int, bytes]:
         self.asked.append(path)
         time.sleep(self.delay_s)

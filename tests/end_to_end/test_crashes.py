@@ -29,7 +29,7 @@ from tests.end_to_end.training_stack import (
 )
 from tests.shim.redis_server import redis_server
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
 TASKS = 100
 AT_A_TIME = 25
 PATIENCE_S = 300.0
@@ -78,7 +78,7 @@ def ask_until_answered(stack: Stack, waiting: dict[int, bytes]) -> tuple[int, di
 
 
 def test_every_process_is_killed_and_nothing_is_lost(
-    tmp_path: Path, studio: Studio, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, studio: Studio, record_property: Callable[[str, object], None]
 ) -> None:
     studio.projects[PROJECT] = studio_project()
     with redis_server(tmp_path) as redis:
@@ -104,11 +104,11 @@ def test_every_process_is_killed_and_nothing_is_lost(
             assert (record["state"], record["verdict"]) == ("done", "promoted"), record
             assert promotions.seen == [first["version"], record["version"]], "one promotion, not two"
             assert current(stack) == record["version"]
-    with capsys.disabled():
-        print(  # noqa: T201 - its figures are wanted
-            f"\nkilled {', '.join(killed)}: {TASKS} tasks answered after {asks} asks and {took_s:.0f} s; "
-            f"the training took {record['attempt']} attempts"
-        )
+    record_property(
+        "figures",
+        f"killed {', '.join(killed)}: {TASKS} tasks answered after {asks} asks and {took_s:.0f} s; "
+        f"the training took {record['attempt']} attempts",
+    )
 
 
 def kill_all(stack: Stack, kill_redis: Callable[[], None], start_redis: Callable[[], None]) -> list[str]:

@@ -18,8 +18,9 @@ import requests
 from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_processes, torchserve_processes
 from scripts.serve import port_problem
+from tests.end_to_end.conftest import free_settings
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
 
 SERVE = """
 import os, sys
@@ -45,15 +46,7 @@ HTTPServer((os.environ["LAYOUTLOOP_HOST"], int(os.environ["LAYOUTLOOP_PORT"])), 
 ROLLOUT = "import time\ntime.sleep(3600)\n"
 
 
-def free_settings(home: Path) -> ServeSettings:
-    for first in range(33000 + os.getpid() % 500 * 10, 40000, 10):
-        settings = ServeSettings(home, home / "store", port=first + 5, torchserve_port=first)
-        if port_problem(settings) is None:
-            return settings
-    pytest.fail("no free ports")
-
-
-def wait_for(found: Callable[[], object], timeout_s: float = 60.0) -> None:
+def wait_for(found: Callable[[], object], timeout_s: float = 180.0) -> None:
     end = time.monotonic() + timeout_s
     while not found():
         assert time.monotonic() < end, "it did not happen in time"
@@ -116,7 +109,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield running
     finally:
         running.process.terminate()
-        running.process.wait(60)
+        running.process.wait(120)
         stop_processes(instance_processes(home))
 
 
@@ -146,7 +139,7 @@ def test_what_dies_comes_back_and_sigterm_stops_everything(served: Served) -> No
 
     everything = psutil.Process(served.process.pid).children(recursive=True)
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(60) == 0
+    assert served.process.wait(120) == 0
     assert [process for process in everything if process.is_running()] == []
     assert port_problem(settings) is None
     assert not temporary_folder(settings).exists()
@@ -155,7 +148,7 @@ def test_what_dies_comes_back_and_sigterm_stops_everything(served: Served) -> No
 def test_a_killed_supervisor_leaves_nothing(served: Served) -> None:
     everything = psutil.Process(served.process.pid).children(recursive=True)
     named(served.settings, "supervisor.supervisord").kill()
-    assert served.process.wait(60) == 1
+    assert served.process.wait(120) == 1
     assert [process for process in everything if process.is_running()] == []
     assert "the supervisor ended" in served.err.read_text()
 
@@ -175,11 +168,11 @@ def test_after_everything_was_killed_the_next_start_works(served: Served, tmp_pa
         assert not left.is_running()
     finally:
         again.process.terminate()
-        again.process.wait(60)
+        again.process.wait(120)
 
 
 def test_ctrl_c_stops_everything(served: Served) -> None:
     everything = psutil.Process(served.process.pid).children(recursive=True)
     served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) == 0
+    assert served.process.wait(120) == 0
     assert [process for process in everything if process.is_running()] == []

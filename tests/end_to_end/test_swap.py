@@ -6,6 +6,7 @@ import base64
 import itertools
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, draw_page
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
 PROJECT = 21
 CLIENTS, PAGES, LEAST = 16, 40, 500
 PAUSE_S = 0.02
@@ -91,7 +92,7 @@ def offline(tagger: Tagger, page: Page) -> tuple[tuple[str, str], ...]:
 
 
 def test_no_request_notices_three_promotions_and_a_restore(
-    stack: Stack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stack: Stack, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     checkpoints = [
         make_checkpoint(tmp_path / str(seed), tokenizer=word_piece(), labels=LABELS, seed=seed, outside_bias=-9)
@@ -152,6 +153,8 @@ def test_no_request_notices_three_promotions_and_a_restore(
     assert all(expected.values()), "a page on which nothing is found proves nothing"
     assert [answer for answer in answers if answer.found != expected[answer.stamp, answer.page]] == []
     times = np.array([answer.answered - answer.asked for answer in answers]) * 1000
-    with capsys.disabled():
-        p50, p99 = np.percentile(times, [50, 99])
-        print(f"\n{len(answers)} answers across 4 swaps: p50 {p50:.0f} ms, p99 {p99:.0f} ms, most {times.max():.0f} ms")  # noqa: T201 - its figures are wanted
+    p50, p99 = np.percentile(times, [50, 99])
+    record_property(
+        "figures",
+        f"{len(answers)} answers across 4 swaps: p50 {p50:.0f} ms, p99 {p99:.0f} ms, most {times.max():.0f} ms",
+    )

@@ -8,7 +8,7 @@ import resource
 import signal
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,7 @@ from tests.end_to_end.training_stack import (
 from training.progress_file import Progress
 from training.store import new_stamp, write_json
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("trained")]
 
 MODEL = project_model(PROJECT)
 NO_CONTROL = '<View><Image name="image" value="$image"/></View>'
@@ -142,13 +142,13 @@ def test_uploads_that_are_gone(stack: Stack) -> None:
 )
 def test_a_base_that_cannot_be_loaded(stack: Stack, tmp_path: Path, offline: dict[str, str]) -> None:
     variables = {"LAYOUTLOOP_TRAIN_BASE": "someone/nowhere", "HF_HOME": str(tmp_path), **offline}
-    asked = len(stack.studio.asked)
+    read = stack.studio.pages_read()
     with nothing_changes(stack):
         ran = stack.command("scripts.retrain", "--project", str(PROJECT), "--here", **variables)
         assert ran.returncode == 1
         assert "error: the base 'someone/nowhere' cannot be used" in ran.stderr
         assert "Set LAYOUTLOOP_TRAIN_BASE to graft:minilm" in ran.stderr
-    assert len(stack.studio.asked) == asked, "pages were read before the base was looked at"
+    assert stack.studio.pages_read() == read, "pages were read before the base was looked at"
 
 
 def test_a_full_disk_while_archiving(stack: Stack) -> None:
@@ -224,37 +224,41 @@ class Killing:
     before: str | None
 
 
-def kill_at(stack: Stack, step: str, kill: Callable[[psutil.Process, Callable[[], Job]], None]) -> Killing:
-    """Start a job, kill when it is at a step, and wait for its end.
+def kill_at(stack: Stack, steps: Sequence[str], kill: Callable[[psutil.Process, Callable[[], Job]], None]) -> Killing:
+    """Start a job, kill it at one step in each attempt, and wait for its end.
 
     Args:
         stack: on which.
-        step: as its record names it; a training is killed when it has a state to go on from.
+        steps: as its record names them, in the order in which they come; a training is killed when it has a state to
+            go on from.
         kill: gets the job's process and what reads its record.
     """
     before = current(stack)
-    with Promotions(stack) as promotions, slow(stack.studio, 0.4 if step in ("export", "read pages") else 0.0):
+    with Promotions(stack) as promotions:
         job = start_training(stack)
         with watched_job(stack, job) as read:
-            has_state = (lambda: newest_state(stack, job)) if step == "train" else (lambda: True)
-            (process,) = wait_for(lambda: training_processes(stack, job))  # takes longer than some steps
-            wait_for_step(read, step, has_state)
-            kill(process, read)
+            for attempt, step in enumerate(steps, start=1):
+                has_state = (lambda: newest_state(stack, job)) if step == "train" else (lambda: True)
+                with slow(stack.studio, 0.4 if step in ("export", "read pages") else 0.0):
+                    wait_for(lambda: read().attempt == attempt)  # noqa: B023 - called at once
+                    (process,) = wait_for(lambda: training_processes(stack, job))  # takes longer than some steps
+                    wait_for_step(read, step, has_state)
+                    kill(process, read)
         assert predicted(stack)[0] in (before, current(stack))
         record = wait_for_job(stack, job)
     return Killing(record, promotions.seen, before)
 
 
-def assert_promoted_once(killing: Killing) -> None:
+def assert_promoted_once(killing: Killing, attempts: int = 2) -> None:
     record = killing.record
     assert (record["state"], record["verdict"]) == ("done", "promoted"), record
-    assert record["attempt"] == 2
+    assert record["attempt"] == attempts
     assert killing.promoted == [killing.before, record["version"]]
 
 
-@pytest.mark.parametrize("step", ["export", "read pages", "evaluate", "archive", "rollout"])
-def test_a_job_that_is_killed_is_done_by_the_next_try(stack: Stack, step: str) -> None:
-    assert_promoted_once(kill_at(stack, step, lambda process, _: process.kill()))
+@pytest.mark.parametrize("steps", [("export", "evaluate"), ("read pages", "archive"), ("rollout",)], ids=" ".join)
+def test_a_job_that_is_killed_is_done_by_the_next_try(stack: Stack, steps: tuple[str, ...]) -> None:
+    assert_promoted_once(kill_at(stack, steps, lambda process, _: process.kill()), len(steps) + 1)
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(stack: Stack) -> None:
@@ -272,7 +276,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(stack: Stack) -> None:
                 seen.append(progress.step)
             time.sleep(0.01)
 
-    killing = kill_at(stack, "train", kill)
+    killing = kill_at(stack, ["train"], kill)
     assert_promoted_once(killing)
     assert reached > 0
     assert min(seen) >= reached, "the second try began at the beginning"
@@ -288,7 +292,7 @@ def test_a_killed_worker_takes_its_training_along_and_the_next_one_finishes_it(s
         _, alive = psutil.wait_procs(orphans, timeout=60)
         assert not alive, "a training outlived its worker"
 
-    assert_promoted_once(kill_at(stack, "train", kill))
+    assert_promoted_once(kill_at(stack, ["train"], kill))
 
 
 def test_a_job_survives_the_end_of_everything(tmp_path: Path, studio: Studio) -> None:

@@ -30,7 +30,7 @@ from tests.end_to_end.label_studio import Studio, StudioProject
 from training.split import VALIDATION_SHARE, position
 
 if TYPE_CHECKING:
-    from tests.end_to_end.conftest import Stack
+    from tests.end_to_end.conftest import LayoutLoop
 
 PROJECT = 11
 LABELS = ("vendor", "total")
@@ -118,14 +118,14 @@ def capture(name: str, project: int = PROJECT) -> dict[str, Any]:
     return body
 
 
-def start_training(stack: Stack, project: int = PROJECT) -> str:
+def start_training(stack: LayoutLoop, project: int = PROJECT) -> str:
     """Press Start Training; return the job's id."""
     answer = requests.post(f"{stack.url}/webhook", json=capture("START_TRAINING", project), timeout=30)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["job"])
 
 
-def job_of(stack: Stack, job: str) -> dict[str, Any]:
+def job_of(stack: LayoutLoop, job: str) -> dict[str, Any]:
     """Ask for a job's record."""
     answer = requests.get(f"{stack.url}/jobs/{job}", timeout=30)
     assert answer.status_code == 200, answer.text
@@ -133,7 +133,7 @@ def job_of(stack: Stack, job: str) -> dict[str, Any]:
     return body
 
 
-def wait_for_job(stack: Stack, job: str, timeout_s: float = JOB_S) -> dict[str, Any]:
+def wait_for_job(stack: LayoutLoop, job: str, timeout_s: float = JOB_S) -> dict[str, Any]:
     """Wait until a job has ended; return its record."""
     end = time.monotonic() + timeout_s
     while (record := job_of(stack, job))["state"] not in ("done", "failed"):
@@ -142,19 +142,19 @@ def wait_for_job(stack: Stack, job: str, timeout_s: float = JOB_S) -> dict[str, 
     return record
 
 
-def job_log(stack: Stack, job: str) -> str:
+def job_log(stack: LayoutLoop, job: str) -> str:
     """Return what the training process printed."""
     return (stack.settings.logs / "jobs" / f"{job}.log").read_text(errors="replace")
 
 
-def current(stack: Stack, project: int = PROJECT) -> str | None:
+def current(stack: LayoutLoop, project: int = PROJECT) -> str | None:
     """Return the version in service."""
     serving = read_serving(stack.settings.model_dir, project_model(project))
     return serving.current if serving else None
 
 
 @contextmanager
-def in_service_unchanged(stack: Stack, project: int = PROJECT) -> Iterator[None]:
+def in_service_unchanged(stack: LayoutLoop, project: int = PROJECT) -> Iterator[None]:
     """Assert that meanwhile nothing came into `load` and another version did not become current.
 
     The watcher takes out of `load`, at its own time, what left service more than two minutes ago.
@@ -169,17 +169,17 @@ def in_service_unchanged(stack: Stack, project: int = PROJECT) -> Iterator[None]
     assert after.sha256.items() <= before.sha256.items()  # type: ignore[operator]
 
 
-def model_folder(stack: Stack, project: int = PROJECT) -> Path:
+def model_folder(stack: LayoutLoop, project: int = PROJECT) -> Path:
     """Return a project's folder in the model store."""
     return stack.settings.model_dir / project_model(project)
 
 
-def job_folder(stack: Stack, job: str, project: int = PROJECT) -> Path:
+def job_folder(stack: LayoutLoop, job: str, project: int = PROJECT) -> Path:
     """Return where a running job keeps what it did so far."""
     return stack.settings.home / "training" / project_model(project) / job
 
 
-def newest_state(stack: Stack, job: str, project: int = PROJECT) -> int:
+def newest_state(stack: LayoutLoop, job: str, project: int = PROJECT) -> int:
     """Return the step of the newest whole checkpoint of a training, 0 where there is none."""
     states = (job_folder(stack, job, project) / "steps").glob("checkpoint-*/trainer_state.json")
     return max((int(path.parent.name.rpartition("-")[2]) for path in states), default=0)
@@ -193,7 +193,7 @@ def files_in(folder: Path) -> set[str]:
 
 
 def predicted(
-    stack: Stack, project: int = PROJECT, labels: Sequence[str] = LABELS, number: int | None = None
+    stack: LayoutLoop, project: int = PROJECT, labels: Sequence[str] = LABELS, number: int | None = None
 ) -> tuple[str, list[tuple[str, str]]]:
     """Ask about a page, one that nobody saw before by default: the version's stamp, and (label, text) of its finds."""
     page = draw_page(next(_numbers) if number is None else number)
@@ -221,7 +221,7 @@ def slow(studio: Studio, seconds: float) -> Iterator[None]:
 class Promotions(threading.Thread):
     """Looks at a project's serving.json all the time: `seen` are the versions that were current, in order."""
 
-    def __init__(self, stack: Stack, project: int = PROJECT) -> None:
+    def __init__(self, stack: LayoutLoop, project: int = PROJECT) -> None:
         super().__init__(daemon=True)
         self._stack, self._project = stack, project
         self._ended = threading.Event()
@@ -242,7 +242,7 @@ class Promotions(threading.Thread):
         self.join()
 
 
-def training_processes(stack: Stack, part: str) -> list[psutil.Process]:
+def training_processes(stack: LayoutLoop, part: str) -> list[psutil.Process]:
     """Return the instance's processes with an argument `part`, such as a job's id or `scripts.worker`."""
     found = []
     for process in instance_processes(stack.settings.home):
@@ -255,7 +255,7 @@ def training_processes(stack: Stack, part: str) -> list[psutil.Process]:
 
 
 @contextmanager
-def watched_job(stack: Stack, job: str) -> Iterator[Callable[[], Job]]:
+def watched_job(stack: LayoutLoop, job: str) -> Iterator[Callable[[], Job]]:
     """Give a function that reads a job's record, directly and fast."""
     environ = stack.environ | stack.settings.environment()
     jobs = open_jobs(Settings.from_env(environ).jobs_url)
