@@ -1,14 +1,17 @@
 # shellcheck shell=bash
-# Prepare this machine: sourced by serve.sh and test.sh, which then call `setup serve` or `setup test`.
+# Prepare this machine: sourced by serve.sh, demo.sh and test.sh, which then call `setup serve`, `demo` or `test`.
 #
-# Installs what is missing (Java 17+, Tesseract with English, Python with venv; Redis for the tests) through apt where it may, makes the
-# virtual environment, installs the pinned packages with pip as the machine has it configured, and leaves a stamp so
-# that the next start finds all of it in place without asking pip. Sets `root`, `venv` and `python`.
+# Installs what is missing (Java 17+, Tesseract with English, Python with venv; Redis and Chromium for the tests) through
+# apt where it may, makes the virtual environment (and Label Studio's own, for the demo and the tests), installs the
+# pinned packages with pip as the machine has it configured, and leaves a stamp so that the next start finds all of it
+# in place without asking pip. Sets `root`, `venv`, `python` and `label_studio`.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$(realpath -m -- "${LAYOUTLOOP_VENV:-$root/.venv}")
 python=$venv/bin/python
+label_studio=$(realpath -m -- "${LAYOUTLOOP_LABEL_STUDIO_VENV:-$root/.venv-label-studio}")
+export LAYOUTLOOP_LABEL_STUDIO_VENV=$label_studio
 export PYTHONNOUSERSITE=1
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -41,10 +44,14 @@ has_tesseract() {
   [[ $'\n'$languages$'\n' == *$'\neng\n'* ]]
 }
 
+has_chromium() {
+  [[ -x ${LAYOUTLOOP_CHROMIUM:-} ]] || command -v chromium >/dev/null
+}
+
 # The packages that are missing, one a line.
 missing_packages() {
   local interpreter
-  if ! is_ready_venv; then
+  if ! is_ready_venv "$venv"; then
     interpreter=$(find_python)
     if [[ -z $interpreter ]]; then
       printf '%s\n' python3 python3-venv
@@ -54,7 +61,10 @@ missing_packages() {
   fi
   has_java || java_package
   has_tesseract || printf '%s\n' tesseract-ocr tesseract-ocr-eng
-  if [[ $purpose == test ]] && ! command -v redis-server >/dev/null; then printf '%s\n' redis-server; fi
+  if [[ $purpose == test ]]; then
+    command -v redis-server >/dev/null || printf '%s\n' redis-server
+    has_chromium || printf '%s\n' chromium
+  fi
 }
 
 # Debian 12 and Ubuntu have 17; a later Debian has only its own default.
@@ -101,16 +111,39 @@ install_packages() {
   fi
 }
 
-is_ready_venv() { [[ -f $venv/pyvenv.cfg && -x $python ]] && is_recent "$python" && "$python" -c 'import pip' 2>/dev/null; }
+# Whether $1 is a virtual environment that works.
+is_ready_venv() {
+  [[ -f $1/pyvenv.cfg && -x $1/bin/python ]] && is_recent "$1/bin/python" && "$1/bin/python" -c 'import pip' 2>/dev/null
+}
 
-# What the environment must have been made from, for $1 = serve or test.
+# make_venv FOLDER VARIABLE: a virtual environment there, unless it is one; VARIABLE moves it.
+make_venv() {
+  if is_ready_venv "$1"; then return; fi
+  if [[ -n $(ls -A -- "$1" 2>/dev/null) && ! -f $1/pyvenv.cfg ]]; then
+    fail "$1 holds files but is no virtual environment: remove it, or set $2 to another folder."
+  fi
+  say "making the virtual environment $1"
+  "$(find_python)" -m venv --clear "$1" >&2
+}
+
+pip_install() { # FOLDER ARGUMENTS...
+  "$1/bin/python" -m pip --disable-pip-version-check --no-input install --quiet "${@:2}" >&2 ||
+    fail "pip could not install everything; its message is above. The next start tries again."
+}
+
+# What an environment must have been made from: fingerprint FOLDER NAMES...
 fingerprint() {
-  { "$python" -V; cat "$root"/requirements/{torch,"$1",encoder}.txt; } | sha256sum
+  local name
+  { "$1/bin/python" -V; for name in "${@:2}"; do cat "$root/requirements/$name.txt"; done; } | sha256sum
 }
 
+# is_installed FOLDER STAMP NAMES...: whether its stamp says that it was made from these.
 is_installed() {
-  [[ -x $python && -f $venv/.layoutloop-$1 && $(<"$venv/.layoutloop-$1") == "$(fingerprint "$1")" ]]
+  [[ -x $1/bin/python && -f $1/$2 && $(<"$1/$2") == "$(fingerprint "$1" "${@:3}")" ]]
 }
+
+is_complete() { is_installed "$venv" ".layoutloop-$1" torch "$1" encoder; }
+has_label_studio() { is_installed "$label_studio" .layoutloop-label-studio label-studio; }
 
 refuse_torchvision() {
   local found=("$venv"/lib/python3*/site-packages/torchvision)
@@ -121,35 +154,46 @@ refuse_torchvision() {
 }
 
 install_python_packages() {
-  local pip=("$python" -m pip --disable-pip-version-check --no-input install --quiet)
-  if ! is_ready_venv; then
-    if [[ -n $(ls -A -- "$venv" 2>/dev/null) && ! -f $venv/pyvenv.cfg ]]; then
-      fail "$venv holds files but is no virtual environment: remove it, or set LAYOUTLOOP_VENV to another folder."
-    fi
-    say "making the virtual environment $venv"
-    "$(find_python)" -m venv --clear "$venv" >&2
-  fi
+  make_venv "$venv" LAYOUTLOOP_VENV
   # Until the last line is done there is no stamp, so that an interrupted installation is repeated.
   rm -f -- "$venv"/.layoutloop-{serve,test}
   say "installing Python packages into $venv (about 1.5 GB on disk the first time; takes minutes)"
-  if ! "${pip[@]}" -r "$root/requirements/torch.txt" -r "$root/requirements/$1.txt" >&2 ||
-    ! "${pip[@]}" --no-deps -r "$root/requirements/encoder.txt" >&2; then
-    fail "pip could not install everything; its message is above. The next start tries again."
+  pip_install "$venv" -r "$root/requirements/torch.txt" -r "$root/requirements/$1.txt"
+  pip_install "$venv" --no-deps -r "$root/requirements/encoder.txt"
+  fingerprint "$venv" torch "$1" encoder >"$venv/.layoutloop-$1"
+  if [[ $1 == test ]]; then # test.txt holds all of serve.txt
+    fingerprint "$venv" torch serve encoder >"$venv/.layoutloop-serve"
   fi
-  fingerprint "$1" >"$venv/.layoutloop-$1"
-  if [[ $1 == test ]]; then fingerprint serve >"$venv/.layoutloop-serve"; fi # test.txt holds all of serve.txt
 }
 
-# setup serve|test: everything in place, or a sentence and exit 1.
-setup() {
-  purpose=$1
-  install_packages
-  refuse_torchvision
-  if is_installed "$1"; then return; fi
-  # Two starts side by side take turns: the folder itself is the lock.
+install_label_studio() {
+  make_venv "$label_studio" LAYOUTLOOP_LABEL_STUDIO_VENV
+  rm -f -- "$label_studio/.layoutloop-label-studio"
+  say "installing Label Studio into $label_studio (about 1 GB on disk the first time; takes minutes)"
+  pip_install "$label_studio" -r "$root/requirements/label-studio.txt"
+  fingerprint "$label_studio" label-studio >"$label_studio/.layoutloop-label-studio"
+}
+
+# One start after another: the folder of the requirements is the lock.
+one_at_a_time() {
   {
     if command -v flock >/dev/null; then flock 9; fi
-    if ! is_installed "$1"; then install_python_packages "$1" 9<&-; fi
+    "$@" 9<&-
   } 9<"$root/requirements"
+}
+
+install_if_missing() { # CHECK INSTALL ARGUMENTS...
+  if ! "$1" "${@:3}"; then "$2" "${@:3}"; fi
+}
+
+# setup serve|demo|test: everything in place, or a sentence and exit 1.
+setup() {
+  local packages=$1
+  purpose=$1
+  if [[ $1 == demo ]]; then packages=serve; fi
+  install_packages
+  refuse_torchvision
+  is_complete "$packages" || one_at_a_time install_if_missing is_complete install_python_packages "$packages"
+  if [[ $1 != serve ]] && ! has_label_studio; then one_at_a_time install_if_missing has_label_studio install_label_studio; fi
   refuse_torchvision
 }

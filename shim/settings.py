@@ -16,6 +16,8 @@ from shim.web_address import parse_host_rules
 READ_ELSEWHERE = frozenset(
     {
         "LAYOUTLOOP_VENV",  # scripts/setup.sh
+        "LAYOUTLOOP_LABEL_STUDIO_VENV",  # scripts/setup.sh and the demo
+        "LAYOUTLOOP_CHROMIUM",  # the tests
         "LAYOUTLOOP_CACHE_DIR",  # handler/ocr_handler.py
         "LAYOUTLOOP_CACHE_BYTES",
         "LAYOUTLOOP_OCR_ENGINE",  # scripts/archive.py

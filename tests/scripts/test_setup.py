@@ -11,7 +11,7 @@ import pytest
 
 from scripts.node import REPOSITORY
 
-REQUIREMENTS = ("torch.txt", "serve.txt", "test.txt", "encoder.txt")
+REQUIREMENTS = ("torch.txt", "serve.txt", "test.txt", "encoder.txt", "label-studio.txt")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,14 @@ def test_a_changed_requirement_is_installed(installed: Path) -> None:
     (installed / "requirements" / "serve.txt").write_text("# nothing yet\n")
     assert "installing Python packages" in run_setup(installed, "serve").stderr
     assert run_setup(installed, "serve").stderr == ""
+
+
+def test_label_studio_has_an_environment_of_its_own(installed: Path) -> None:
+    assert (installed / ".venv-label-studio" / "bin" / "python").exists()
+    (installed / "requirements" / "label-studio.txt").write_text("# nothing yet\n")
+    assert run_setup(installed, "serve").stderr == ""
+    assert "installing Label Studio" in run_setup(installed, "demo").stderr
+    assert run_setup(installed, "demo").stderr == ""
 
 
 def test_a_failed_installation_is_repeated(installed: Path) -> None:
