@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import requests
+from contextlib import closing
 
 from shim.credentials import LabelStudioKey
-from shim.errors import LayoutLoopError
+from shim.errors import LayoutLoopError, StudioUnavailable
 from shim.settings import Settings
-from shim.torchserve import make_session
+from shim.studio_client import StudioClient
 
 _TIMEOUT_S = 5.0
+_WHO_AM_I = "/api/current-user/whoami"
 
 
 def label_studio_problem(settings: Settings) -> str | None:
     """Ask Label Studio who we are; return a sentence about what would keep images from being read, or None."""
-    url = settings.label_studio_url.rstrip("/")
     if not settings.label_studio_api_key:
         return "LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read"
-    key = LabelStudioKey(url, settings.label_studio_api_key)
     try:
-        with make_session() as session:
-            answer = session.get(
-                f"{url}/api/current-user/whoami",
-                headers=key.header(_TIMEOUT_S),
-                timeout=_TIMEOUT_S,
-                allow_redirects=False,
-            )
+        with (
+            closing(LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)) as key,
+            closing(StudioClient(settings.label_studio_url, key, timeout_s=_TIMEOUT_S)) as client,
+        ):
+            who_am_i(client)
     except LayoutLoopError as error:
-        return f"the key cannot be used: {error}"
-    except requests.RequestException as error:
-        return f"Label Studio does not answer at {url} (LABEL_STUDIO_URL): {type(error).__name__}"
-    finally:
-        key.close()
-    if answer.status_code in (401, 403):
-        return f"Label Studio at {url} refuses LABEL_STUDIO_API_KEY ({answer.status_code})"
-    if answer.status_code != 200:
-        return f"{url} answered {answer.status_code}; is that Label Studio's address (LABEL_STUDIO_URL)?"
+        return str(error)
     return None
+
+
+def who_am_i(client: StudioClient) -> str:
+    """Return the e-mail address of the person whose key this is.
+
+    Raises:
+        StudioUnavailable: Label Studio does not answer there, or does not take the key; says what to set.
+    """
+    body = client.get(_WHO_AM_I)
+    if not isinstance(body, dict) or "email" not in body:
+        raise StudioUnavailable(
+            f"{client.address(_WHO_AM_I)} answered as Label Studio does not: set LABEL_STUDIO_URL to its address"
+        )
+    return str(body["email"])

@@ -23,6 +23,8 @@ from shim.errors import (
     JobsUnavailable,
     LayoutLoopError,
     ModelNotReady,
+    StudioRefused,
+    StudioUnavailable,
     Superseded,
     TorchServeUnavailable,
 )
@@ -35,7 +37,7 @@ from training.bases import uses_image
 from training.collect import Source
 from training.compare import current_card, kept_versions
 from training.deploy import archived_version
-from training.errors import BaseUnavailable, DatasetFailed, ExportFailed, ExportRefused, TrainingFailed
+from training.errors import BaseUnavailable, DatasetFailed, TrainingFailed
 from training.export import LabelStudio, read_export
 from training.keep import discard
 from training.packing import ArchiveFailed
@@ -48,7 +50,7 @@ from training.settings import TrainSettings
 logger = logging.getLogger(__name__)
 
 _PASSES = (
-    *(ExportFailed, DatasetFailed, TrainingFailed, ImageUnavailable, JobsUnavailable, NobodyTried),
+    *(StudioUnavailable, DatasetFailed, TrainingFailed, ImageUnavailable, JobsUnavailable, NobodyTried),
     *(TorchServeUnavailable, ModelNotReady, DeadlineExceeded),
 )
 """What may be over after a pause: Label Studio or TorchServe is away, or a process was killed. Another try may do."""
@@ -78,7 +80,7 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
         logger.warning("%s", error)
         return 1
     except _FAILURES as error:
-        if isinstance(error, _PASSES) and not isinstance(error, ExportRefused):
+        if isinstance(error, _PASSES) and not isinstance(error, StudioRefused):
             logger.warning("job %s: %s", job.id, error)
             passing = str(error)
             insist(lambda: jobs.retry(job_id, attempt, passing))

@@ -25,6 +25,7 @@ from typing import TypeVar
 from scripts.node import ServeSettings
 from scripts.serve import StopSignals
 from scripts.training_process import Place, has_ended, start_training, stop_group, tail
+from scripts.version_titles import VersionTitles
 from shim.app import set_up_logging
 from shim.errors import JobNotFound, JobsUnavailable, SettingsInvalid, Superseded
 from shim.job_rules import RETRY_PAUSE_S
@@ -239,6 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with worker_lock(node.home, stop) as held:
         if held:
             logger.info("worker %s waits for jobs", node.node)
+            if settings.label_studio_api_key:
+                VersionTitles(settings).start()
             jobs = open_jobs(settings.jobs_url)
             Worker(jobs, node.node, Place(RETRAIN, node.logs / "jobs", environ), stop).run()
             jobs.close()

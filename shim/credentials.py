@@ -61,10 +61,14 @@ class LabelStudioKey:
         except ImageRefused as error:
             raise SettingsInvalid(f"LABEL_STUDIO_URL is needed for a personal access token: {error}") from error
 
+    @property
+    def kind(self) -> str:
+        """`personal access token`, `legacy token` or `no key`."""
+        return "personal access token" if self._is_personal else "legacy token" if self._key else "no key"
+
     def __repr__(self) -> str:
         """Say the kind of key, never the key."""
-        kind = "personal access token" if self._is_personal else "legacy token" if self._key else "no key"
-        return f"LabelStudioKey({kind})"
+        return f"LabelStudioKey({self.kind})"
 
     def header(self, timeout_s: float = REFRESH_TIMEOUT_S) -> dict[str, str]:
         """The header to send to Label Studio; empty without a key.

@@ -19,6 +19,9 @@ LayoutLoopError                 500
 ├── DeadlineExceeded            504  no time is left for this item
 │   └── StillRunning            504  it goes on in the background; ask again
 ├── Overloaded                  503  too much is waiting already
+├── StudioUnavailable           502  Label Studio's API did not answer, or not with what was asked for
+│   └── StudioRefused           502  it does not have this, or the key may not see it; asking again changes nothing
+├── NotConnected                502  Label Studio and the shim are not connected as they should be
 └── JobsUnavailable             503  the job records cannot be read or written now
 """
 
@@ -158,6 +161,38 @@ class Overloaded(LayoutLoopError):
 
     status = 503
     code = "overloaded"
+
+
+class StudioUnavailable(LayoutLoopError):
+    """Label Studio's API did not answer, broke off, or answered with something else than was asked for.
+
+    Args:
+        message: names the address and says what to do.
+        studio_status: Label Studio's HTTP status; 0 where no whole answer came.
+        reason: what Label Studio itself says about it, in short; "" where it says nothing.
+    """
+
+    status = 502
+    code = "studio_unavailable"
+
+    def __init__(self, message: str, studio_status: int = 0, reason: str = "") -> None:
+        """Keep what Label Studio answered beside the message."""
+        super().__init__(message)
+        self.studio_status = studio_status
+        self.reason = reason
+
+
+class StudioRefused(StudioUnavailable):
+    """Label Studio does not have this, or the key may not see or do it (401, 403, 404)."""
+
+    code = "studio_refused"
+
+
+class NotConnected(LayoutLoopError):
+    """Label Studio and the shim are not connected as they should be; says what to do."""
+
+    status = 502
+    code = "not_connected"
 
 
 class JobsUnavailable(LayoutLoopError):

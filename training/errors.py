@@ -2,8 +2,6 @@
 
 LayoutLoopError
 └── TrainingError               422  base
-    ├── ExportFailed            502  Label Studio did not hand over the project or its annotations
-    │   └── ExportRefused       502  it does not have the project, or the key may not see it
     ├── ExportInvalid           422  a file or an answer is not Label Studio's JSON export
     ├── DatasetFailed           503  no page could be read, or reading stopped working
     ├── DatasetEmpty            422  the annotations hold nothing to learn from
@@ -22,19 +20,6 @@ class TrainingError(LayoutLoopError):
 
     status = 422
     code = "training_error"
-
-
-class ExportFailed(TrainingError):
-    """Label Studio did not hand over the project or its annotations."""
-
-    status = 502
-    code = "export_failed"
-
-
-class ExportRefused(ExportFailed):
-    """Label Studio does not have the project, or the key may not see it; asking once more changes nothing."""
-
-    code = "export_refused"
 
 
 class ExportInvalid(TrainingError):

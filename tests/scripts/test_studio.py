@@ -17,7 +17,8 @@ def whoami(request: _Handler) -> None:
     if request.path != "/api/current-user/whoami":
         request.reply(404)
     else:
-        request.reply(200 if request.headers.get("Authorization") == f"Token {LEGACY_KEY}" else 401, b"{}")
+        known = request.headers.get("Authorization") == f"Token {LEGACY_KEY}"
+        request.reply(*(200, b'{"email": "admin@example.com"}') if known else (401, b'{"detail": "Invalid token."}'))
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,8 @@ def whoami(request: _Handler) -> None:
     [
         pytest.param(LEGACY_KEY, "", None, id="all is well"),
         pytest.param("", "", "LABEL_STUDIO_API_KEY is not set", id="no key"),
-        pytest.param("f" * 40, "", r"refuses LABEL_STUDIO_API_KEY \(401\)", id="another key"),
-        pytest.param(LEGACY_KEY, "/elsewhere", "answered 404; is that Label Studio's address", id="another address"),
+        pytest.param("f" * 40, "", r"401: set LABEL_STUDIO_API_KEY .* Invalid token\.", id="another key"),
+        pytest.param(LEGACY_KEY, "/elsewhere", "answered 404: is that Label Studio's address", id="another address"),
     ],
 )
 def test_what_would_keep_images_from_being_read(key: str, path: str, sentence: str | None) -> None:
@@ -45,4 +46,11 @@ def test_nobody_there() -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         problem = label_studio_problem(Settings(label_studio_url=url, label_studio_api_key=LEGACY_KEY))
     assert problem is not None
-    assert problem.startswith(f"Label Studio does not answer at {url} (LABEL_STUDIO_URL)")
+    assert problem.startswith(f"{url}/api/current-user/whoami could not be asked")
+
+
+def test_something_else_is_there() -> None:
+    with serve("127.0.0.1", lambda request: request.reply(200, b"[]")) as other:
+        url = f"http://127.0.0.1:{other.port}"
+        problem = label_studio_problem(Settings(label_studio_url=url, label_studio_api_key=LEGACY_KEY))
+    assert "set LABEL_STUDIO_URL to its address" in (problem or "")

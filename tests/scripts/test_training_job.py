@@ -1,4 +1,4 @@
-"""A job's own process, `scripts.retrain --job`: what it writes into the record when it cannot do its work."""
+"""A job's own process, `scripts.retrain --job`: its record when it cannot do its work; what Label Studio is told."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from shim.credentials import LabelStudioKey
-from shim.errors import SettingsInvalid
+from shim.errors import SettingsInvalid, StudioUnavailable
 from tests.shim.far_servers import LEGACY_KEY, PERSONAL_KEY, SECRET, _Handler, _Server, jwt, serve
-from training.errors import ExportFailed, ExportInvalid
+from training.errors import ExportInvalid
 from training.export import LabelStudio, Project, check_export, read_export
 
 CONFIG = '<View><Image name="image" value="$image"/></View>'
@@ -133,7 +133,7 @@ def test_an_access_token_that_ended_early_is_exchanged_again() -> None:
     ("project", "sentence"),
     [
         pytest.param(302, r"302 \(a redirect, which is not followed\): set LABEL_STUDIO_URL", id="redirect"),
-        pytest.param(403, "403: set LABEL_STUDIO_API_KEY to a key of a person who may export", id="forbidden"),
+        pytest.param(403, "403: set LABEL_STUDIO_API_KEY to a key of a person who may do this", id="forbidden"),
         pytest.param(404, "404: the project does not exist, or LABEL_STUDIO_API_KEY may not see it", id="no project"),
         pytest.param(500, r"500; is that Label Studio's address \(LABEL_STUDIO_URL\)", id="server error"),
         pytest.param(20001, "200 with something that is no JSON", id="a web page"),
@@ -150,7 +150,7 @@ def test_anything_but_an_answer_fails_at_once(
 ) -> None:
     with caplog.at_level(logging.DEBUG), asking(Studio(), timeout_s=0.5, max_bytes=200_000) as (client, server):
         began = time.monotonic()
-        with pytest.raises(ExportFailed, match=sentence) as failed:
+        with pytest.raises(StudioUnavailable, match=sentence) as failed:
             getattr(client, call)(project)
         assert time.monotonic() - began < 3
         assert str(failed.value).startswith(f"http://127.0.0.1:{server.port}/api/projects/{project}/")
@@ -161,7 +161,7 @@ def test_anything_but_an_answer_fails_at_once(
 
 def test_a_wrong_key() -> None:
     with asking(Studio(), "f" * 40) as (client, server):
-        with pytest.raises(ExportFailed, match="401: set LABEL_STUDIO_API_KEY"):
+        with pytest.raises(StudioUnavailable, match="401: set LABEL_STUDIO_API_KEY"):
             client.project(7)
         assert len(server.seen) == 2
 
@@ -175,14 +175,14 @@ def test_a_personal_access_token_that_is_not_taken() -> None:
         with (
             closing(LabelStudioKey(url, PERSONAL_KEY)) as key,
             closing(LabelStudio(url, key)) as client,
-            pytest.raises(ExportFailed, match="does not take the personal access token"),
+            pytest.raises(StudioUnavailable, match="does not take the personal access token"),
         ):
             client.project(7)
 
 
 def test_something_that_is_no_project_and_no_export() -> None:
     with asking(Studio()) as (client, _):
-        with pytest.raises(ExportFailed, match="is no project of Label Studio"):
+        with pytest.raises(StudioUnavailable, match="is no project of Label Studio"):
             client.project(20002)
         with pytest.raises(ExportInvalid, match="holds an object, not a list of tasks"):
             client.export(20002)
@@ -194,7 +194,9 @@ def test_nobody_is_there() -> None:
     with (
         closing(LabelStudioKey(url, LEGACY_KEY)) as key,
         closing(LabelStudio(url, key)) as client,
-        pytest.raises(ExportFailed, match=rf"^{url}/api/projects/7/ could not be asked: .* does not take connections"),
+        pytest.raises(
+            StudioUnavailable, match=rf"^{url}/api/projects/7/ could not be asked: .* does not take connections"
+        ),
     ):
         client.project(7)
 

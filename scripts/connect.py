@@ -1,0 +1,118 @@
+"""Connect Label Studio's projects with the shim: `python -m scripts.connect --project 7`, or `--all`.
+
+Says in a sentence each what it did, or found already right; run twice it changes nothing. `--remove` takes the ML
+backend and its webhook away again, and leaves predictions and annotations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from scripts.node import ServeSettings
+from scripts.shim_address import ShimAddress, check_shim
+from scripts.studio import who_am_i
+from scripts.studio_backend import connect, disconnect
+from shim.credentials import LabelStudioKey
+from shim.errors import LayoutLoopError, NotConnected, SettingsInvalid, StudioUnavailable
+from shim.settings import Settings
+from shim.studio_client import StudioClient
+
+_TIMEOUT_S = 130.0
+"""Label Studio itself waits 100 s for a test prediction, and asks the shim a few times before it."""
+_PROJECTS_AT_A_TIME = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 when every project is connected (or free of the shim, with --remove)."""
+    options = _parser().parse_args(arguments)
+    try:
+        node = ServeSettings.from_env(os.environ)
+        settings = Settings.from_env(os.environ | node.environment())
+        if not settings.label_studio_api_key:
+            raise SettingsInvalid(
+                "LABEL_STUDIO_API_KEY is not set: make a key in Label Studio under Account & Settings"
+            )
+        shim = ShimAddress.of(options.shim_url or node.address, settings)
+        with (
+            closing(LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)) as key,
+            closing(StudioClient(settings.label_studio_url, key, timeout_s=_TIMEOUT_S)) as client,
+        ):
+            print(f"Label Studio answers at {settings.label_studio_url}; the {key.kind} is {who_am_i(client)}'s")
+            if not options.remove:
+                _check_shim(shim, given=bool(options.shim_url))
+            projects = _projects(client) if options.all else [options.project]
+            if not projects:
+                print("there is no project that this key may see")
+            return _each(client, projects, shim, options.remove)
+    except LayoutLoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.connect", description=(__doc__ or "").split("\n\n")[0])
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--project", type=int, help="Label Studio's project id")
+    which.add_argument("--all", action="store_true", help="every project that the key may see")
+    parser.add_argument("--remove", action="store_true", help="take the ML backend and its webhook away again")
+    parser.add_argument(
+        "--shim-url", metavar="URL", help="the shim as Label Studio reaches it (default: this machine, LAYOUTLOOP_PORT)"
+    )
+    return parser
+
+
+def _check_shim(shim: ShimAddress, *, given: bool) -> None:
+    """See that the shim answers; an address that was given may be one that Label Studio alone can reach."""
+    try:
+        print(check_shim(shim))
+    except NotConnected as error:
+        if not given:
+            raise
+        print(f"from here, {error}. Label Studio may see it otherwise, so it is asked")
+
+
+def _projects(client: StudioClient) -> list[int]:
+    """Return the ids of all projects that the key may see, oldest first."""
+    ids: list[int] = []
+    page = 1
+    while True:
+        body = client.get("/api/projects", {"page": page, "page_size": _PROJECTS_AT_A_TIME, "include": "id"})
+        try:
+            ids += (int(project["id"]) for project in body["results"])
+            is_last = not body["next"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise StudioUnavailable(f"{client.address('/api/projects')} answered with no list of projects") from error
+        if is_last:
+            return sorted(ids)
+        page += 1
+
+
+def _each(client: StudioClient, projects: Sequence[int], shim: ShimAddress, remove: bool) -> int:
+    """Do one project after the other; one that fails keeps none of the others back."""
+    told: set[str] = set()
+    for project in projects:
+        try:
+            changed = _one(client, project, shim, remove)
+        except LayoutLoopError as error:
+            again = "the same again" if str(error) in told else str(error)
+            print(f"project {project}: error: {again}", file=sys.stderr)
+            told.add(str(error))
+        else:
+            if not changed:
+                print(f"project {project}: nothing had to be changed")
+    return 1 if told else 0
+
+
+def _one(client: StudioClient, project: int, shim: ShimAddress, remove: bool) -> bool:
+    def say(sentence: str) -> None:
+        print(f"project {project}: {sentence}", flush=True)
+
+    return disconnect(client, project, shim, say) if remove else connect(client, project, shim, say).changed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
