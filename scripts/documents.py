@@ -32,16 +32,17 @@ class DocumentUnreadable(Exception):
     """The file is no document that can be split; the message says why."""
 
 
-def pages_of(path: Path, dpi: int = DEFAULT_DPI) -> Iterator[bytes]:
+def pages_of(path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None) -> Iterator[bytes]:
     """Yield the encoded image of each page, in order.
 
     Args:
         path: an image, a TIFF of several frames, or a PDF.
         dpi: at which a PDF's pages are rendered.
+        max_bytes: largest file that is passed on as it is, and so held in memory whole; None: any.
 
     Raises:
-        DocumentUnreadable: it is none of these, is empty, encrypted or damaged, has more than 2,000 pages or a
-            page of more pixels than are read. Pages before the one at fault were yielded.
+        DocumentUnreadable: it is none of these, is empty, too large, encrypted or damaged, has more than 2,000 pages
+            or a page of more pixels than are read. Pages before the one at fault were yielded.
     """
     try:
         start = _start(path)
@@ -50,9 +51,9 @@ def pages_of(path: Path, dpi: int = DEFAULT_DPI) -> Iterator[bytes]:
         if start.startswith(_PDF):
             yield from _pdf_pages(path, dpi)
         elif start.startswith(_TIFF):
-            yield from _tiff_pages(path)
+            yield from _tiff_pages(path, max_bytes)
         else:
-            yield path.read_bytes()
+            yield _whole(path, max_bytes)
     except _BROKEN as error:
         raise DocumentUnreadable(f"{path} cannot be read: {_reason(error)}") from error
 
@@ -90,13 +91,13 @@ def _pdf_pages(path: Path, dpi: int) -> Iterator[bytes]:
             yield _png(image, dpi)
 
 
-def _tiff_pages(path: Path) -> Iterator[bytes]:
+def _tiff_pages(path: Path, max_bytes: int | None) -> Iterator[bytes]:
     # Not opened by its name: Pillow 13 maps an uncompressed file into memory and then mixes up the rows of a page
     # that its orientation tag turns by 90 degrees.
     with open(path, "rb") as file, Image.open(file, formats=["TIFF"]) as image:
         frames = int(getattr(image, "n_frames", 1))
         if frames == 1:
-            yield path.read_bytes()
+            yield _whole(path, max_bytes)
             return
         _check_count(path, frames)
         for frame in range(frames):
@@ -107,6 +108,13 @@ def _tiff_pages(path: Path) -> Iterator[bytes]:
             buffer = io.BytesIO()
             image.save(buffer, format="TIFF", compression="tiff_deflate", save_all=False)
             yield buffer.getvalue()
+
+
+def _whole(path: Path, max_bytes: int | None) -> bytes:
+    size = path.stat().st_size
+    if max_bytes is not None and size > max_bytes:
+        raise DocumentUnreadable(f"{path} has {size:,} bytes, at most {max_bytes:,} of an image are read")
+    return path.read_bytes()
 
 
 def _check_count(path: Path, pages: int) -> None:

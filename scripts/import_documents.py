@@ -1,0 +1,199 @@
+"""Documents to tasks: `python -m scripts.import_documents --project 7 FILE...`.
+
+Images, TIFFs and PDFs become tasks of a Label Studio project, one per document. Folders are walked. What the project
+has already is left alone, so the same command can be run again, also after it broke off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from scripts.documents import DEFAULT_DPI, MAX_DPI, DocumentUnreadable, page_count
+from scripts.page_images import PageImage, page_images
+from scripts.project_documents import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
+from shim.credentials import LabelStudioKey
+from shim.errors import LayoutLoopError, StudioUnavailable
+from shim.settings import Settings
+from shim.studio_client import StudioClient
+
+_TIMEOUT_S = 120.0
+_ONE_IMAGE = (
+    'the label config shows one image per task (<Image value="${key}">), so each page becomes a task of its own; '
+    'with <Image valueList="${key}"> a document would be one task'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    pages: int
+
+
+class _Import:
+    """One run of the command: what came of each file, and the bar."""
+
+    def __init__(self, project: ProjectDocuments, dpi: int, max_bytes: int, bar: tqdm[NoReturn]) -> None:
+        self._project = project
+        self._dpi = dpi
+        self._max_bytes = max_bytes
+        self._bar = bar
+        self._told_one_image = False
+        self.counts: Counter[str] = Counter()
+
+    def add(self, file: _File) -> None:
+        """Import a file, or tell why not.
+
+        Raises:
+            StudioUnavailable: Label Studio would not take the next one either.
+        """
+        end = self._bar.n + file.pages
+        try:
+            document = read_document(file.path)
+            if self._project.has(document):
+                self.counts["there"] += 1
+            else:
+                self._announce(document, file.pages)
+                self.counts["pages"] += self._project.add(document, self._images(file.path))
+                self.counts["documents"] += 1
+        except DocumentUnreadable as error:
+            self.counts["unreadable"] += 1
+            self._tell(str(error))
+        except DocumentRefused as error:
+            self.counts["refused"] += 1
+            self._tell(str(error))
+        self._bar.update(end - self._bar.n)
+
+    def summary(self) -> str:
+        """Say what came of the files."""
+        counts = self.counts
+        parts = [f"imported {_counted(counts['documents'], 'document')} ({_counted(counts['pages'], 'page')})"]
+        if there := counts["there"]:
+            parts.append(f"{there:,} {_was(there)} there already")
+        if unreadable := counts["unreadable"]:
+            parts.append(f"{unreadable:,} could not be read")
+        if refused := counts["refused"]:
+            parts.append(f"{refused:,} {_was(refused)} refused")
+        return ", ".join(parts)
+
+    def _announce(self, document: Document, pages: int) -> None:
+        config = self._project.config
+        if self._project.has_another(document):
+            self._tell(
+                f"{document.path} is not what the project has under this name: it becomes a new task, "
+                "and the earlier one stays"
+            )
+        if pages > 1 and not config.is_list and not self._told_one_image:
+            self._told_one_image = True
+            self._tell(_ONE_IMAGE.format(key=config.value_key))
+
+    def _images(self, path: Path) -> Iterator[PageImage]:
+        for image in page_images(path, self._dpi, self._max_bytes):
+            yield image
+            self._bar.update()
+
+    def _tell(self, sentence: str) -> None:
+        self._bar.write(sentence, file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 when a file could not be imported."""
+    options = _parser().parse_args(arguments)
+    files = [_File(path, page_count(path) if path.is_file() else 1) for path in files_of(options.files)]
+    if not files:
+        print("error: these folders hold no files (hidden ones are skipped)", file=sys.stderr)
+        return 1
+    try:
+        settings = Settings.from_env(os.environ)
+        with _project(settings, options.project) as project:
+            return _import(project, files, options.dpi, min(settings.max_image_bytes, MAX_UPLOAD_BYTES))
+    except LayoutLoopError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def files_of(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files that are named, and those below the folders that are: sorted, without hidden ones."""
+    for path in paths:
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        yield folder  # reading it says what is the matter
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():  # a link may lead back up
+            yield from _walk(entry)
+        else:
+            yield entry
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.import_documents", description=__doc__.split("\n\n")[1])
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF, or a folder of them")
+    parser.add_argument("--project", type=int, required=True, help="Label Studio's project id")
+    parser.add_argument("--dpi", type=_dpi, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
+    return parser
+
+
+def _dpi(text: str) -> int:
+    dpi = int(text)
+    if not 1 <= dpi <= MAX_DPI:
+        raise argparse.ArgumentTypeError(f"between 1 and {MAX_DPI:,}, got {dpi:,}")
+    return dpi
+
+
+@contextmanager
+def _project(settings: Settings, project_id: int) -> Iterator[ProjectDocuments]:
+    url = settings.label_studio_url
+    with (
+        closing(LabelStudioKey(url, settings.label_studio_api_key)) as key,
+        closing(StudioClient(url, key, timeout_s=_TIMEOUT_S)) as client,
+    ):
+        yield ProjectDocuments(client, project_id)
+
+
+def _import(project: ProjectDocuments, files: Sequence[_File], dpi: int, max_bytes: int) -> int:
+    stopped = ""
+    with tqdm(total=sum(file.pages for file in files), unit="page", disable=None) as bar:
+        run = _Import(project, dpi, max_bytes, bar)
+        try:
+            for file in files:
+                run.add(file)
+        except StudioUnavailable as error:
+            stopped = f"error: {error}"
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+    print(run.summary())
+    if stopped:
+        print(f"{stopped}. The same command, run again, goes on where this one stopped", file=sys.stderr)
+    return 1 if stopped or run.counts["unreadable"] or run.counts["refused"] else 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
