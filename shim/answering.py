@@ -15,23 +15,36 @@ from shim.errors import ImageUnavailable, ModelNotReady
 from shim.images import ImageFetcher
 from shim.metrics import Metrics
 from shim.models import InService, Models
-from shim.pages import ReadPage, Region, parse_page, parse_regions, text_lines
+from shim.pages import ReadPage, Region, Word, parse_page, parse_regions, parse_word_regions, text_lines
 from shim.pool import Again
 from shim.serving import Card
 
 logger = logging.getLogger(__name__)
 
-_CACHED_REGIONS = 200_000
+_REMEMBERED = 400_000
+"""Words and regions in memory, of 300 bytes each: 120 MB at most, which is 800 pages of 500 words."""
+
 _PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """One page's regions (its text lines in cold start), in pixels of `width` x `height`, and who made them."""
+    """One page as it is answered, in pixels of `width` x `height`.
+
+    Args:
+        width: of the upright page.
+        height: the same.
+        regions: what the model found; text lines in cold start.
+        words: all that was read, in reading order.
+        word_regions: for each word the index of the model's region it belongs to; None for a word of no region.
+        in_service: who made it.
+    """
 
     width: int
     height: int
     regions: tuple[Region, ...]
+    words: tuple[Word, ...]
+    word_regions: tuple[int | None, ...]
     in_service: InService
 
 
@@ -53,7 +66,7 @@ class PageAnswerer:
         self._time_limit_s = time_limit_s
         self._lock = threading.Lock()
         self._answers: cachetools.LRUCache[tuple[object, ...], PageAnswer] = cachetools.LRUCache(
-            _CACHED_REGIONS, getsizeof=lambda answer: 1 + len(answer.regions)
+            _REMEMBERED, getsizeof=lambda answer: 1 + len(answer.regions) + len(answer.words)
         )
 
     def job(self, model: str | None, reference: str, task_id: int | None) -> Callable[[], PageAnswer]:
@@ -93,13 +106,15 @@ class PageAnswerer:
         with self._metrics.seconds.labels("read").time():
             body = self.models.read(data, in_service, deadline)
         page = parse_page(body)
-        if in_service.model is None:
-            regions = tuple(text_lines(page))
-        else:
+        regions = tuple(text_lines(page))
+        word_regions: tuple[int | None, ...] = (None,) * len(page.words)
+        if in_service.model is not None:
             self._notice_engine(page, in_service.model)
             with self._metrics.seconds.labels("tag").time():
-                _, regions = parse_regions(self.models.tag(body, in_service.model, deadline))
-        return PageAnswer(page.width, page.height, regions, in_service)
+                answer = self.models.tag(body, in_service.model, deadline)
+            _, regions = parse_regions(answer)
+            word_regions = parse_word_regions(answer, len(page.words))
+        return PageAnswer(page.width, page.height, regions, page.words, word_regions, in_service)
 
     def _notice_engine(self, page: ReadPage, model: Card) -> None:
         if model.engine and _reader(page.engine) != _reader(model.engine):

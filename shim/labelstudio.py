@@ -95,13 +95,13 @@ class Results:
     Args:
         model_version: the reported version that made it.
         items: entries of the prediction's `result`.
-        score: lowest score of the regions drawn with a label, 1.0 where there is none.
+        score: lowest score of the regions drawn with a label; None where there is none.
         unknown_labels: how many regions were drawn without a label because the config does not know it.
     """
 
     model_version: str
     items: tuple[ResultDict, ...]
-    score: float
+    score: float | None
     unknown_labels: int
 
 
@@ -140,8 +140,7 @@ def regions_to_results(
     Label Studio takes for exactly that (`fixBrokenAnnotation` in web/libs/editor/src/stores/Annotation/Annotation.js).
     Whether text lines are wanted there in cold start is the caller's choice.
 
-    The score is that of the least certain label drawn, so that sorting tasks by score brings first what needs a
-    person most; 1.0 where no label is drawn.
+    The score is that of the least certain label drawn; see `results_to_prediction`.
     """
     shown = [
         (index, region, config.project_label(region.label))
@@ -154,19 +153,24 @@ def regions_to_results(
         for index, region, label in shown
         for drawn in _drawn(region, label, _geometry(region.box, width, height), config)
     )
-    score = min((region.score for _, region, label in shown if label is not None), default=1.0)
+    score = min((region.score for _, region, label in shown if label is not None), default=None)
     unknown = sum(region.label is not None and label is None for _, region, label in shown)
     return Results(model_version, items, score, unknown)
 
 
 def results_to_prediction(pages: Sequence[Results]) -> PredictionDict:
-    """Join the pages of one task (at least one, all of one version) into its prediction."""
+    """Join the pages of one task (at least one, all of one version) into its prediction.
+
+    Its score is that of the least certain label on any page, so that sorting tasks by score, upwards, brings first
+    what needs a person most. A task without a label on any page has 0: every box on it is still to be drawn. One
+    empty page among others says nothing.
+    """
     versions = {page.model_version for page in pages}
     if len(versions) != 1:
         raise ValueError(f"a prediction is made by one version, got {sorted(versions)}")
     return {
         "model_version": versions.pop(),
-        "score": min(page.score for page in pages),
+        "score": min((page.score for page in pages if page.score is not None), default=0.0),
         "result": [item for page in pages for item in page.items],
     }
 

@@ -119,6 +119,23 @@ def parse_regions(body: object) -> tuple[str, tuple[Region, ...]]:
     return _string(answer, "model_version", "the answer"), tuple(_region(region) for region in regions)
 
 
+def parse_word_regions(body: object, words: int) -> tuple[int | None, ...]:
+    """Read from the same answer which region each of the page's `words` words belongs to, by index; None for none.
+
+    Raises:
+        PageRejected: the answer has another wire format.
+        TorchServeUnavailable: a region names a word that the page has not.
+    """
+    regions = _list(_body(body, "tagging"), "regions", "the answer")
+    owners: list[int | None] = [None] * words
+    for number, region in enumerate(regions):
+        for word in _list(_mapping(region, "a region"), "words", "a region"):
+            if isinstance(word, bool) or not isinstance(word, int) or not 0 <= word < words:
+                raise _malformed("a region", "words", f"indices below {words}", word)
+            owners[word] = number
+    return tuple(owners)
+
+
 def text_lines(page: ReadPage) -> list[Region]:
     """Turn each text line into a region without a label: what is shown before a model exists.
 

@@ -202,21 +202,21 @@ def test_no_box_of_many_reaches_past_the_page() -> None:
 @pytest.mark.parametrize(
     ("regions", "threshold", "labels", "score", "unknown"),
     [
-        pytest.param([], 0.5, [], 1.0, 0, id="an empty page"),
+        pytest.param([], 0.5, [], None, 0, id="an empty page"),
         pytest.param(
             [region(score=0.9), region("Header", 0.6)], 0.5, ["Total", "Header"], 0.6, 0, id="the least certain counts"
         ),
         pytest.param([region(score=0.9), region("Header", 0.4)], 0.5, ["Total"], 0.9, 0, id="below the threshold"),
         pytest.param([region(score=0.5)], 0.5, ["Total"], 0.5, 0, id="at the threshold"),
-        pytest.param([region(None, 0.1)], 0.5, [None], 1.0, 0, id="no threshold for text lines"),
+        pytest.param([region(None, 0.1)], 0.5, [None], None, 0, id="no threshold for text lines"),
         pytest.param([region("iban", 0.6), region(score=0.9)], 0.5, [None, "Total"], 0.9, 1, id="an unknown label"),
-        pytest.param([region("iban", 0.4)], 0.5, [], 1.0, 0, id="an unknown label below the threshold"),
-        pytest.param([region("iban"), region("bic")], 0.0, [None, None], 1.0, 2, id="two unknown labels"),
+        pytest.param([region("iban", 0.4)], 0.5, [], None, 0, id="an unknown label below the threshold"),
+        pytest.param([region("iban"), region("bic")], 0.0, [None, None], None, 2, id="two unknown labels"),
     ],
 )
 @pytest.mark.parametrize("kind", ["rectanglelabels", "ocr"])
 def test_threshold_score_and_unknown_labels(
-    kind: str, regions: list[Region], threshold: float, labels: list[str | None], score: float, unknown: int
+    kind: str, regions: list[Region], threshold: float, labels: list[str | None], score: float | None, unknown: int
 ) -> None:
     results = drawn(regions, config(kind), threshold=threshold)
     assert [box.label for box in results_to_regions(results.items, 800, 600)] == labels
@@ -247,6 +247,26 @@ def test_a_prediction_joins_its_pages() -> None:
     assert (prediction["model_version"], prediction["score"]) == (VERSION, 0.7)
     assert [item["item_index"] for item in prediction["result"]] == [0, 1, 2]
     assert json.loads(json.dumps(prediction, allow_nan=False)) == prediction
+
+
+@pytest.mark.parametrize(
+    ("pages", "score"),
+    [
+        pytest.param([[0.9, 0.4], [0.7]], 0.4, id="the least certain label of any page"),
+        pytest.param([[0.9], [], [0.8]], 0.8, id="an empty page among others says nothing"),
+        pytest.param([[]], 0.0, id="nothing found comes first"),
+        pytest.param([[], []], 0.0, id="nothing found on several pages"),
+    ],
+)
+def test_the_score_brings_first_what_needs_a_person_most(pages: list[list[float]], score: float) -> None:
+    served = config("rectanglelabels", pages=True)
+    assert (
+        results_to_prediction([drawn([region(score=one) for one in page], served) for page in pages])["score"] == score
+    )
+
+
+def test_text_lines_that_no_model_has_seen_have_no_certainty() -> None:
+    assert results_to_prediction([drawn([region(None, 0.99)], config("ocr"))])["score"] == 0.0
 
 
 @pytest.mark.parametrize("versions", [pytest.param([], id="no page"), pytest.param(["a", "b"], id="two versions")])
