@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from shim.answering import PageAnswer, PageAnswerer
 from shim.credentials import LabelStudioKey
+from shim.dashboard_routes import dashboard
 from shim.errors import LayoutLoopError
 from shim.images import ImageFetcher
 from shim.job_store import open_jobs
@@ -16,10 +18,13 @@ from shim.metrics import Metrics
 from shim.models import Models
 from shim.pool import PagePool
 from shim.prediction import Predictor
+from shim.project_titles import ProjectTitles
+from shim.recent_warnings import RecentWarnings, keep_warnings
 from shim.routes import routes
 from shim.settings import Settings
 from shim.state import State
 from shim.torchserve import InferenceClient, TokenFile
+from shim.version_reports import VersionReports
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +34,14 @@ MAX_BODY_BYTES = 64 * 2**20
 
 def create_app(settings: Settings) -> Flask:
     """Return the app; opens no connection and asks nobody yet."""
-    app = Flask("layoutloop")
+    app = Flask("layoutloop", static_folder=None)  # Flask's own would serve a `static` of the working folder to anyone
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    warnings = keep_warnings(app)
     if not settings.label_studio_api_key:
         logger.warning("LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read")
-    app.extensions["layoutloop"] = _state(settings)
+    app.extensions["layoutloop"] = _state(settings, warnings)
     app.register_blueprint(routes)
+    app.register_blueprint(dashboard)
     app.register_error_handler(LayoutLoopError, _on_error)
     app.register_error_handler(HTTPException, _on_http_error)
     return app
@@ -46,7 +53,7 @@ def set_up_logging(settings: Settings) -> None:
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other levels print whole addresses
 
 
-def _state(settings: Settings) -> State:
+def _state(settings: Settings, warnings: RecentWarnings) -> State:
     # As many as are read and tagged at a time, and as many again that are fetched or wait.
     pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages)
     metrics = Metrics(lambda: pool.waiting)
@@ -61,11 +68,21 @@ def _state(settings: Settings) -> State:
     client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     answerer = PageAnswerer(models, fetcher, metrics, settings.deadline_s)
-    return State(settings, Predictor(settings, answerer, pool, metrics), metrics, open_jobs(settings.jobs_url))
+    return State(
+        settings=settings,
+        predictor=Predictor(settings, answerer, pool, metrics),
+        metrics=metrics,
+        jobs=open_jobs(settings.jobs_url),
+        titles=ProjectTitles(settings.home / "project-titles.json"),
+        warnings=warnings,
+        reports=VersionReports(),
+        started=time.time(),
+    )
 
 
 def _on_error(error: LayoutLoopError) -> tuple[Response, int]:
-    logger.warning("%s %s: %s: %a", request.method, request.path, error.code, str(error))
+    extra = {"code": error.code, "sentence": str(error)}
+    logger.warning("%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
     response = jsonify({"error": {"code": error.code, "message": str(error)}})
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="LayoutLoop"'

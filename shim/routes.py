@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hmac
 import logging
-from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shim.errors import CrossSite, LabelConfigUnsupported, ModelNotReady, RequestInvalid, Unauthorized
+from shim.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
 from shim.label_config import parse_label_config
 from shim.prediction import parse_predict, parse_project
-from shim.serving import OCR_MODEL, live_nodes, models_in, project_model, read_serving
+from shim.service import read_service
+from shim.serving import OCR_MODEL, models_in, project_model, read_serving
 from shim.state import State
 from shim.webhook import read_event
 
@@ -23,6 +23,7 @@ routes = Blueprint("routes", __name__)
 _OPEN = ("routes.health",)
 _TRAIN_FLAGS = ("force", "dry_run", "from_current")
 _MOST_JOBS = 200
+_COLD_START = "a project not among `models` has none yet: with RectangleLabels no boxes, with the OCR template text"
 
 
 def state() -> State:
@@ -43,14 +44,12 @@ def authenticate() -> None:
 def health() -> Response:
     """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
     settings = state().settings
-    nodes = live_nodes(settings.model_dir)
-    models, notes = _models(settings.model_dir)
-    current = (models.get(OCR_MODEL) or {}).get("current")
-    holding = [report for report in nodes.values() if current in report.get("holds", {}).get(OCR_MODEL, [])]
-    body: dict[str, Any] = {"status": "UP", "v2": True, "ready": bool(holding)}
+    service = read_service(settings.model_dir, has_key=bool(settings.label_studio_api_key))
+    body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if _is_authenticated():
-        notes += [f"{node}: {what}: {why}" for node, one in nodes.items() for what, why in one["errors"].items()]
-        body |= {"model_dir": str(settings.model_dir), "models": models, "nodes": sorted(nodes), "notes": notes}
+        notes = [*service.missing, _COLD_START, *service.node_errors]
+        models, nodes = service.models, service.nodes
+        body |= {"model_dir": str(settings.model_dir), "models": models, "nodes": nodes, "notes": notes}
     return jsonify(body)
 
 
@@ -82,7 +81,9 @@ def predict() -> Response:
 def webhook() -> Response:
     """Take any event; Start Training and new annotations queue a training job."""
     refuse_other_sites()
-    event = read_event(_json_object())
+    body = _json_object()
+    state().titles.note(body)
+    event = read_event(body)
     if event.trigger == "annotations" and not state().settings.train_every:
         return jsonify({"status": "ignored", "action": event.action})
     if event.project is None:
@@ -150,32 +151,15 @@ def refuse_other_sites() -> None:
     """Refuse what another site's page makes a browser send; a browser names that site, Label Studio names none."""
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.host:
-        raise CrossSite(f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself")
+        raise CrossSite(
+            f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself (a proxy in front "
+            "must pass the Host header on)"
+        )
 
 
 def _load(name: str) -> tuple[str, ...]:
     serving = read_serving(state().settings.model_dir, name)
     return serving.load if serving else ()
-
-
-def _models(model_dir: Path) -> tuple[dict[str, Any], list[str]]:
-    """Return what is in service, and sentences about what is missing."""
-    models: dict[str, Any] = {}
-    notes = []
-    for name in models_in(model_dir):
-        try:
-            serving = read_serving(model_dir, name)
-            models[name] = {"current": serving.current, "load": serving.load} if serving else None
-        except ModelNotReady as error:
-            # Said here and not with a 503, at which Label Studio would call every project disconnected.
-            models[name] = None
-            notes.append(str(error))
-    if OCR_MODEL not in models:
-        notes.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
-    if not state().settings.label_studio_api_key:
-        notes.append("LABEL_STUDIO_API_KEY is not set: uploads and local files cannot be read")
-    notes.append("a project not among `models` has none yet: with RectangleLabels no boxes, with the OCR template text")
-    return models, notes
 
 
 def _json_object() -> dict[str, Any]:

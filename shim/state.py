@@ -7,14 +7,32 @@ from dataclasses import dataclass
 from shim.job_store import JobStore
 from shim.metrics import Metrics
 from shim.prediction import Predictor
+from shim.project_titles import ProjectTitles
+from shim.recent_warnings import RecentWarnings
 from shim.settings import Settings
+from shim.version_reports import VersionReports
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The parts that the routes ask."""
+    """The parts that the routes ask.
+
+    Args:
+        settings: the shim's.
+        predictor: answers /predict.
+        metrics: what is counted.
+        jobs: the job records.
+        titles: of projects, as webhooks tell them.
+        warnings: the newest of this process.
+        reports: those of versions, each read once.
+        started: when the counting began, Unix seconds.
+    """
 
     settings: Settings
     predictor: Predictor
     metrics: Metrics
     jobs: JobStore
+    titles: ProjectTitles
+    warnings: RecentWarnings
+    reports: VersionReports
+    started: float

@@ -1,0 +1,63 @@
+"""What is in service and what is missing, from the model store alone: /health and the dashboard ask nobody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shim.errors import ModelNotReady
+from shim.serving import OCR_MODEL, live_nodes, models_in, read_serving
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The models as serving.json wants them, and the nodes as they report.
+
+    Args:
+        models: by name, `current` and `load`; None where the file cannot be understood.
+        nodes: names of those heard of lately.
+        ready: some node holds the current `ocr`.
+        missing: sentences about what is not there.
+        node_errors: sentences of the nodes.
+    """
+
+    models: dict[str, Any]
+    nodes: tuple[str, ...]
+    ready: bool
+    missing: tuple[str, ...]
+    node_errors: tuple[str, ...]
+
+
+def read_service(model_dir: Path, *, has_key: bool) -> Service:
+    """Return what is in service.
+
+    Args:
+        model_dir: the model store.
+        has_key: whether Label Studio's key is set.
+    """
+    models: dict[str, Any] = {}
+    missing = []
+    for name in models_in(model_dir):
+        try:
+            serving = read_serving(model_dir, name)
+            models[name] = {"current": serving.current, "load": serving.load} if serving else None
+        except ModelNotReady as error:
+            # Said here and not with a 503, at which Label Studio would call every project disconnected.
+            models[name] = None
+            missing.append(str(error))
+    if OCR_MODEL not in models:
+        missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
+    if not has_key:
+        missing.append("LABEL_STUDIO_API_KEY is not set: uploads and local files cannot be read")
+    nodes = live_nodes(model_dir)
+    current = (models.get(OCR_MODEL) or {}).get("current")
+    return Service(
+        models=models,
+        nodes=tuple(sorted(nodes)),
+        ready=any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values()),
+        missing=tuple(missing),
+        node_errors=tuple(
+            f"{node}: {what}: {why}" for node, one in nodes.items() for what, why in one["errors"].items()
+        ),
+    )
