@@ -1,0 +1,180 @@
+"""A real Label Studio on this machine: started, waited for, stopped.
+
+It lives in a virtual environment of its own (`scripts/setup.sh` makes it), keeps everything in one folder (SQLite),
+listens on loopback and asks nobody outside. Its protection against requests to internal addresses stays on; only the
+loopback network, where LayoutLoop is, is taken off the list.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from scripts.node import REPOSITORY
+
+EMAIL = "demo@example.com"
+STARTS_S = 300.0
+"""The first start makes the database: 25 s on a quiet machine of 2 cores."""
+_STOPS_S = 30.0
+_BANNED = "0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.168.0.0/16,::/128,fc00::/7,fe80::/10"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who may sign in, and with what.
+
+    Args:
+        password: for the sign-in page.
+        token: legacy API token.
+    """
+
+    password: str
+    token: str
+    email: str = EMAIL
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> Account:
+        """Return the account of a data folder, made at the first call."""
+        path = folder / "account.txt"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+            path.write_text(f"{secrets.token_urlsafe(9)}\n{secrets.token_hex(20)}\n")
+        return cls(*path.read_text().split())
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStudio:
+    """A Label Studio that answers."""
+
+    url: str
+    account: Account
+    process: subprocess.Popen[bytes]
+
+
+class StudioFailed(Exception):
+    """It could not be started; the message says why."""
+
+
+def executable() -> Path:
+    """Return Label Studio's command.
+
+    Raises:
+        StudioFailed: it is not installed.
+    """
+    venv = Path(os.environ.get("LAYOUTLOOP_LABEL_STUDIO_VENV") or REPOSITORY / ".venv-label-studio")
+    command = venv / "bin" / "label-studio"
+    if not command.exists():
+        raise StudioFailed(f"{command} is not there; scripts/demo.sh and scripts/test.sh install Label Studio")
+    return command
+
+
+@contextmanager
+def running_studio(
+    folder: Path, port: int, account: Account, *, waiting: Callable[[], None] = lambda: None
+) -> Iterator[RunningStudio]:
+    """Run Label Studio until the block ends.
+
+    Args:
+        folder: its data; the same folder again is the same Label Studio.
+        port: on loopback.
+        account: made in a new folder.
+        waiting: called now and then until it answers.
+
+    Raises:
+        StudioFailed: it is not installed, the port is taken, or it did not answer in time.
+    """
+    if _is_taken(port):  # it would choose another port in silence
+        raise StudioFailed(f"port {port} is taken: stop what uses it, or choose another port for Label Studio")
+    folder.mkdir(parents=True, exist_ok=True)
+    url, log = f"http://127.0.0.1:{port}", folder / "label-studio.log"
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "scripts.launch", "--"),
+                *(str(executable()), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)),
+            ],
+            cwd=REPOSITORY,
+            env=_environ(folder, url, account),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(process, url, log, waiting)
+        yield RunningStudio(url, account, process)
+    finally:
+        _stop(process)
+
+
+def _environ(folder: Path, url: str, account: Account) -> dict[str, str]:
+    # Nothing of ours: our keys are no business of its plug-ins.
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return kept | {
+        "LABEL_STUDIO_BASE_DATA_DIR": str(folder),
+        "LABEL_STUDIO_USERNAME": account.email,
+        "LABEL_STUDIO_PASSWORD": account.password,
+        "LABEL_STUDIO_USER_TOKEN": account.token,
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
+        "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
+        "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
+        "LABEL_STUDIO_SENTRY_DSN": "",
+        "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
+        "LABEL_STUDIO_HOST": url,
+        "ML_BLOCK_LOCAL_IP": "true",
+        "SSRF_PROTECTION_ENABLED": "true",
+        "USE_DEFAULT_BANNED_SUBNETS": "false",
+        "USER_ADDITIONAL_BANNED_SUBNETS": _BANNED,
+        "PYTHONNOUSERSITE": "1",
+    }
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[], None]) -> None:
+    end = time.monotonic() + STARTS_S
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy stands between this machine and itself
+        while time.monotonic() < end:
+            if process.poll() is not None:
+                raise StudioFailed(f"Label Studio ended with status {process.returncode}; {log} says why")
+            try:
+                if session.get(f"{url}/health", timeout=2).status_code == 200:
+                    return
+            except requests.RequestException:
+                pass  # not yet
+            waiting()
+            time.sleep(0.25)
+    raise StudioFailed(f"Label Studio did not answer at {url} within {STARTS_S:g} s; see {log}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End it and what it started."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, how)
+        try:
+            process.wait(_STOPS_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return

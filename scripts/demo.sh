@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The whole loop on this machine, with a real Label Studio and generated invoices (or --pages DIR). Ctrl-C stops it all.
+set -euo pipefail
+
+# shellcheck source-path=SCRIPTDIR source=setup.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+
+# Relative folders are meant from where the command was typed.
+arguments=()
+while (($#)); do
+  case $1 in
+    --pages | --home)
+      arguments+=("$1")
+      if (($# > 1)); then arguments+=("$(realpath -m -- "$2")"); shift; fi
+      ;;
+    *) arguments+=("$1") ;;
+  esac
+  shift
+done
+setup demo
+cd -- "$root"
+exec "$python" -m demo.run "${arguments[@]}"

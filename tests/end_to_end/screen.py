@@ -1,0 +1,134 @@
+"""Label Studio's screen in headless Chromium: what an annotator sees and presses."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, Route, sync_playwright
+
+from demo.studio import RunningStudio
+
+PATIENCE_MS = 120_000
+"""For one thing to appear, on a machine that is busy."""
+_REGIONS = """() => window.Htx.annotationStore.selected.regionStore.regions.map(region => ({
+    labels: (region.labeling && region.labeling.mainValue) || [],
+    texts: region.results.filter(one => one.type === 'textarea').flatMap(one => Array.from(one.mainValue)),
+    score: region.score,
+    page: region.item_index || 0,
+    box: [region.x, region.y, region.width, region.height].map(number => Math.round(number * 100) / 100),
+}))"""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnRegion:
+    """A region in the page's own state.
+
+    Args:
+        labels: names.
+        texts: transcriptions.
+        score: of the prediction; None where it has none.
+        page: of a task of several pages, from 0.
+        box: x, y, width and height in percent of the page.
+    """
+
+    labels: tuple[str, ...]
+    texts: tuple[str, ...]
+    score: float | None
+    page: int
+    box: tuple[float, ...]
+
+
+class Screen:
+    """A signed-in person's browser window.
+
+    Args:
+        page: Playwright's.
+        studio: Label Studio.
+        pictures: folder for screenshots.
+    """
+
+    def __init__(self, page: Page, studio: RunningStudio, pictures: Path) -> None:
+        """Sign in."""
+        self.page, self._url, self._pictures = page, studio.url, pictures
+        page.goto(f"{self._url}/user/login/")
+        page.fill("input[name=email]", studio.account.email)
+        page.fill("input[name=password]", studio.account.password)
+        page.click("button[type=submit]")
+        page.wait_for_load_state()
+
+    def open_task(self, project: int, task: int) -> list[DrawnRegion]:
+        """Open a task in the Data Manager's quick view; return what is drawn."""
+        self.page.goto(f"{self._url}/projects/{project}/data?task={task}")
+        return self.drawn()
+
+    def open_label_stream(self, project: int) -> tuple[int, list[DrawnRegion]]:
+        """Press Label All Tasks; return the task that comes and what is drawn on it."""
+        self.page.goto(f"{self._url}/projects/{project}/data?labeling=1")
+        drawn = self.drawn()
+        return int(self.page.evaluate("window.Htx.task.id")), drawn
+
+    def drawn(self) -> list[DrawnRegion]:
+        """Wait for the page's image, and return the regions of the annotation or prediction that is shown."""
+        self.page.wait_for_selector("canvas")
+        self.page.wait_for_function("window.Htx && window.Htx.annotationStore && window.Htx.annotationStore.selected")
+        # The regions are there before the image is; boxes have their size only after it.
+        self.page.wait_for_function("Array.from(document.images).every(image => image.complete)")
+        self.page.wait_for_timeout(500)
+        return [
+            DrawnRegion(tuple(one["labels"]), tuple(one["texts"]), one["score"], one["page"], tuple(one["box"]))
+            for one in self.page.evaluate(_REGIONS)
+        ]
+
+    def submit(self) -> dict[str, Any]:
+        """Press Submit; return the annotation as Label Studio stored it."""
+        with self.page.expect_response(
+            lambda answer: answer.request.method == "POST" and answer.url.partition("?")[0].endswith("/annotations")
+        ) as answered:
+            self.page.get_by_role("button", name="Submit").click()
+        stored: dict[str, Any] = answered.value.json()
+        return stored
+
+    def start_training(self, project: int) -> None:
+        """Press Start Training on the project's settings page, and confirm."""
+        self.page.goto(f"{self._url}/projects/{project}/settings/ml")
+        self.page.get_by_label("Machine learning model options").first.click()
+        self.page.get_by_text("Start Training", exact=True).first.click()
+        with self.page.expect_response(lambda answer: "/train" in answer.url and answer.ok):
+            self.page.get_by_role("button", name="Start Training").last.click()
+
+    def picture(self, name: str) -> Path:
+        """Take a screenshot."""
+        path = self._pictures / f"{name}.png"
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path)
+        return path
+
+
+@contextmanager
+def open_screen(studio: RunningStudio, pictures: Path) -> Iterator[Screen]:
+    """Open a window that reaches nothing but this Label Studio."""
+
+    def local_only(route: Route) -> None:
+        if route.request.url.startswith((studio.url, "data:", "blob:")):
+            route.continue_()
+        else:
+            route.abort()
+
+    chromium = os.environ.get("LAYOUTLOOP_CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        try:
+            page = browser.new_context(viewport={"width": 1500, "height": 1000}).new_page()
+            page.set_default_timeout(PATIENCE_MS)
+            page.route("**/*", local_only)
+            yield Screen(page, studio, pictures)
+        finally:
+            browser.close()

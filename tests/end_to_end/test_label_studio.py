@@ -1,0 +1,392 @@
+"""The real Label Studio, seen in headless Chromium, in front of a real LayoutLoop that asks for a password.
+
+The tests tell one story, in order: each needs those before it. What was seen can be looked at in the folder that
+TEST_PICTURES names.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from demo.studio import Account, RunningStudio, running_studio
+from demo.tasks import annotation_result, label_config
+from scripts.node import ServeSettings
+from tests.end_to_end.conftest import LayoutLoop, free_settings, running, wait_for
+from tests.end_to_end.screen import DrawnRegion, Screen, open_screen
+from tests.end_to_end.training_stack import (
+    HEIGHT,
+    LABELS,
+    TRAIN,
+    WIDTH,
+    DrawnPage,
+    current,
+    draw_page,
+    model_folder,
+    wait_for_job,
+)
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("label studio")]
+
+PAGES = 16
+ANNOTATED = 12
+PASSWORD = "seen-by-nobody"
+THREE_PAGES = (
+    '<View><Image name="image" valueList="$pages"/><Labels name="label" toName="image">'
+    + "".join(f'<Label value="{label}"/>' for label in LABELS)
+    + '</Labels><Rectangle name="bbox" toName="image"/>'
+    '<TextArea name="transcription" toName="image" perRegion="true" editable="true"/></View>'
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that runs.
+
+    Args:
+        studio: Label Studio.
+        loop: LayoutLoop, with a personal access token as its key.
+        screen: a signed-in person's browser.
+        folder: for files.
+    """
+
+    studio: RunningStudio
+    loop: LayoutLoop
+    screen: Screen
+    folder: Path
+
+    def ask(self, method: str, path: str, **more: Any) -> Any:
+        """Ask Label Studio's API with the legacy token."""
+        header = {"Authorization": f"Token {self.studio.account.token}"}
+        answer = requests.request(method, self.studio.url + path, headers=header, timeout=300, **more)
+        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json() if answer.content else None
+
+    def new_project(self, title: str, config: str) -> int:
+        return int(self.ask("POST", "/api/projects", json={"title": title, "label_config": config})["id"])
+
+    def tasks(self, project: int) -> list[dict[str, Any]]:
+        query = {"project": project, "fields": "all", "page_size": 100}
+        tasks: list[dict[str, Any]] = self.ask("GET", "/api/tasks", params=query)["tasks"]
+        return sorted(tasks, key=lambda task: int(task["id"]))
+
+    def predictions(self, task: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask("GET", "/api/predictions", params={"task": task})
+        return found
+
+    def retrieve_predictions(self, project: int) -> None:
+        """Press Actions > Retrieve Predictions for all tasks."""
+        everything = {"selectedItems": {"all": True, "excluded": []}}
+        self.ask("POST", f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}", json=everything)
+
+    def jobs(self, project: int) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = requests.get(
+            f"{self.loop.url}/jobs", params={"project": project}, timeout=30
+        ).json()["jobs"]
+        return listed
+
+    def job(self, job: str) -> dict[str, Any]:
+        record: dict[str, Any] = requests.get(f"{self.loop.url}/jobs/{job}", timeout=30).json()
+        return record
+
+
+def free_port() -> int:
+    """Return a free port, below those of outgoing connections."""
+    for port in range(29000 + os.getpid() % 3000, 32768):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no free port")
+
+
+def train(world: World, project: int) -> str:
+    asked = requests.post(f"{world.loop.url}/train", json={"project": project, "force": True}, timeout=30)
+    assert asked.status_code == 202, asked.text
+    return str(asked.json()["job"])
+
+
+def key_of(studio: RunningStudio) -> str:
+    """Return a personal access token."""
+    header = {"Authorization": f"Token {studio.account.token}"}
+    answer = requests.post(f"{studio.url}/api/token/", headers=header, timeout=30)
+    assert answer.ok, answer.text
+    return str(answer.json()["token"])
+
+
+def behind(studio: RunningStudio, settings: ServeSettings) -> LayoutLoop:
+    """Return a LayoutLoop for a Label Studio; it does not run yet."""
+    mine = {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": key_of(studio),
+        "LAYOUTLOOP_OCR_WORKERS": "2",
+        "BASIC_AUTH_USER": "annotation",
+        "BASIC_AUTH_PASS": PASSWORD,
+    }
+    return LayoutLoop(settings, os.environ | settings.environment() | mine | TRAIN | {"LAYOUTLOOP_TRAIN_EVERY": "100"})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    pictures = Path(os.environ.get("TEST_PICTURES") or folder / "pictures")
+    account = Account("a-long-password-1", "0123456789abcdef" * 2 + "01234567")
+    with running_studio(folder / "label-studio", free_port(), account) as studio:
+        loop = behind(studio, free_settings(folder / "home"))
+        with running(loop, folder / "out"), open_screen(studio, pictures) as screen:
+            yield World(studio, loop, screen, folder)
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[DrawnPage]:
+    return [draw_page(number) for number in range(PAGES)]
+
+
+@pytest.fixture(scope="module")
+def project(world: World, pages: list[DrawnPage]) -> int:
+    """A connected project of Label Studio's OCR template, with a task for each page."""
+    made = world.new_project("Bills", label_config(LABELS, "ocr"))
+    folder = world.folder / "pages"
+    folder.mkdir()
+    for number, page in enumerate(pages):
+        (folder / f"page-{number:02d}.png").write_bytes(page.png)
+    imported = world.loop.command("scripts.import_documents", "--project", str(made), str(folder))
+    assert imported.returncode == 0, imported.stderr
+    connected = world.loop.command("scripts.connect", "--project", str(made))
+    assert connected.returncode == 0, connected.stderr + connected.stdout
+    return made
+
+
+def test_connecting_and_importing_again_changes_nothing(world: World, project: int) -> None:
+    (backend,) = world.ask("GET", "/api/ml", params={"project": project})
+    hooks = world.ask("GET", "/api/webhooks/", params={"project": project})
+    assert (backend["state"], backend["is_interactive"]) == ("CO", True)
+    assert [hook["url"] for hook in hooks] == [f"{backend['url']}/webhook"]
+    again = world.loop.command("scripts.connect", "--project", str(project))
+    assert again.returncode == 0, again.stderr
+    (same,) = world.ask("GET", "/api/ml", params={"project": project})
+    assert (same["id"], same["url"]) == (backend["id"], backend["url"])
+    assert world.ask("GET", "/api/webhooks/", params={"project": project}) == hooks
+    imported = world.loop.command("scripts.import_documents", "--project", str(project), str(world.folder / "pages"))
+    assert imported.returncode == 0, imported.stderr
+    assert len(world.tasks(project)) == PAGES
+
+
+def test_before_any_model_each_line_is_a_box_with_its_text(world: World, project: int, pages: list[DrawnPage]) -> None:
+    task = world.tasks(project)[-1]["id"]
+    drawn = world.screen.open_task(project, task)
+    world.screen.picture("1-text-without-a-model")
+    assert len(drawn) >= 4
+    assert {label for region in drawn for label in region.labels} == set()
+    read = " ".join(text for region in drawn for text in region.texts)
+    assert all(region.text in read for region in pages[-1].regions)
+
+
+@pytest.fixture(scope="module")
+def annotated(world: World, project: int, pages: list[DrawnPage]) -> None:
+    """Most pages are annotated, through the API."""
+    for task, page in list(zip(world.tasks(project), pages, strict=True))[:ANNOTATED]:
+        marked = [region for region in page.regions if region.label in LABELS]
+        result = annotation_result(marked, WIDTH, HEIGHT, "ocr")
+        world.ask("POST", f"/api/tasks/{task['id']}/annotations", json={"result": result})
+
+
+@pytest.mark.usefixtures("annotated")
+def test_annotations_reach_the_webhook_with_its_password(world: World, project: int) -> None:
+    (job,) = world.jobs(project)  # one for all of them
+    assert job["trigger"] == "annotations"
+    record = wait_for_job(world.loop, job["id"])
+    assert (record["state"], record["verdict"]) == ("done", "skipped"), record
+    assert f"{ANNOTATED} annotations are new" in record["message"]
+    assert "asks for Basic auth" not in world.loop.log("shim")
+
+
+@pytest.fixture(scope="module")
+def first_version(world: World, project: int, annotated: None) -> str:
+    """The version that Start Training, pressed in the browser, put into service."""
+    world.screen.start_training(project)
+    job = wait_for(lambda: next((one for one in world.jobs(project) if one["trigger"] == "start_training"), None))
+    record = wait_for_job(world.loop, job["id"])
+    assert (record["state"], record["verdict"]) == ("done", "promoted"), record
+    return str(record["version"])
+
+
+def test_each_task_gets_one_prediction_of_the_new_model(world: World, project: int, first_version: str) -> None:
+    world.retrieve_predictions(project)
+    tasks = [task["id"] for task in world.tasks(project)]
+    before = {task: world.predictions(task) for task in tasks}
+    new = {
+        task: [one for one in found if one["model_version"].startswith(first_version)] for task, found in before.items()
+    }
+    assert {task: len(found) for task, found in new.items()} == dict.fromkeys(tasks, 1)
+    world.retrieve_predictions(project)
+    assert {task: world.predictions(task) for task in tasks} == before
+
+
+def assert_drawn_as_predicted(drawn: list[DrawnRegion], prediction: dict[str, Any]) -> None:
+    """Compare what the browser holds with what LayoutLoop answered: labels, texts, scores, pages and boxes."""
+    expected: dict[str, dict[str, Any]] = {}
+    for result in prediction["result"]:
+        one = expected.setdefault(result["id"], {"labels": (), "texts": (), "page": 0})
+        value = result["value"]
+        one["score"], one["page"] = result["score"], result.get("item_index", 0)
+        one["box"] = tuple(value[side] for side in ("x", "y", "width", "height"))
+        one["labels"] = tuple(value.get("labels") or value.get("rectanglelabels") or one["labels"])
+        one["texts"] = tuple(value.get("text") or one["texts"])
+    assert expected
+    assert sorted((one.page, one.labels, one.texts, one.score) for one in drawn) == sorted(
+        (one["page"], one["labels"], one["texts"], pytest.approx(one["score"])) for one in expected.values()
+    )
+    for one in drawn:
+        assert any(one.box == pytest.approx(other["box"], abs=0.02) for other in expected.values()), one
+
+
+def newest(world: World, task: int) -> dict[str, Any]:
+    return max(world.predictions(task), key=lambda one: one["id"])
+
+
+def test_the_screen_shows_boxes_labels_texts_and_scores(
+    world: World, project: int, first_version: str, pages: list[DrawnPage]
+) -> None:
+    task = world.tasks(project)[-1]["id"]
+    drawn = world.screen.open_task(project, task)
+    world.screen.picture("2-ocr-template")
+    assert_drawn_as_predicted(drawn, newest(world, task))
+    found = {(label, text) for region in drawn for label in region.labels for text in region.texts}
+    assert found == {(region.label, region.text) for region in pages[-1].regions if region.label in LABELS}
+
+
+def test_what_is_submitted_on_the_screen_reaches_the_webhook(world: World, project: int, first_version: str) -> None:
+    task = world.tasks(project)[-2]["id"]
+    world.screen.open_task(project, task)
+    jobs = len(world.jobs(project))
+    stored = world.screen.submit()
+    assert stored["parent_prediction"] == newest(world, task)["id"]
+    wait_for(lambda: len(world.jobs(project)) > jobs)
+    assert world.jobs(project)[0]["trigger"] == "annotations"
+
+
+@pytest.fixture(scope="module")
+def other_projects(world: World, project: int, first_version: str, pages: list[DrawnPage]) -> tuple[int, int]:
+    """Projects of other label configs, served by the same checkpoint: RectangleLabels, and tasks of three pages."""
+    rectangles = world.new_project("Rectangles", label_config(LABELS))
+    many = world.new_project("Three pages", THREE_PAGES)
+    uploads = [("file", (f"page-{number}.png", pages[number].png)) for number in range(3)]
+    for upload in uploads:
+        world.ask("POST", f"/api/projects/{rectangles}/import", files=[upload])
+    stored = [
+        world.ask("POST", f"/api/projects/{many}/import?commit_to_project=false", files=[upload]) for upload in uploads
+    ]
+    files = [world.ask("GET", f"/api/import/file-upload/{one['file_upload_ids'][0]}")["file"] for one in stored]
+    world.ask("POST", f"/api/projects/{many}/import", json=[{"data": {"pages": [f"/data/{file}" for file in files]}}])
+    checkpoint = model_folder(world.loop, project) / f"checkpoint-{first_version}"
+    for made in (rectangles, many):
+        archived = world.loop.command(
+            "scripts.archive", "--project", str(made), "--checkpoint", str(checkpoint), "--serve"
+        )
+        assert archived.returncode == 0, archived.stderr
+        connected = world.loop.command("scripts.connect", "--project", str(made))
+        assert connected.returncode == 0, connected.stderr
+    return rectangles, many
+
+
+def test_rectangles_with_labels(world: World, other_projects: tuple[int, int]) -> None:
+    rectangles, _ = other_projects
+    task = world.tasks(rectangles)[0]["id"]
+    drawn = world.screen.open_task(rectangles, task)
+    world.screen.picture("3-rectangle-labels")
+    assert_drawn_as_predicted(drawn, newest(world, task))
+    assert {region.labels for region in drawn} == {(label,) for label in LABELS}
+
+
+def test_a_task_of_three_pages(world: World, other_projects: tuple[int, int]) -> None:
+    _, many = other_projects
+    task = world.tasks(many)[0]["id"]
+    drawn = world.screen.open_task(many, task)
+    world.screen.picture("4-three-pages")
+    assert_drawn_as_predicted(drawn, newest(world, task))
+    assert {(region.page, region.labels) for region in drawn} == {
+        (page, (label,)) for page in range(3) for label in LABELS
+    }
+
+
+@pytest.fixture(scope="module")
+def restored(world: World, project: int, first_version: str) -> str:
+    """The first version again, under its new stamp, after another one was in service."""
+    second = wait_for_job(world.loop, train(world, project))
+    assert second["verdict"] == "promoted", second
+    world.retrieve_predictions(project)
+    back = world.loop.command("scripts.rollout", "--project", str(project), "--back-to", first_version)
+    assert back.returncode == 0, back.stderr
+    version = current(world.loop, project)
+    assert version is not None
+    assert version > second["version"]
+    wait_for(lambda: str(world.ask("GET", f"/api/projects/{project}/")["model_version"]).startswith(version))
+    world.retrieve_predictions(project)
+    return version
+
+
+def test_after_a_restore_the_annotator_sees_the_restored_boxes_once(world: World, project: int, restored: str) -> None:
+    task = world.tasks(project)[-1]["id"]
+    assert newest(world, task)["model_version"].startswith(restored)
+    drawn = world.screen.open_task(project, task)
+    world.screen.picture("5-quick-view-after-a-restore")
+    assert_drawn_as_predicted(drawn, newest(world, task))
+    offered, drawn = world.screen.open_label_stream(project)
+    world.screen.picture("6-label-stream-after-a-restore")
+    assert newest(world, offered)["model_version"].startswith(restored)
+    assert_drawn_as_predicted(drawn, newest(world, offered))
+
+
+def test_deleting_disturbs_nothing(world: World, other_projects: tuple[int, int], project: int) -> None:
+    rectangles, many = other_projects
+    first = world.tasks(project)[0]
+    (annotation,) = world.ask("GET", f"/api/tasks/{first['id']}/annotations")
+    world.ask("DELETE", f"/api/annotations/{annotation['id']}")
+    world.ask("DELETE", f"/api/tasks/{first['id']}")
+    world.ask("DELETE", f"/api/projects/{rectangles}")
+    task = world.tasks(many)[0]["id"]
+    before = world.predictions(task)
+    world.retrieve_predictions(many)
+    assert world.predictions(task) == before
+    assert requests.get(f"{world.loop.url}/health", timeout=5).json()["ready"]
+    assert "Traceback" not in world.loop.log("shim")
+
+
+def test_a_project_deleted_in_the_middle_of_a_job(world: World, pages: list[DrawnPage]) -> None:
+    doomed = world.new_project("Doomed", label_config(LABELS, "ocr"))
+    for page in pages[:3]:
+        world.ask("POST", f"/api/projects/{doomed}/import", files=[("file", ("page.png", page.png))])
+    for task, page in zip(world.tasks(doomed), pages, strict=False):
+        result = annotation_result(page.regions, WIDTH, HEIGHT, "ocr")
+        world.ask("POST", f"/api/tasks/{task['id']}/annotations", json={"result": result})
+    job = train(world, doomed)
+    wait_for(lambda: world.job(job)["state"] == "running")
+    world.ask("DELETE", f"/api/projects/{doomed}")
+    record = wait_for_job(world.loop, job)
+    # Where it had read all of it already, the model is made; nobody is left to use it.
+    assert record["state"] in ("failed", "done")
+    assert record["state"] == "done" or f"/api/projects/{doomed}/" in record["error"] or "404" in record["error"]
+
+
+def test_label_studio_goes_away_and_comes_back(world: World, project: int, restored: str) -> None:
+    url, account = world.studio.url, world.studio.account
+    world.studio.process.terminate()
+    world.studio.process.wait(60)
+    job = train(world, project)
+    wait_for(lambda: world.job(job)["error"])
+    assert f"{url}/api/projects/{project}/" in world.job(job)["error"]
+    page = requests.get(f"{world.loop.url}/dashboard", timeout=30).text
+    assert f"{url}/api/projects/{project}/" in page, "the dashboard does not say it"
+    with running_studio(world.folder / "label-studio", int(url.rpartition(":")[2]), account):
+        record = wait_for_job(world.loop, job)
+        assert (record["state"], record["verdict"]) == ("done", "promoted"), record
+        new = record["version"]
+        wait_for(lambda: str(world.ask("GET", f"/api/projects/{project}/")["model_version"]).startswith(new))
