@@ -63,7 +63,10 @@ class Demo:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo until Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.count < 3:
+        parser.error("--count is 3 or more: a third gets labelled")
     signal.signal(signal.SIGTERM, _interrupt)
     home = options.home.resolve()
     try:
@@ -230,7 +233,9 @@ def retrieve_predictions(demo: Demo, project: int) -> None:
             {"selectedItems": {"all": True, "excluded": []}},
             {"id": "retrieve_tasks_predictions", "project": project},
         )
-        before, missing = missing, sum(not task["total_predictions"] for task in tasks_of(demo, project))
+        # Not the tasks' `total_predictions`, which Label Studio brings up to date a while later.
+        done = {one["task"] for one in demo.client.get("/api/predictions", {"project": project})}
+        before, missing = missing, sum(task["id"] not in done for task in tasks_of(demo, project))
         if missing in (0, before):
             break
         say(f"{missing} tasks are still being read")

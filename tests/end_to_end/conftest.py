@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,6 +94,15 @@ def free_settings(home: Path) -> ServeSettings:
         if port_problem(settings) is None:
             return settings
     pytest.fail("no free ports")
+
+
+def free_port() -> int:
+    """Return a free port, below those of outgoing connections."""
+    for port in range(29000 + os.getpid() % 3000, 32768):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    pytest.fail("no free port")
 
 
 def wait_for(found: Callable[[], T], timeout_s: float = 120.0) -> T:

@@ -7,9 +7,7 @@ TEST_PICTURES names.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ import requests
 from demo.studio import Account, RunningStudio, running_studio
 from demo.tasks import annotation_result, label_config
 from scripts.node import ServeSettings
-from tests.end_to_end.conftest import LayoutLoop, free_settings, running, wait_for
+from tests.end_to_end.conftest import LayoutLoop, free_port, free_settings, running, wait_for
 from tests.end_to_end.screen import DrawnRegion, Screen, open_screen
 from tests.end_to_end.training_stack import (
     HEIGHT,
@@ -80,6 +78,8 @@ class World:
 
     def predictions(self, task: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.ask("GET", "/api/predictions", params={"task": task})
+        for one in found:
+            del one["created_ago"]  # "1 minute"
         return found
 
     def retrieve_predictions(self, project: int) -> None:
@@ -96,15 +96,6 @@ class World:
     def job(self, job: str) -> dict[str, Any]:
         record: dict[str, Any] = requests.get(f"{self.loop.url}/jobs/{job}", timeout=30).json()
         return record
-
-
-def free_port() -> int:
-    """Return a free port, below those of outgoing connections."""
-    for port in range(29000 + os.getpid() % 3000, 32768):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    pytest.fail("no free port")
 
 
 def train(world: World, project: int) -> str:
