@@ -40,7 +40,7 @@ from handler.page import TaggedPage
 from handler.tagger import TaggerSettings
 from handler.wire import tagged_page_to_json
 from shim.label_config import parse_label_config
-from shim.labelstudio import regions_to_results
+from shim.labelstudio import regions_to_results, results_to_prediction
 from shim.pages import parse_regions
 from training.evaluate import tag_examples
 from training.examples import Example
@@ -162,7 +162,7 @@ def prediction_score(example: Example, answer: TaggedPage | HandlerError) -> flo
         read_only=False,
         model_version="v",
     )
-    return drawn.score
+    return results_to_prediction([drawn])["score"]
 
 
 def order(seed: int, name: str, folder: Path, work: Path, epochs: int | None) -> Iterator[OrderRound]:

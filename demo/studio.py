@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,13 @@ from pathlib import Path
 import requests
 
 from scripts.node import REPOSITORY
+from scripts.reserved_networks import networks_to_ban
 
 EMAIL = "demo@example.com"
 STARTS_S = 300.0
 """The first start makes the database: 25 s on a quiet machine of 2 cores."""
 _STOPS_S = 30.0
-_BANNED = "0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,169.254.0.0/16,172.16.0.0/12,192.168.0.0/16,::/128,fc00::/7,fe80::/10"
+_LOOPBACK = "127.0.0.0/8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,25 @@ class Account:
 
     @classmethod
     def in_folder(cls, folder: Path) -> Account:
-        """Return the account of a data folder, made at the first call."""
+        """Return the account of a data folder, made at the first call.
+
+        Raises:
+            StudioFailed: the folder's file about it is damaged.
+        """
         path = folder / "account.txt"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
-            path.write_text(f"{secrets.token_urlsafe(9)}\n{secrets.token_hex(20)}\n")
-        return cls(*path.read_text().split())
+            partial = folder / "account.partial"
+            partial.touch(mode=0o600)
+            partial.write_text(f"{secrets.token_urlsafe(9)}\n{secrets.token_hex(20)}\n")
+            partial.replace(path)  # whole or not there, wherever this process is killed
+        words = path.read_text().split()
+        if len(words) != 2:
+            raise StudioFailed(
+                f"{path} has {len(words)} words where a password and a token should be: "
+                f"remove {folder} (with all that Label Studio keeps there), and it is made anew"
+            )
+        return cls(*words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +94,21 @@ def executable() -> Path:
 
 
 @contextmanager
-def running_studio(
-    folder: Path, port: int, account: Account, *, waiting: Callable[[], None] = lambda: None
-) -> Iterator[RunningStudio]:
+def running_studio(folder: Path, port: int, account: Account) -> Iterator[RunningStudio]:
     """Run Label Studio until the block ends.
 
     Args:
         folder: its data; the same folder again is the same Label Studio.
         port: on loopback.
         account: made in a new folder.
-        waiting: called now and then until it answers.
 
     Raises:
         StudioFailed: it is not installed, the port is taken, or it did not answer in time.
     """
     if _is_taken(port):  # it would choose another port in silence
-        raise StudioFailed(f"port {port} is taken: stop what uses it, or choose another port for Label Studio")
+        raise StudioFailed(
+            f"port {port} is taken: stop what uses it, or choose another one for Label Studio (--studio-port)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     url, log = f"http://127.0.0.1:{port}", folder / "label-studio.log"
     with log.open("ab") as out:
@@ -112,7 +124,7 @@ def running_studio(
             start_new_session=True,
         )
     try:
-        _wait(process, url, log, waiting)
+        _wait(process, url, log)
         yield RunningStudio(url, account, process)
     finally:
         _stop(process)
@@ -136,7 +148,7 @@ def _environ(folder: Path, url: str, account: Account) -> dict[str, str]:
         "ML_BLOCK_LOCAL_IP": "true",
         "SSRF_PROTECTION_ENABLED": "true",
         "USE_DEFAULT_BANNED_SUBNETS": "false",
-        "USER_ADDITIONAL_BANNED_SUBNETS": _BANNED,
+        "USER_ADDITIONAL_BANNED_SUBNETS": ",".join(networks_to_ban((), _LOOPBACK)),
         "PYTHONNOUSERSITE": "1",
     }
 
@@ -151,7 +163,7 @@ def _is_taken(port: int) -> bool:
     return False
 
 
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callable[[], None]) -> None:
+def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     end = time.monotonic() + STARTS_S
     with requests.Session() as session:
         session.trust_env = False  # no proxy stands between this machine and itself
@@ -163,7 +175,6 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: Path, waiting: Callab
                     return
             except requests.RequestException:
                 pass  # not yet
-            waiting()
             time.sleep(0.25)
     raise StudioFailed(f"Label Studio did not answer at {url} within {STARTS_S:g} s; see {log}")
 

@@ -10,20 +10,17 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 
 from scripts.node import ServeSettings
 from scripts.shim_address import ShimAddress, check_shim
-from scripts.studio import who_am_i
+from scripts.studio import project_rows, who_am_i
 from scripts.studio_backend import connect, disconnect
-from shim.credentials import LabelStudioKey
-from shim.errors import LayoutLoopError, NotConnected, SettingsInvalid, StudioUnavailable
+from shim.errors import LayoutLoopError, NotConnected, SettingsInvalid
 from shim.settings import Settings
-from shim.studio_client import StudioClient
+from shim.studio_client import StudioClient, open_studio
 
 _TIMEOUT_S = 130.0
 """Label Studio itself waits 100 s for a test prediction, and asks the shim a few times before it."""
-_PROJECTS_AT_A_TIME = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,14 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 "LABEL_STUDIO_API_KEY is not set: make a key in Label Studio under Account & Settings"
             )
         shim = ShimAddress.of(options.shim_url or node.address, settings)
-        with (
-            closing(LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)) as key,
-            closing(StudioClient(settings.label_studio_url, key, timeout_s=_TIMEOUT_S)) as client,
-        ):
-            print(f"Label Studio answers at {settings.label_studio_url}; the {key.kind} is {who_am_i(client)}'s")
+        with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
+            print(f"Label Studio answers at {settings.label_studio_url}; the {client.key_kind} is {who_am_i(client)}'s")
             if not options.remove:
                 _check_shim(shim, given=bool(options.shim_url))
-            projects = _projects(client) if options.all else [options.project]
+            projects = sorted(project_rows(client)) if options.all else [options.project]
             if not projects:
                 print("there is no project that this key may see")
             return _each(client, projects, shim, options.remove)
@@ -73,22 +67,6 @@ def _check_shim(shim: ShimAddress, *, given: bool) -> None:
         if not given:
             raise
         print(f"from here, {error}. Label Studio may see it otherwise, so it is asked")
-
-
-def _projects(client: StudioClient) -> list[int]:
-    """Return the ids of all projects that the key may see, oldest first."""
-    ids: list[int] = []
-    page = 1
-    while True:
-        body = client.get("/api/projects", {"page": page, "page_size": _PROJECTS_AT_A_TIME, "include": "id"})
-        try:
-            ids += (int(project["id"]) for project in body["results"])
-            is_last = not body["next"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise StudioUnavailable(f"{client.address('/api/projects')} answered with no list of projects") from error
-        if is_last:
-            return sorted(ids)
-        page += 1
 
 
 def _each(client: StudioClient, projects: Sequence[int], shim: ShimAddress, remove: bool) -> int:

@@ -13,10 +13,11 @@ while (($#)); do
       arguments+=("$1")
       if (($# > 1)); then arguments+=("$(realpath -m -- "$2")"); shift; fi
       ;;
+    --pages=?* | --home=?*) arguments+=("${1%%=*}=$(realpath -m -- "${1#*=}")") ;;
     *) arguments+=("$1") ;;
   esac
   shift
 done
 setup demo
 cd -- "$root"
-exec "$python" -m demo.run "${arguments[@]}"
+exec "$python" -m demo.run ${arguments[@]+"${arguments[@]}"}  # bash before 4.4 takes an empty list for an unset one

@@ -11,7 +11,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -21,10 +20,9 @@ from tqdm import tqdm
 from scripts.documents import DEFAULT_DPI, MAX_DPI, DocumentUnreadable, page_count
 from scripts.page_images import PageImage, page_images
 from scripts.project_documents import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
-from shim.credentials import LabelStudioKey
 from shim.errors import LayoutLoopError, StudioUnavailable
 from shim.settings import Settings
-from shim.studio_client import StudioClient
+from shim.studio_client import open_studio
 
 _TIMEOUT_S = 120.0
 _ONE_IMAGE = (
@@ -108,23 +106,32 @@ class _Import:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 when a file could not be imported."""
     options = _parser().parse_args(arguments)
-    files = [_File(path, page_count(path) if path.is_file() else 1) for path in files_of(options.files)]
-    if not files:
-        print("error: these folders hold no files (hidden ones are skipped)", file=sys.stderr)
-        return 1
     try:
+        files = _counted_files(options.files)
+        if not files:
+            print("error: these folders hold no files (hidden ones are skipped)", file=sys.stderr)
+            return 1
         settings = Settings.from_env(os.environ)
-        with _project(settings, options.project) as project:
+        with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
+            project = ProjectDocuments(client, options.project)
             return _import(project, files, options.dpi, min(settings.max_image_bytes, MAX_UPLOAD_BYTES))
     except LayoutLoopError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except KeyboardInterrupt:
+        print("interrupted before anything was imported", file=sys.stderr)
+    return 1
+
+
+def _counted_files(paths: Sequence[Path]) -> list[_File]:
+    """Find the files and count their pages, which for many PDFs takes a while."""
+    found = tqdm(files_of(paths), "counting pages", unit=" files", leave=False, disable=None)
+    return [_File(path, page_count(path) if os.path.isfile(path) else 1) for path in found]
 
 
 def files_of(paths: Sequence[Path]) -> Iterator[Path]:
     """Yield the files that are named, and those below the folders that are: sorted, without hidden ones."""
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be searched
             yield from _walk(path)
         else:
             yield path
@@ -139,7 +146,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir() and not entry.is_symlink():  # a link may lead back up
+        if os.path.isdir(entry) and not os.path.islink(entry):  # a link may lead back up
             yield from _walk(entry)
         else:
             yield entry
@@ -158,16 +165,6 @@ def _dpi(text: str) -> int:
     if not 1 <= dpi <= MAX_DPI:
         raise argparse.ArgumentTypeError(f"between 1 and {MAX_DPI:,}, got {dpi:,}")
     return dpi
-
-
-@contextmanager
-def _project(settings: Settings, project_id: int) -> Iterator[ProjectDocuments]:
-    url = settings.label_studio_url
-    with (
-        closing(LabelStudioKey(url, settings.label_studio_api_key)) as key,
-        closing(StudioClient(url, key, timeout_s=_TIMEOUT_S)) as client,
-    ):
-        yield ProjectDocuments(client, project_id)
 
 
 def _import(project: ProjectDocuments, files: Sequence[_File], dpi: int, max_bytes: int) -> int:

@@ -27,6 +27,8 @@ from training.settings import TrainSettings
 
 _FOLLOW_S = 1.0
 _INTERRUPTED = 75
+_BAR = "{desc:<10} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+"""A job is watched from outside, once a second: a rate made of that would say nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LayoutLoopError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        again = "the same command goes on where it stopped" if options.here else "the job goes on without you"
+        print(f"interrupted: {again}", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,14 +131,14 @@ def _queue(jobs: JobStore, settings: Settings, options: argparse.Namespace) -> i
 
 def _follow(jobs: JobStore, job: Job) -> int:
     """Show a job's progress until it ended."""
-    with tqdm(total=0, desc="queued", unit="", disable=None) as bar:
+    with tqdm(total=1, desc="queued", bar_format=_BAR, disable=None) as bar:
         while job.state not in ("done", "failed"):
             time.sleep(_FOLLOW_S)
             error, job = job.error, jobs.get(job.id)
             if job.error != error and job.state == "queued":
                 tqdm.write(f"attempt {job.attempt}: {job.error}; tried again", file=sys.stderr)
             bar.set_description(job.step or job.state)
-            bar.total, bar.n = job.total or 0, job.done
+            bar.total, bar.n = job.total or 1, job.done
             figures = {"loss": job.loss, "f1": job.f1}
             bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if value is not None})
     print(f"{job.state}: {job.verdict or 'error'} {job.version} {job.message or job.error}".replace("  ", " "))

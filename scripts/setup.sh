@@ -44,8 +44,22 @@ has_tesseract() {
   [[ $'\n'$languages$'\n' == *$'\neng\n'* ]]
 }
 
+# LAYOUTLOOP_CHROMIUM alone where it is set, else the first name that is there; tests/end_to_end/screen.py does the same.
+# It is started, since Ubuntu's chromium-browser is there and only says that one should install a snap.
 has_chromium() {
-  [[ -x ${LAYOUTLOOP_CHROMIUM:-} ]] || command -v chromium >/dev/null
+  local name names=(chromium chromium-browser google-chrome google-chrome-stable)
+  if [[ -n ${LAYOUTLOOP_CHROMIUM:-} ]]; then names=("$LAYOUTLOOP_CHROMIUM"); fi
+  for name in "${names[@]}"; do
+    if "$name" --version >/dev/null 2>&1; then return; fi
+  done
+  return 1
+}
+
+# Whether apt could install Chromium: Debian can, Ubuntu has no such package, or one that is a mere link to a snap.
+offers_chromium() {
+  local candidate
+  candidate=$(LC_ALL=C apt-cache policy chromium 2>/dev/null | sed -n 's/^ *Candidate: //p')
+  [[ -n $candidate && $candidate != '(none)' && $candidate != *snap* ]]
 }
 
 # The packages that are missing, one a line.
@@ -84,27 +98,45 @@ missing_on_one_line() {
   printf '%s' "${packages[*]}"
 }
 
-install_packages() {
-  local packages as_root=()
+refuse_wrong_places() {
   if [[ -n ${JAVA_HOME:-} && ! -x $JAVA_HOME/bin/java ]]; then
     fail "JAVA_HOME=$JAVA_HOME has no bin/java: correct it, or unset it."
   fi
+  if [[ $purpose == test && -n ${LAYOUTLOOP_CHROMIUM:-} ]] && ! has_chromium; then
+    fail "LAYOUTLOOP_CHROMIUM=$LAYOUTLOOP_CHROMIUM is no browser that starts: correct it, or unset it."
+  fi
+}
+
+# Asked only when the package lists are there: without them apt offers nothing at all.
+refuse_missing_chromium() {
+  if [[ $purpose == test ]] && ! has_chromium && ! offers_chromium; then
+    fail "the tests need Chromium or Chrome, and apt has none here (on Ubuntu it is a snap). Install one," \
+      "for example Google's .deb, or set LAYOUTLOOP_CHROMIUM to its path; then start again."
+  fi
+}
+
+has_package_lists() { [[ -n $(apt-cache search --names-only '^tesseract-ocr$' 2>/dev/null) ]]; }
+
+install_packages() {
+  local packages as_root=(env DEBIAN_FRONTEND=noninteractive)
+  refuse_wrong_places
   if [[ -z $(missing_packages) ]]; then return; fi
-  if ((EUID != 0)); then as_root=(sudo -n); fi
+  if ((EUID != 0)); then as_root=(sudo -n "${as_root[@]}"); fi
   if ! command -v apt-get >/dev/null; then
     fail "missing: $(missing_on_one_line). There is no apt-get here: install Java 17 or later, Tesseract with" \
       "English and Python 3.10 or later with venv, then start again."
   fi
   if ((EUID != 0)) && ! sudo -n true 2>/dev/null; then
+    if has_package_lists; then refuse_missing_chromium; fi
     fail "missing system packages. Run this, then start again:" \
       "sudo apt-get update && sudo apt-get install -y --no-install-recommends $(missing_on_one_line)"
   fi
   say "updating the package lists"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
+  "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update >&2
+  refuse_missing_chromium
   mapfile -t packages < <(missing_packages)
   say "installing ${packages[*]}"
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install -y \
-    --no-install-recommends "${packages[@]}" >&2
+  "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${packages[@]}" >&2
   if [[ -n $(missing_packages) ]]; then
     fail "still missing after the installation: $(missing_on_one_line). If an older Java is in front," \
       "choose the new one with update-alternatives --config java, or set JAVA_HOME."

@@ -1,27 +1,34 @@
-"""Label Studio as this machine reaches it: whether it answers, and whether it takes the key."""
+"""Label Studio as this machine reaches it: whether it answers and takes the key, and which projects it has."""
 
 from __future__ import annotations
 
-from contextlib import closing
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from shim.credentials import LabelStudioKey
 from shim.errors import LayoutLoopError, StudioUnavailable
 from shim.settings import Settings
-from shim.studio_client import StudioClient
+from shim.studio_client import StudioClient, open_studio
+from training.store import write_json
 
+logger = logging.getLogger(__name__)
+
+NO_KEY = "LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read"
 _TIMEOUT_S = 5.0
 _WHO_AM_I = "/api/current-user/whoami"
+_PROJECTS = "/api/projects"
+_PROJECTS_AT_A_TIME = 100
+"""The most that Label Studio gives, whatever is asked for."""
 
 
 def label_studio_problem(settings: Settings) -> str | None:
     """Ask Label Studio who we are; return a sentence about what would keep images from being read, or None."""
     if not settings.label_studio_api_key:
-        return "LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read"
+        return NO_KEY
     try:
-        with (
-            closing(LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)) as key,
-            closing(StudioClient(settings.label_studio_url, key, timeout_s=_TIMEOUT_S)) as client,
-        ):
+        with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
             who_am_i(client)
     except LayoutLoopError as error:
         return str(error)
@@ -40,3 +47,61 @@ def who_am_i(client: StudioClient) -> str:
             f"{client.address(_WHO_AM_I)} answered as Label Studio does not: set LABEL_STUDIO_URL to its address"
         )
     return str(body["email"])
+
+
+def project_rows(client: StudioClient, *fields: str) -> dict[int, dict[str, Any]]:
+    """Return what Label Studio says of every project that the key may see, by id; it asks no ML backend for that.
+
+    Args:
+        client: of Label Studio.
+        fields: what is wanted beside the id, for example `title`.
+
+    Raises:
+        StudioUnavailable: Label Studio does not answer, or with something else.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    query: dict[str, str | int] = {"page_size": _PROJECTS_AT_A_TIME, "include": ",".join(("id", *fields))}
+    page = 1
+    while True:
+        body = client.get(_PROJECTS, {"page": page, **query})
+        try:
+            found |= {int(row["id"]): {field: row[field] for field in fields} for row in body["results"]}
+            is_last = not body["next"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise StudioUnavailable(f"{client.address(_PROJECTS)} answered with no list of projects") from error
+        if is_last:
+            return found
+        page += 1
+
+
+class StatusFile:
+    """Tells the dashboard, in a small file, how Label Studio answers.
+
+    Args:
+        path: of the file: `{"time": Unix seconds, "ok": true, "sentence": "..."}`.
+        every_s: seconds after which it is written again although nothing changed, to show that somebody still asks.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, path: Path, *, every_s: float = 60.0, clock: Callable[[], float] = time.time) -> None:
+        """Write nothing yet."""
+        self._path = path
+        self._every_s = every_s
+        self._clock = clock
+        self._written: tuple[bool, str] | None = None
+        self._written_at = float("-inf")
+        self._cannot = ""
+
+    def note(self, ok: bool, sentence: str) -> None:
+        """Write it where it is new, or the file old; where it cannot be written, the log says so once."""
+        now = self._clock()
+        if self._written == (ok, sentence) and 0 <= now - self._written_at < self._every_s:
+            return
+        self._written, self._written_at = (ok, sentence), now
+        try:
+            write_json(self._path, {"time": now, "ok": ok, "sentence": sentence})
+        except OSError as error:
+            reason = str(error.strerror)
+            if reason != self._cannot:
+                logger.warning("%s cannot be written (%s): the dashboard knows nothing of it", self._path, reason)
+            self._cannot = reason

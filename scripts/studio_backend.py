@@ -3,31 +3,24 @@
 Measured with 1.23.2. Adding a backend makes a webhook at `{url}/webhook`, which carries no Basic auth and outlives
 the backend. Listing a project's backends asks each of them for /health and /setup, so their states are of this
 moment. Only the first backend of a project is asked for predictions.
-
-While `show_collab_predictions` is on and the project's `model_version` is a backend's *title*, the label stream asks
-the backend and shows what its present version drew. But the Data Manager takes the prediction score of those alone
-whose version is *equal* to the project's `model_version`, so under a title of its own the column stays empty and
-sorts nothing. Both are right where the backend's title is its version; Label Studio itself then changes the project's
-`model_version` with the title.
+What its title is for is in `scripts.backend_titles`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.backend_titles import TITLE, follow_version, known_form
 from scripts.reserved_networks import blocked_network, protection_advice
 from scripts.shim_address import ShimAddress
 from shim.errors import NotConnected, StudioUnavailable
 from shim.label_config import LabelConfig, parse_label_config
 from shim.studio_client import StudioClient
 
-TITLE = "LayoutLoop"
 _NEEDED_EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
-_VERSION = re.compile(r"(ocr|\d{8}T\d{6}Z)-[0-9a-f]{8}")
 _NO_TASKS = "Project has no tasks"
 
 Say = Callable[[str], None]
@@ -72,39 +65,6 @@ def connect(client: StudioClient, project: int, shim: ShimAddress, say: Say = pr
             shown_changed = _see_predictions_shown(client, project, title, say) or title != backend["title"]
         regions = _try_prediction(client, backend, config, say)
     return Connected(project, int(backend["id"]), backend_changed or webhook_changed or shown_changed, regions)
-
-
-def follow_version(client: StudioClient, backend: Mapping[str, Any]) -> str:
-    """Give a backend its present version as title, unless a person named it; return the title it has now.
-
-    Args:
-        client: of Label Studio.
-        backend: as Label Studio lists it, which has just asked it for its version.
-
-    Raises:
-        StudioUnavailable: Label Studio does not answer, or the backend does not answer it.
-    """
-    title, version = str(backend["title"]), backend["model_version"]
-    if version in (None, "", title) or not (title == TITLE or _VERSION.fullmatch(title)):
-        return title
-    fields = {name: backend[name] for name in ("project", "url", "is_interactive", "auth_method", "basic_auth_user")}
-    kept = {"basic_auth_pass": ""} if backend["basic_auth_pass_is_set"] else {}  # empty: the one it has
-    client.patch(f"/api/ml/{backend['id']}", {**fields, **kept, "title": version})
-    return str(version)
-
-
-def follow_versions(client: StudioClient, project: int, version: str) -> bool:
-    """Do so for every backend of a project, after a version (its stamp) came into service.
-
-    Returns:
-        Whether none of them bears another version now; the shim may have been away, or a moment behind.
-
-    Raises:
-        StudioUnavailable: as `follow_version`, or there is no such project.
-    """
-    with _known_form():
-        titles = [follow_version(client, backend) for backend in client.get("/api/ml", {"project": project})]
-    return not any(_VERSION.fullmatch(title) and not title.startswith(f"{version}-") for title in titles)
 
 
 def disconnect(client: StudioClient, project: int, shim: ShimAddress, say: Say = print) -> bool:
@@ -283,20 +243,10 @@ def _config_sentence(config: LabelConfig) -> str:
 
 
 @contextmanager
-def _known_form() -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StudioUnavailable(
-            f"Label Studio answered in a form that LayoutLoop does not know ({error!r:.100}); it was made for 1.23"
-        ) from error
-
-
-@contextmanager
 def _explained(shim: ShimAddress) -> Iterator[None]:
     """Turn what Label Studio says against the shim's address into what to do."""
     try:
-        with _known_form():
+        with known_form():
             yield
     except StudioUnavailable as error:
         if network := blocked_network(error.reason):

@@ -1,9 +1,10 @@
-"""Label Studio's ML backends bear the version in service as title, whoever put it there.
+"""Label Studio's ML backends bear the version in service as title, whoever put it there, and whatever changed it.
 
 The title decides which prediction a person is shown and by which scores the Data Manager sorts (see
-`scripts.studio_backend`): a stale one shows the boxes of a version that is gone. A version comes into service by a
-training, a restore or a command, here or on another machine. So this looks at what is in service, as the rollout
-watcher does, and tells Label Studio until it knows; where that is away, or the shim, it is told later.
+`scripts.backend_titles`): a stale one shows the boxes of a version that is gone, or sorts by nothing. The version
+changes with a training, a restore or a command, here or on another machine, and with every edit of the label config.
+So this looks at what is in service here and at the list of projects there, whose rows change with such edits, and
+puts right what it finds, again and again. The same list shows whether Label Studio answers, for the dashboard.
 """
 
 from __future__ import annotations
@@ -12,89 +13,165 @@ import logging
 import re
 import threading
 import time
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import ExitStack
 
-from scripts.studio_backend import follow_versions
-from shim.credentials import LabelStudioKey
-from shim.errors import LayoutLoopError, ModelNotReady, StudioRefused
+from scripts.backend_titles import Titles, is_ours, see_titles
+from scripts.look_plan import LookPlan, Pace
+from scripts.studio import NO_KEY, StatusFile, project_rows
+from shim.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
 from shim.serving import models_in, read_serving
 from shim.settings import Settings
-from shim.studio_client import StudioClient
+from shim.studio_client import StudioClient, open_studio
+from shim.studio_status import STATUS_FILE
 
 logger = logging.getLogger(__name__)
 
 _PROJECT = re.compile(r"project-(\d+)")
 _TIMEOUT_S = 30.0
+_ENDS_WITHIN_S = 2.0
+_AWAY = frozenset({0, 401, 429, 502, 503, 504})
+"""Statuses that say nothing about the project that was asked for; 0 is no answer."""
+_SHIM_STARTS_S = 60.0
 
 
 class VersionTitles(threading.Thread):
-    """Tells Label Studio, in the background of a worker.
+    """Looks at Label Studio, in the background of a worker.
 
     Args:
-        settings: where Label Studio and the model store are.
-        look_s: seconds between looks at the model store.
-        pause_s: seconds before a project is tried again that could not be told.
+        settings: where Label Studio, the model store and the home are.
+        pace: seconds between things.
     """
 
-    def __init__(self, settings: Settings, *, look_s: float = 1.0, pause_s: float = 15.0) -> None:
+    def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         super().__init__(name="version titles", daemon=True)
         self._settings = settings
-        self._look_s = look_s
-        self._pause_s = pause_s
+        self._pace = pace or Pace()
+        self._plan = LookPlan(self._pace)
+        self._status = StatusFile(settings.home / STATUS_FILE)
         self._ended = threading.Event()
-        self._told: dict[int, str] = {}
-        self._again_at: dict[int, float] = {}
-        self._warned: dict[int, str] = {}
+        self._stamps: Mapping[int, str] = {}
+        self._list_at = self._ask_at = float("-inf")
+        self._away_s = self._pace.again_s
+        self._answers: tuple[bool, str] | None = None
+        self._said: dict[int | None, set[str]] = {}
 
     def run(self) -> None:
         """Look again and again until `end`."""
-        while not self._ended.wait(self._look_s):
-            for project, version in self._untold():
-                self._tell(project, version)
+        with ExitStack() as kept:
+            client = self._open(kept)
+            while not self._ended.wait(self._pace.tick_s):
+                if client is not None:
+                    self._tick(client)
+                if self._answers is not None:
+                    self._status.note(*self._answers)
 
     def end(self) -> None:
-        """Stop looking."""
+        """Stop looking; a request that Label Studio does not answer is not waited for."""
         self._ended.set()
+        self.join(_ENDS_WITHIN_S)
 
-    def _untold(self) -> list[tuple[int, str]]:
-        """Return the projects whose version Label Studio was not told, and may be told now."""
-        found = []
-        for name in models_in(self._settings.model_dir):
-            match = _PROJECT.fullmatch(name)
-            version = self._current(name) if match else None
-            if match and version and self._told.get(int(match[1])) != version:
-                found.append((int(match[1]), version))
-        now = time.monotonic()
-        return [(project, version) for project, version in found if self._again_at.get(project, 0.0) <= now]
-
-    def _current(self, name: str) -> str | None:
-        try:
-            serving = read_serving(self._settings.model_dir, name)
-        except ModelNotReady:  # damaged; the shim says so
+    def _open(self, kept: ExitStack) -> StudioClient | None:
+        """Return the client; None where the settings allow none, which a restart alone can change."""
+        url, key = self._settings.label_studio_url, self._settings.label_studio_api_key
+        if not key:
+            self._answers = (False, NO_KEY)
             return None
-        return serving.current if serving else None
-
-    def _tell(self, project: int, version: str) -> None:
-        url = self._settings.label_studio_url
         try:
-            with (
-                closing(LabelStudioKey(url, self._settings.label_studio_api_key)) as key,
-                closing(StudioClient(url, key, timeout_s=_TIMEOUT_S)) as client,
-            ):
-                is_told = follow_versions(client, project, version)
-        except StudioRefused as error:
-            is_told = error.studio_status == 404  # it is gone; there is nobody to tell
-            self._warn(project, str(error))
-        except LayoutLoopError as error:
-            is_told = False
-            self._warn(project, str(error))
-        if is_told:
-            self._told[project] = version
-        else:
-            self._again_at[project] = time.monotonic() + self._pause_s
+            return kept.enter_context(open_studio(url, key, _TIMEOUT_S))
+        except SettingsInvalid as error:
+            self._answers = (False, str(error))
+            self._say(None, str(error))
+            return None
 
-    def _warn(self, project: int, why: str) -> None:
-        """Say a reason once, not every quarter of a minute."""
-        if self._warned.get(project) != why:
-            self._warned[project] = why
-            logger.warning("Label Studio does not know yet which version of project %d is in service: %s", project, why)
+    def _tick(self, client: StudioClient) -> None:
+        """Read what is in service, and do what is due; nothing but a new version while Label Studio is away."""
+        self._stamps = self._in_service()
+        if self._plan.see_stamps(self._stamps):
+            self._ask_at = float("-inf")
+        if time.monotonic() < self._ask_at:
+            return
+        try:
+            if time.monotonic() >= self._list_at:
+                self._list(client)
+            for project in self._plan.due(time.monotonic()):
+                if self._ended.is_set():
+                    return
+                self._look(client, project)
+        except StudioUnavailable as error:
+            self._back_off(error)
+
+    def _in_service(self) -> dict[int, str]:
+        """Return the stamp in service of each project that has one; a damaged serving.json is the shim's to tell."""
+        stamps = {}
+        for name in models_in(self._settings.model_dir):
+            if match := _PROJECT.fullmatch(name):
+                try:
+                    serving = read_serving(self._settings.model_dir, name)
+                except ModelNotReady:
+                    continue
+                if serving and serving.current:
+                    stamps[int(match[1])] = serving.current
+        return stamps
+
+    def _list(self, client: StudioClient) -> None:
+        rows = project_rows(client, "model_version", "label_config")
+        settings = {
+            project: (str(row["model_version"]), hash(str(row["label_config"]))) for project, row in rows.items()
+        }
+        connected = frozenset(project for project, (shown, _) in settings.items() if is_ours(shown))
+        now = time.monotonic()
+        self._plan.see_projects(settings, now, connected)
+        self._list_at = now + self._pace.list_s
+        if self._said.pop(None, None):
+            logger.info("Label Studio answers again at %s", self._settings.label_studio_url)
+        self._away_s = self._pace.again_s
+        self._answers = (True, f"Label Studio answers at {self._settings.label_studio_url}")
+
+    def _look(self, client: StudioClient, project: int) -> None:
+        try:
+            found = see_titles(client, project, self._stamps.get(project))
+        except LayoutLoopError as error:
+            self._failed(project, error)
+            return
+        now = time.monotonic()
+        if found in (Titles.RIGHT, Titles.NONE):
+            self._plan.settle(project, now)
+            self._said.pop(project, None)
+            return
+        pause_s = self._plan.look_again(project, now)
+        if found is Titles.BEHIND and project in self._stamps and pause_s >= _SHIM_STARTS_S:
+            self._say(
+                project,
+                f"no ML backend of project {project} says that it serves {self._stamps[project]}; "
+                "see under Settings > Model whether it is connected, and its address that of LayoutLoop",
+            )
+
+    def _failed(self, project: int, error: LayoutLoopError) -> None:
+        """Put off a project that could not be put right.
+
+        Raises:
+            StudioUnavailable: it is Label Studio that is away.
+        """
+        if isinstance(error, StudioUnavailable) and error.studio_status == 404:
+            self._plan.forget(project, time.monotonic())
+        else:
+            self._plan.look_again(project, time.monotonic())
+        if isinstance(error, StudioUnavailable) and error.studio_status in _AWAY:
+            raise error
+        self._say(project, f"Label Studio does not know which version of project {project} is in service: {error}")
+
+    def _back_off(self, error: StudioUnavailable) -> None:
+        """Leave Label Studio alone for a while; the list comes first then."""
+        self._list_at = float("-inf")
+        self._ask_at = time.monotonic() + self._away_s
+        self._away_s = min(2 * self._away_s, self._pace.longest_s)
+        self._answers = (False, str(error))
+        self._say(None, str(error))
+
+    def _say(self, project: int | None, sentence: str) -> None:
+        """Log a sentence once, until what it is about is right again."""
+        said = self._said.setdefault(project, set())
+        if sentence not in said:
+            said.add(sentence)
+            logger.warning("%s", sentence)

@@ -240,11 +240,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with worker_lock(node.home, stop) as held:
         if held:
             logger.info("worker %s waits for jobs", node.node)
-            if settings.label_studio_api_key:
-                VersionTitles(settings).start()
+            titles = VersionTitles(settings)
+            titles.start()
             jobs = open_jobs(settings.jobs_url)
             Worker(jobs, node.node, Place(RETRAIN, node.logs / "jobs", environ), stop).run()
             jobs.close()
+            titles.end()
     return 0
 
 

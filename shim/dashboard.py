@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,10 +13,12 @@ from pathlib import Path
 from shim.errors import JobsUnavailable, ModelNotReady
 from shim.job_store import JobStore
 from shim.jobs import Job
+from shim.project_titles import ProjectTitles
 from shim.serving import project_model, read_card, read_serving
 from shim.version_reports import VersionReport, VersionReports, report_paths
 
 MOST_PROJECTS = 100
+"""Projects that the page shows: those in which something happened last."""
 MOST_VERSIONS = 50
 MOST_ENDED = 5
 """Ended jobs that the page shows; /jobs has them all."""
@@ -89,6 +93,19 @@ class JobList:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ProjectList:
+    """The projects that the page shows.
+
+    Args:
+        shown: by id, at most `MOST_PROJECTS`.
+        more: how many there are beside these.
+    """
+
+    shown: tuple[Project, ...]
+    more: int
+
+
 def is_stamp(version: str) -> bool:
     """Whether this is how versions are written; nothing else becomes part of a path."""
     return _STAMP.fullmatch(version) is not None
@@ -118,18 +135,17 @@ def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
     return found, JobList((*running, *queued), tuple(ended[:MOST_ENDED]))
 
 
-def read_projects(
-    model_dir: Path, reports: VersionReports, titles: Mapping[int, str], jobs: Iterable[Job]
-) -> tuple[Project, ...]:
-    """Return every project that has a folder in the model store, a job, or a title, by id; at most `MOST_PROJECTS`."""
-    listed = list(jobs)
-    ids = {int(match[1]) for path in _folders(model_dir) if (match := _FOLDER.fullmatch(path.name))}
-    ids |= {job.project for job in listed}
-    known = sorted(ids) + sorted(set(titles) - ids)  # what only has a title gives way where there are too many
-    return tuple(
-        read_project(model_dir, number, titles.get(number, ""), reports, listed)
-        for number in sorted(known[:MOST_PROJECTS])
-    )
+def read_projects(model_dir: Path, reports: VersionReports, titles: ProjectTitles, jobs: Iterable[Job]) -> ProjectList:
+    """Return the projects that have a folder in the model store or a job, or whose webhooks come."""
+    listed, names = list(jobs), titles.all()
+    moments = {number: changed / 1e9 for number, changed in _folders(model_dir).items()}
+    for job in listed:
+        moments[job.project] = max(moments.get(job.project, 0.0), job.created)
+    # What only has a title gives way where there are too many.
+    moments = dict.fromkeys(titles.lately(), 0.0) | moments
+    chosen = sorted(moments, key=lambda number: (moments[number], number), reverse=True)[:MOST_PROJECTS]
+    shown = (read_project(model_dir, number, names.get(number, ""), reports, listed) for number in sorted(chosen))
+    return ProjectList(tuple(shown), len(moments) - len(chosen))
 
 
 def read_project(
@@ -150,25 +166,33 @@ def read_project(
     return Project(number, title, versions, current, _since(number, current, versions, jobs), problem)
 
 
-def revision(model_dir: Path, jobs: Iterable[Job]) -> str:
+def revision(model_dir: Path, titles: Mapping[int, str], jobs: Iterable[Job]) -> str:
     """Return a string that changes when what the page says of projects may have changed; costs next to nothing."""
-    moments = [found for path in model_dir.glob("*/serving.json") if (found := _changed(path))]
-    ended = [job.ended or 0.0 for job in jobs if job.state in ("done", "failed")]
-    return f"{len(moments)}-{max(moments, default=0)}-{max(ended, default=0.0):.3f}"
+    listed = list(jobs)
+    ended = [job.ended or 0.0 for job in listed if job.state in ("done", "failed")]
+    known = (
+        sorted(_folders(model_dir).items()),
+        sorted(titles.items()),
+        sorted({job.project for job in listed}),
+        max(ended, default=0.0),
+    )
+    return hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _changed(path: Path) -> int:
+def _folders(model_dir: Path) -> dict[int, int]:
+    """Return when the folder of each project changed last, by project, in nanoseconds of Unix time.
+
+    It changes with every file that comes, goes, or takes another's place, as all do that are written there.
+    """
+    found = {}
     try:
-        return path.stat().st_mtime_ns
+        for path in model_dir.iterdir():
+            if match := _FOLDER.fullmatch(path.name):
+                with suppress(FileNotFoundError):  # deleted in this moment
+                    found[int(match[1])] = path.stat().st_mtime_ns
     except OSError:
-        return 0  # deleted in this moment
-
-
-def _folders(model_dir: Path) -> list[Path]:
-    try:
-        return list(model_dir.iterdir())
-    except OSError:
-        return []  # before the first archive there is no model store
+        return {}  # before the first archive there is no model store
+    return found
 
 
 def _stamps(model_dir: Path, name: str, current: str) -> list[str]:

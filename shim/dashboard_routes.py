@@ -86,7 +86,7 @@ def overview() -> str:
     """Show everything."""
     kept = state()
     jobs, shown = read_jobs(kept.jobs)
-    projects = read_projects(kept.settings.model_dir, kept.reports, kept.titles.all(), jobs)
+    projects = read_projects(kept.settings.model_dir, kept.reports, kept.titles, jobs)
     return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
 
 
@@ -161,16 +161,16 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = state()
-    settings = kept.settings
+    settings, titles = kept.settings, kept.titles.all()
     return {
-        "service": read_service(settings.model_dir, has_key=bool(settings.label_studio_api_key)),
+        "service": read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key)),
         "jobs": jobs,
         "shown": shown,
         "counts": _counts(kept.metrics),
-        "titles": kept.titles.all(),
+        "titles": titles,
         "warnings": kept.warnings.newest(),
         "started": kept.started,
-        "revision": revision(settings.model_dir, jobs),
+        "revision": revision(settings.model_dir, titles, jobs),
     }
 
 

@@ -35,12 +35,10 @@ from shim.labelstudio import PredictionDict, Results, regions_to_results, result
 from shim.metrics import Metrics
 from shim.models import InService
 from shim.pool import PagePool
-from shim.predict_request import PredictRequest, parse_predict, parse_project
+from shim.predict_request import PredictRequest
 from shim.serving import project_model
 from shim.settings import Settings
 from shim.version import reported_version
-
-__all__ = ["PredictRequest", "PredictResponse", "Predictor", "parse_predict", "parse_project"]
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shim.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
 from shim.label_config import parse_label_config
-from shim.prediction import parse_predict, parse_project
+from shim.predict_request import parse_predict, parse_project
 from shim.service import read_service
 from shim.serving import OCR_MODEL, models_in, project_model, read_serving
 from shim.state import State
@@ -44,10 +44,10 @@ def authenticate() -> None:
 def health() -> Response:
     """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
     settings = state().settings
-    service = read_service(settings.model_dir, has_key=bool(settings.label_studio_api_key))
+    service = read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key))
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if _is_authenticated():
-        notes = [*service.missing, _COLD_START, *service.node_errors]
+        notes = [*service.missing, _COLD_START, *service.node_errors, *filter(None, [service.studio.problem])]
         models, nodes = service.models, service.nodes
         body |= {"model_dir": str(settings.model_dir), "models": models, "nodes": nodes, "notes": notes}
     return jsonify(body)

@@ -1,13 +1,15 @@
-"""What is in service and what is missing, from the model store alone: /health and the dashboard ask nobody."""
+"""What is in service and what is missing, from files alone: /health and the dashboard ask nobody."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shim.errors import ModelNotReady
 from shim.serving import OCR_MODEL, live_nodes, models_in, read_serving
+from shim.studio_status import StudioStatus, read_studio_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class Service:
         ready: some node holds the current `ocr`.
         missing: sentences about what is not there.
         node_errors: sentences of the nodes.
+        studio: how the trainer last met Label Studio.
     """
 
     models: dict[str, Any]
@@ -27,13 +30,15 @@ class Service:
     ready: bool
     missing: tuple[str, ...]
     node_errors: tuple[str, ...]
+    studio: StudioStatus
 
 
-def read_service(model_dir: Path, *, has_key: bool) -> Service:
+def read_service(model_dir: Path, home: Path, *, has_key: bool) -> Service:
     """Return what is in service.
 
     Args:
         model_dir: the model store.
+        home: where this installation keeps its own files.
         has_key: whether Label Studio's key is set.
     """
     models: dict[str, Any] = {}
@@ -60,4 +65,5 @@ def read_service(model_dir: Path, *, has_key: bool) -> Service:
         node_errors=tuple(
             f"{node}: {what}: {why}" for node, one in nodes.items() for what, why in one["errors"].items()
         ),
+        studio=read_studio_status(home, time.time()),
     )

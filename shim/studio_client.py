@@ -11,6 +11,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -29,6 +30,7 @@ TIMEOUT_S = 600.0
 
 _CHUNK_BYTES = 2**20
 _MAX_REASON_BYTES = 64 * 1024
+_MAX_SEARCHED_CHARACTERS = 4096
 _MAX_REASON_CHARACTERS = 400
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "LayoutLoop"}
 _TOKEN = re.compile(r"\b[0-9a-f]{40}\b|[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
@@ -76,6 +78,11 @@ class StudioClient:
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
         self._pools = open_pools(Guard(anywhere=True))
+
+    @property
+    def key_kind(self) -> str:
+        """Which of Label Studio's keys is used, for a person to read."""
+        return self._key.kind
 
     def close(self) -> None:
         """Close the connections."""
@@ -192,6 +199,22 @@ class StudioClient:
         return StudioUnavailable(f"{address} broke off its answer ({type(error).__name__})")
 
 
+@contextmanager
+def open_studio(url: str, key: str, timeout_s: float = TIMEOUT_S) -> Iterator[StudioClient]:
+    """Ask Label Studio with a key as a person writes it, LABEL_STUDIO_API_KEY; all connections are closed at the end.
+
+    Args:
+        url: LABEL_STUDIO_URL.
+        key: a personal or a legacy token.
+        timeout_s: limit for one whole answer.
+
+    Raises:
+        SettingsInvalid: the address or the key cannot be used.
+    """
+    with closing(LabelStudioKey(url, key)) as opened, closing(StudioClient(url, opened, timeout_s=timeout_s)) as client:
+        yield client
+
+
 def _reason(response: urllib3.BaseHTTPResponse) -> str:
     """Return Label Studio's own sentences about a refusal, shortened; "" where the body is not its JSON."""
     try:
@@ -202,7 +225,9 @@ def _reason(response: urllib3.BaseHTTPResponse) -> str:
         return ""
     sentences = list(_sentences(body.get("validation_errors"))) or list(_sentences(body.get("detail")))
     text = _MARKUP.sub("", " ".join(sentences))
-    return textwrap.shorten(_TOKEN.sub("[token]", text), _MAX_REASON_CHARACTERS, placeholder=" ...")
+    # Before a long run without a dot, the pattern of a token takes the square of its length.
+    text = _TOKEN.sub("[token]", text[:_MAX_SEARCHED_CHARACTERS])
+    return textwrap.shorten(text, _MAX_REASON_CHARACTERS, placeholder=" ...")
 
 
 def _sentences(found: object) -> Iterator[str]:

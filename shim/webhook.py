@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shim.errors import RequestInvalid
 from shim.jobs import Trigger
-from shim.prediction import parse_project
+from shim.predict_request import parse_project
 
 _ANNOTATED = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"})
 """Deleted annotations and tasks start nothing: there is nothing new to learn from."""

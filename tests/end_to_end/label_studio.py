@@ -55,6 +55,10 @@ class Studio:
             return 401, b'{"detail": "Invalid token."}'
         if path == "/api/current-user/whoami":
             return 200, b'{"id": 1}'
+        if urlsplit(path).path == "/api/ml":
+            return 200, b"[]"
+        if urlsplit(path).path == "/api/projects":
+            return 200, b'{"count": 0, "next": null, "results": []}'
         found = re.fullmatch(r"/api/projects/(\d+)(/export|/)|/data/upload/(\d+)/(.+)", urlsplit(path).path)
         project = self.projects.get(int(found[1] or found[3])) if found else None
         if found is None or project is None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, Route, sync_playwright
 
 from demo.studio import RunningStudio
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 120_000
 """For one thing to appear, on a machine that is busy."""
 _REGIONS = """() => window.Htx.annotationStore.selected.regionStore.regions.map(region => ({
@@ -110,6 +113,16 @@ class Screen:
         return path
 
 
+def find_browser() -> str:
+    """Return LAYOUTLOOP_CHROMIUM where it is set, else the first browser that starts, as scripts/setup.sh does."""
+    given = os.environ.get("LAYOUTLOOP_CHROMIUM")
+    for name in (given,) if given else BROWSERS:
+        found = shutil.which(name)
+        if found and subprocess.run([found, "--version"], capture_output=True, check=False).returncode == 0:
+            return found
+    pytest.fail(f"no browser starts ({given or ', '.join(BROWSERS)}): set LAYOUTLOOP_CHROMIUM to Chromium or Chrome")
+
+
 @contextmanager
 def open_screen(studio: RunningStudio, pictures: Path) -> Iterator[Screen]:
     """Open a window that reaches nothing but this Label Studio."""
@@ -120,10 +133,9 @@ def open_screen(studio: RunningStudio, pictures: Path) -> Iterator[Screen]:
         else:
             route.abort()
 
-    chromium = os.environ.get("LAYOUTLOOP_CHROMIUM") or shutil.which("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+            executable_path=find_browser(), args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         )
         try:
             page = browser.new_context(viewport={"width": 1500, "height": 1000}).new_page()

@@ -42,7 +42,7 @@ class FakeStudio:
         blocked: the network that its protection bans the shim's address by; `backends_too` is ML_BLOCK_LOCAL_IP.
         state: what it finds when it asks a backend: CO, DI or ER.
         password: of the Basic auth that the shim wants; "" for none.
-        version: what the shim answers to /setup.
+        version: what the shim answers to /setup; the row of a backend that answers something else has it as `answers`.
         test: `results` of a test prediction.
     """
 
@@ -94,11 +94,11 @@ class FakeStudio:
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         routes: list[tuple[str, Callable[..., tuple[int, Any]]]] = [
             (r"GET /api/current-user/whoami", lambda: (200, {"id": 1, "email": "admin@example.com"})),
-            (r"GET /api/projects", lambda: self.list_projects(int(query["page"]))),
+            (r"GET /api/projects", lambda: self.list_projects(int(query["page"]), query["include"])),
             (r"GET /api/projects/(\d+)/", lambda one: (200, self.project(int(one)))),
             (r"PATCH /api/projects/(\d+)/", lambda one: self.change_project(self.project(int(one)), body)),
             (r"GET /api/projects/(\d+)/model-versions/", lambda one: (200, self.project(int(one))["stored"])),
-            (r"GET /api/ml", lambda: (200, self.list_backends(self.project(int(query["project"]))))),
+            (r"GET /api/ml", lambda: (200, self.list_backends(self.project(int(query.get("project", 0)))))),
             (r"POST /api/ml", lambda: self.make_backend(body)),
             (r"PATCH /api/ml/(\d+)", lambda one: self.change_backend(self.backends[int(one)], body)),
             (r"DELETE /api/ml/(\d+)", lambda one: (204, self.backends.pop(int(one)))),
@@ -118,14 +118,15 @@ class FakeStudio:
             raise Refused(404, detail="No Project matches the given query.")
         return self.projects[number]
 
-    def list_projects(self, page: int) -> tuple[int, Row]:
+    def list_projects(self, page: int, include: str) -> tuple[int, Row]:
         ids = sorted(self.projects, reverse=True)
         until = page * self.page_size
-        shown = [{"id": one} for one in ids[until - self.page_size : until]]
+        rows = [self.projects[one] for one in ids[until - self.page_size : until]]
+        shown = [{field: row[field] for field in include.split(",")} for row in rows]
         return 200, {"count": len(ids), "next": "more" if until < len(ids) else None, "results": shown}
 
     def change_project(self, project: Row, body: Row) -> tuple[int, Row]:
-        version = body["model_version"]
+        version = body.get("model_version", "")
         titles = [row["title"] for row in self.backends.values() if row["project"] == project["id"]]
         if version not in ("", project["model_version"], *titles, *project["stored"]):
             raise Refused(400, detail="Validation error", validation_errors={"model_version": ["Model version ..."]})
@@ -144,7 +145,8 @@ class FakeStudio:
         row["state"] = self.state if lets_in or self.state == "DI" else "ER"
         row["readable_state"] = {"CO": "Connected", "DI": "Disconnected", "ER": "Error"}[row["state"]]
         row["error_message"] = "401 Client Error" if row["state"] == "ER" else None
-        row["model_version"] = self.version if row["state"] == "CO" else row["model_version"]
+        if row["state"] == "CO":
+            row["model_version"] = row.get("answers", self.version)
 
     def check(self, body: Row, kept: str = "") -> str:
         """Try what was sent, as Label Studio does; return the password."""

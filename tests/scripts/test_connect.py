@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ import pytest
 from scripts.connect import main
 from scripts.reserved_networks import LINK_LOCAL, LOCAL_NETWORKS, networks_to_ban, protection_advice
 from scripts.shim_address import ShimAddress
-from scripts.studio_backend import Connected, connect, disconnect, follow_versions
-from shim.credentials import LabelStudioKey
+from scripts.studio_backend import Connected, connect, disconnect
 from shim.errors import LabelConfigUnsupported, NotConnected, SettingsInvalid, StudioRefused, StudioUnavailable
-from shim.studio_client import StudioClient
+from shim.studio_client import StudioClient, open_studio
 from tests.scripts.studio_server import RECTANGLES, TEXT, FakeStudio, serve_studio
 from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
 
@@ -60,7 +58,7 @@ def bench() -> Iterator[Bench]:
     studio.add_project(7)
     with serve_studio(studio) as server:
         url = f"http://127.0.0.1:{server.port}"
-        with closing(LabelStudioKey(url, LEGACY_KEY)) as key, closing(StudioClient(url, key)) as client:
+        with open_studio(url, LEGACY_KEY) as client:
             yield Bench(studio, client, url, [])
 
 
@@ -84,26 +82,6 @@ def test_connected_once_and_found_right_the_second_time(
     second = bench.connect(shim)
     assert second == Connected(project=7, backend=1, changed=False, regions=2)
     assert bench.studio.changes == []
-
-
-def test_label_stream_and_data_manager_follow_the_version_in_service(bench: Bench) -> None:
-    bench.connect()
-    project = bench.studio.projects[7]
-    assert project["model_version"] == bench.backend()["title"] == VERSION
-    assert not follow_versions(bench.client, 7, "20261123T083000Z")  # the shim is a moment behind
-    bench.studio.version = "20261123T083000Z-0a1b2c3d"
-    assert follow_versions(bench.client, 7, "20261123T083000Z")
-    assert project["model_version"] == bench.backend()["title"] == "20261123T083000Z-0a1b2c3d"
-    assert not bench.connect().changed
-
-
-def test_following_a_version_keeps_the_password(bench: Bench) -> None:
-    bench.studio.password = "sesame"
-    bench.connect(GUARDED)
-    bench.studio.version = "20261123T083000Z-0a1b2c3d"
-    assert follow_versions(bench.client, 7, "20261123T083000Z")
-    assert bench.backend()["title"] == "20261123T083000Z-0a1b2c3d"
-    assert bench.studio.passwords == {1: "sesame"}
 
 
 def test_a_title_that_a_person_gave_stays(bench: Bench) -> None:

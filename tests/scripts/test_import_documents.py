@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from shim.label_config import image_references, parse_label_config
 from tests.shim.far_servers import LEGACY_KEY, _Handler, _Server, serve
 
 PROJECT = 7
+NOBODY = 65534
 LABELS = '<RectangleLabels name="label" toName="page"><Label value="Total"/></RectangleLabels>'
 LIST = f'<View><Image name="page" valueList="$pages"/>{LABELS}</View>'
 ONE = f'<View><Image name="page" value="$image"/>{LABELS}</View>'
@@ -430,6 +432,47 @@ def test_folders_are_walked_in_order(tmp_path: Path) -> None:
     assert [str(path.relative_to(tmp_path)) for path in files_of([named, tmp_path])] == [
         *(".git/x.png", "a/up", "a/z.png", "b.png", "c.pdf"),
     ]
+
+
+@pytest.fixture
+def unsearchable() -> Iterator[Path]:
+    """A folder that may be listed and not searched, also where the tests are root's."""
+    with tempfile.TemporaryDirectory() as above:
+        os.chmod(above, 0o755)  # noqa: S103
+        folder = Path(above, "scans")
+        folder.mkdir()
+        saved(folder / "a.png")
+        folder.chmod(0o444)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(NOBODY)
+        try:
+            yield folder
+        finally:
+            if is_root:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+def test_a_folder_that_may_not_be_searched(run: Run, studio: Studio, unsearchable: Path) -> None:
+    assert run(unsearchable, unsearchable / "a.png") == 1
+    assert run.said == f"{unsearchable / 'a.png'} cannot be read: Permission denied\n" * 2
+    assert run.result == "imported 0 documents (0 pages), 2 could not be read"
+
+
+def test_ctrl_c_while_pages_are_counted(run: Run, server: _Server, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.pdf", 250, 200)
+    for number in range(5000):
+        os.link(path, tmp_path / f"{number}.pdf")
+    before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0.2)  # seconds of work, so that it is the counting that they are spent on
+    try:
+        assert run(tmp_path) == 1
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert run.said == "interrupted before anything was imported\n"
+    assert server.seen == []
 
 
 def test_a_folder_of_nothing(run: Run, server: _Server, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from scripts.node import REPOSITORY
 
+OURS = ("LAYOUTLOOP_VENV", "LAYOUTLOOP_LABEL_STUDIO_VENV")
 REQUIREMENTS = ("torch.txt", "serve.txt", "test.txt", "encoder.txt", "label-studio.txt")
 
 
@@ -30,10 +32,19 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_setup(project: Path, kind: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if name != "LAYOUTLOOP_VENV"}
-    command = ["bash", "-c", f"source {project}/scripts/setup.sh; setup {kind}"]
+    return run_bash(f"source {project}/scripts/setup.sh; setup {kind}", **variables)
+
+
+def run_bash(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if name not in OURS}
     settings = environ | {"PIP_NO_INDEX": "1"} | variables
-    return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
+    return subprocess.run(["bash", "-c", script], env=settings, capture_output=True, text=True, check=False)
+
+
+def program(path: Path, script: str) -> None:
+    """Write an executable."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def test_a_second_start_installs_nothing(installed: Path) -> None:
@@ -91,3 +102,83 @@ def test_without_apt_the_missing_packages_are_named(installed: Path, tmp_path: P
     done = run_setup(installed, "serve", PATH=str(tmp_path), JAVA_HOME="")
     assert done.returncode == 1
     assert "missing: openjdk-17-jre-headless tesseract-ocr tesseract-ocr-eng." in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("programs", "variable", "found"),
+    [
+        pytest.param({}, "", False, id="none"),
+        pytest.param({"chromium": "exit 0"}, "", True, id="Debian's"),
+        pytest.param({"google-chrome": "exit 0"}, "", True, id="Chrome"),
+        pytest.param({"chromium-browser": "exit 10"}, "", False, id="Ubuntu's, which only points at the snap"),
+        pytest.param({"chromium-browser": "exit 10", "google-chrome": "exit 0"}, "", True, id="the next one starts"),
+        pytest.param({"chromium": "exit 0"}, "/gone/chrome", False, id="the variable counts alone"),
+        pytest.param({"mine": "exit 0"}, "mine", True, id="the variable"),
+    ],
+)
+def test_a_browser_is_one_that_starts(
+    installed: Path, tmp_path: Path, programs: dict[str, str], variable: str, found: bool
+) -> None:
+    for name, script in programs.items():
+        program(tmp_path / name, script)
+    script = f"source {installed}/scripts/setup.sh; PATH={tmp_path}; has_chromium"
+    assert (run_bash(script, LAYOUTLOOP_CHROMIUM=variable).returncode == 0) == found
+
+
+@pytest.mark.parametrize(
+    ("said", "offered"),
+    [
+        pytest.param("chromium:\n  Installed: (none)\n  Candidate: 120.0.1-1~deb12u1\n", True, id="Debian"),
+        pytest.param("chromium:\n  Installed: (none)\n  Candidate: (none)\n", False, id="named by others only"),
+        pytest.param("chromium:\n  Installed: (none)\n  Candidate: 2:1snap1-0ubuntu2\n", False, id="a snap's stub"),
+        pytest.param("", False, id="unknown"),
+    ],
+)
+def test_apt_offers_a_browser(installed: Path, tmp_path: Path, said: str, offered: bool) -> None:
+    (tmp_path / "said").write_text(said)
+    program(tmp_path / "apt-cache", f"cat {tmp_path}/said")
+    script = f"source {installed}/scripts/setup.sh; PATH={tmp_path}:$PATH; offers_chromium"
+    assert (run_bash(script).returncode == 0) == offered
+
+
+def test_a_wrong_browser_stops_the_tests_alone(installed: Path) -> None:
+    done = run_setup(installed, "test", LAYOUTLOOP_CHROMIUM="/gone/chrome")
+    assert done.returncode == 1
+    assert "LAYOUTLOOP_CHROMIUM=/gone/chrome is no browser that starts" in done.stderr
+    assert run_setup(installed, "serve", LAYOUTLOOP_CHROMIUM="/gone/chrome").returncode == 0
+
+
+def test_no_browser_to_install_is_one_sentence(installed: Path, tmp_path: Path) -> None:
+    for name in ("bash", "dirname", "realpath", "python3", "sed", "java", "tesseract", "redis-server", "env"):
+        found = shutil.which(name)
+        assert found
+        (tmp_path / name).symlink_to(found)
+    for name in ("apt-cache", "apt-get", "sudo"):  # as where the lists know no Chromium
+        program(tmp_path / name, "exit 0")
+    done = run_setup(installed, "test", PATH=str(tmp_path), LAYOUTLOOP_CHROMIUM="")
+    assert done.returncode == 1
+    assert "the tests need Chromium or Chrome, and apt has none here" in done.stderr
+    assert "set LAYOUTLOOP_CHROMIUM" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "passed"),
+    [
+        pytest.param([], [], id="nothing"),
+        pytest.param(["--pages", "a b", "--count", "3"], ["--pages", "{here}/a b", "--count", "3"], id="two words"),
+        pytest.param(["--pages=a b", "--home=h"], ["--pages={here}/a b", "--home={here}/h"], id="one word"),
+        pytest.param(["--home", "/h", "--pages=/p"], ["--home", "/h", "--pages=/p"], id="absolute"),
+        pytest.param(["--pages"], ["--pages"], id="no folder"),
+    ],
+)
+def test_the_demos_folders_are_meant_from_here(
+    installed: Path, tmp_path: Path, typed: list[str], passed: list[str]
+) -> None:
+    shutil.copy(REPOSITORY / "scripts" / "demo.sh", installed / "scripts")
+    (installed / "demo").mkdir(exist_ok=True)
+    (installed / "demo" / "run.py").write_text("import json, sys\nprint(json.dumps(sys.argv[1:]))\n")
+    environ = {name: value for name, value in os.environ.items() if name not in OURS}
+    command = ["bash", str(installed / "scripts" / "demo.sh"), *typed]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [one.format(here=tmp_path) for one in passed]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import socket
+from pathlib import Path
 
 import pytest
 
-from scripts.studio import label_studio_problem
+from scripts.studio import StatusFile, label_studio_problem
 from shim.settings import Settings
 from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
 
@@ -54,3 +57,23 @@ def test_something_else_is_there() -> None:
         url = f"http://127.0.0.1:{other.port}"
         problem = label_studio_problem(Settings(label_studio_url=url, label_studio_api_key=LEGACY_KEY))
     assert "set LABEL_STUDIO_URL to its address" in (problem or "")
+
+
+def test_the_status_is_written_where_it_is_new_or_the_file_old(tmp_path: Path) -> None:
+    now = [1000.0]
+    path = tmp_path / "home" / "label-studio.json"
+    status = StatusFile(path, every_s=60.0, clock=lambda: now[0])
+    notes = [(0, True, "a", 1000), (59, True, "a", 1000), (60, True, "a", 1060), (61, False, "b", 1061)]
+    for after, ok, sentence, written in [*notes, (62, False, "c", 1062), (-500, False, "c", 500)]:
+        now[0] = 1000.0 + after
+        status.note(ok, sentence)
+        assert json.loads(path.read_text()) == {"time": written, "ok": ok, "sentence": sentence}
+
+
+def test_a_status_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "home").touch()
+    status = StatusFile(tmp_path / "home" / "label-studio.json", every_s=0.0)
+    with caplog.at_level(logging.WARNING):
+        status.note(True, "a")
+        status.note(True, "a")
+    assert len(caplog.records) == 1

@@ -1,20 +1,28 @@
+"""The thread that keeps Label Studio's titles right, with a small Label Studio on loopback."""
+
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scripts.look_plan import Pace
 from scripts.version_titles import VersionTitles
 from shim.settings import Settings
+from shim.studio_status import STATUS_FILE, read_studio_status
 from tests.scripts.studio_server import FakeStudio, serve_studio
-from tests.shim.far_servers import LEGACY_KEY, _Handler
+from tests.shim.far_servers import LEGACY_KEY, _Handler, _Server
 from training.store import write_json
 
 FIRST, SECOND = "20261123T083000Z", "20261123T091500Z"
+HASH, EDITED = "0a1b2c3d", "99999999"
+FAST = Pace(tick_s=0.05, list_s=0.3, settled_s=600.0, first_s=0.1, again_s=0.2, longest_s=0.8)
 
 
 def put_into_service(model_dir: Path, version: str, project: int = 7) -> None:
@@ -23,17 +31,21 @@ def put_into_service(model_dir: Path, version: str, project: int = 7) -> None:
 
 
 @contextmanager
-def looking(model_dir: Path, port: int) -> Iterator[None]:
+def looking(model_dir: Path, port: int, pace: Pace = FAST, key: str = LEGACY_KEY) -> Iterator[VersionTitles]:
+    """Run it; its home is beside the store."""
     settings = Settings(
-        label_studio_url=f"http://127.0.0.1:{port}", label_studio_api_key=LEGACY_KEY, model_dir=model_dir
+        home=model_dir / "home",
+        label_studio_url=f"http://127.0.0.1:{port}",
+        label_studio_api_key=key,
+        model_dir=model_dir,
     )
-    titles = VersionTitles(settings, look_s=0.05, pause_s=0.2)
+    titles = VersionTitles(settings, pace)
     titles.start()
     try:
-        yield
+        yield titles
     finally:
         titles.end()
-        titles.join(30)
+        assert not titles.is_alive()
 
 
 def wait_for(found: Callable[[], object]) -> None:
@@ -43,52 +55,149 @@ def wait_for(found: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def status(model_dir: Path) -> dict[str, Any]:
+    """What the dashboard reads; empty before it is written."""
+    path = model_dir / "home" / STATUS_FILE
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+def looks(server: _Server) -> int:
+    """How often the ML backends of a project were asked."""
+    return sum(seen.target.startswith("/api/ml?") for seen in server.seen)
+
+
+class Away:
+    """A Label Studio that answers with a status of its own, for all or below one path, until it is 0."""
+
+    def __init__(self, studio: FakeStudio, status: int, below: str = "/") -> None:
+        self.studio = studio
+        self.status = status
+        self.below = below
+
+    def __call__(self, handler: _Handler) -> None:
+        if self.status and handler.path.startswith(self.below):
+            handler.reply(self.status, b'{"detail": "Not now."}')
+        else:
+            self.studio(handler)
+
+
 @pytest.fixture
 def studio() -> FakeStudio:
     """A project whose backend bears the version of the cold start."""
-    made = FakeStudio(version=f"{FIRST}-0a1b2c3d")
-    made.add_project(7, model_version="ocr-0a1b2c3d")
-    made.add_backend("http://127.0.0.1:9090", title="ocr-0a1b2c3d")
+    made = FakeStudio(version=f"{FIRST}-{HASH}")
+    made.add_project(7, model_version=f"ocr-{HASH}")
+    made.add_backend("http://127.0.0.1:9090", title=f"ocr-{HASH}")
     return made
+
+
+def shows(studio: FakeStudio, version: str) -> Callable[[], bool]:
+    """Whether the project shows a version, and the backend's title is it too."""
+    return lambda: studio.projects[7]["model_version"] == studio.backends[1]["title"] == version
 
 
 def test_the_title_follows_every_version(studio: FakeStudio, tmp_path: Path) -> None:
     put_into_service(tmp_path, FIRST)
     with serve_studio(studio) as server, looking(tmp_path, server.port):
-        wait_for(lambda: studio.projects[7]["model_version"] == f"{FIRST}-0a1b2c3d")
-        studio.version = f"{SECOND}-0a1b2c3d"
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+        studio.version = f"{SECOND}-{HASH}"
         put_into_service(tmp_path, SECOND)
-        wait_for(lambda: studio.projects[7]["model_version"] == f"{SECOND}-0a1b2c3d")
-        asked = len(server.seen)
-        time.sleep(0.5)
-        assert len(server.seen) == asked, "it asks although nothing is new"
+        wait_for(shows(studio, f"{SECOND}-{HASH}"))
+        time.sleep(0.4)  # its own change is in the next list
+        asked = looks(server)
+        time.sleep(0.6)
+        assert looks(server) == asked, "it asks although nothing is new"
+
+
+@pytest.mark.parametrize("stamp", [FIRST, None], ids=["a version in service", "before any"])
+def test_the_title_follows_an_edit_of_the_label_config(studio: FakeStudio, tmp_path: Path, stamp: str | None) -> None:
+    if stamp:
+        put_into_service(tmp_path, stamp)
+    studio.version = f"{stamp or 'ocr'}-{HASH}"
+    with serve_studio(studio) as server, looking(tmp_path, server.port):
+        wait_for(shows(studio, f"{stamp or 'ocr'}-{HASH}"))
+        studio.version = f"{stamp or 'ocr'}-{EDITED}"
+        studio.projects[7]["label_config"] += "<!-- edited -->"
+        wait_for(shows(studio, f"{stamp or 'ocr'}-{EDITED}"))
+
+
+def test_what_a_race_wrote_is_put_right(studio: FakeStudio, tmp_path: Path) -> None:
+    put_into_service(tmp_path, FIRST)
+    with serve_studio(studio) as server, looking(tmp_path, server.port):
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+        time.sleep(0.4)
+        studio.projects[7]["model_version"] = f"ocr-{HASH}"
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+
+
+def test_a_backend_that_is_added_by_hand_is_named(studio: FakeStudio, tmp_path: Path) -> None:
+    put_into_service(tmp_path, FIRST)
+    studio.backends.clear()
+    studio.projects[7]["model_version"] = ""
+    with serve_studio(studio) as server, looking(tmp_path, server.port):
+        wait_for(lambda: looks(server))
+        time.sleep(0.2)
+        studio.add_backend("http://127.0.0.1:9090", title="LayoutLoop")
+        studio.projects[7]["model_version"] = "LayoutLoop"
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
 
 
 def test_a_shim_that_is_behind_is_asked_again(studio: FakeStudio, tmp_path: Path) -> None:
     put_into_service(tmp_path, SECOND)
     with serve_studio(studio) as server, looking(tmp_path, server.port):
-        wait_for(lambda: studio.projects[7]["model_version"] == f"{FIRST}-0a1b2c3d")
-        studio.version = f"{SECOND}-0a1b2c3d"
-        wait_for(lambda: studio.projects[7]["model_version"] == f"{SECOND}-0a1b2c3d")
+        wait_for(lambda: looks(server) > 1)
+        assert studio.changes == []
+        studio.version = f"{SECOND}-{HASH}"
+        wait_for(shows(studio, f"{SECOND}-{HASH}"))
 
 
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        pytest.param(503, "answered 503", id="away"),
+        pytest.param(401, "set LABEL_STUDIO_API_KEY", id="a key that was revoked"),
+    ],
+)
 def test_a_label_studio_that_is_away_is_told_later(
+    studio: FakeStudio, tmp_path: Path, caplog: pytest.LogCaptureFixture, code: int, sentence: str
+) -> None:
+    put_into_service(tmp_path, FIRST)
+    away = Away(studio, code)
+    with caplog.at_level(logging.INFO), serve_studio(away) as server, looking(tmp_path, server.port):
+        wait_for(lambda: len(server.seen) > 4)
+        assert not status(tmp_path)["ok"]
+        assert sentence in status(tmp_path)["sentence"]
+        away.status = 0
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+        wait_for(lambda: read_studio_status(tmp_path / "home", time.time()).state == "answers")
+        assert time.time() - 30 < status(tmp_path)["time"] <= time.time()
+    assert caplog.text.count(sentence) == 1
+    assert caplog.text.count("Label Studio answers again") == 1
+
+
+def test_a_new_version_is_told_at_once_after_a_long_absence(studio: FakeStudio, tmp_path: Path) -> None:
+    put_into_service(tmp_path, FIRST)
+    away = Away(studio, 503)
+    patient = Pace(tick_s=0.05, again_s=600.0)
+    with serve_studio(away) as server, looking(tmp_path, server.port, patient):
+        wait_for(lambda: server.seen)
+        time.sleep(0.3)
+        assert len(server.seen) == 1
+        away.status = 0
+        studio.version = f"{SECOND}-{HASH}"
+        put_into_service(tmp_path, SECOND)
+        wait_for(shows(studio, f"{SECOND}-{HASH}"))
+
+
+def test_one_project_that_cannot_be_put_right_keeps_none_back(
     studio: FakeStudio, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put_into_service(tmp_path, FIRST)
-    away = True
-
-    def answer(handler: _Handler) -> None:
-        if away:
-            handler.reply(503)
-        else:
-            studio(handler)
-
-    with serve_studio(answer) as server, looking(tmp_path, server.port):
-        wait_for(lambda: len(server.seen) > 2)
-        away = False
-        wait_for(lambda: studio.projects[7]["model_version"] == f"{FIRST}-0a1b2c3d")
-    assert caplog.text.count("does not know yet which version of project 7 is in service") == 1
+    studio.add_project(6, model_version=f"ocr-{HASH}")
+    with serve_studio(Away(studio, 500, "/api/ml?project=6")) as server, looking(tmp_path, server.port):
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+        wait_for(lambda: looks(server) > 4)
+        assert status(tmp_path)["ok"]
+    assert caplog.text.count("version of project 6 is in service: ") == 1
 
 
 def test_a_project_that_is_gone_is_left_alone(
@@ -97,8 +206,33 @@ def test_a_project_that_is_gone_is_left_alone(
     put_into_service(tmp_path, FIRST, project=8)
     (tmp_path / "project-9").mkdir()
     (tmp_path / "project-9" / "serving.json").write_text("damaged")
-    with caplog.at_level(logging.WARNING), serve_studio(studio) as server, looking(tmp_path, server.port):
+    slow = Pace(tick_s=0.05, list_s=0.3, again_s=0.1)
+    with caplog.at_level(logging.WARNING), serve_studio(studio) as server, looking(tmp_path, server.port, slow):
         wait_for(lambda: "project 8" in caplog.text)
-        asked = len(server.seen)
         time.sleep(0.6)
-        assert len(server.seen) == asked
+        assert sum(seen.target == "/api/ml?project=8" for seen in server.seen) == 1
+        assert status(tmp_path)["ok"]
+
+
+def test_without_a_key_nobody_is_asked(studio: FakeStudio, tmp_path: Path) -> None:
+    with serve_studio(studio) as server, looking(tmp_path, server.port, key=""):
+        wait_for(lambda: status(tmp_path))
+        assert server.seen == []
+    assert not status(tmp_path)["ok"]
+    assert "LABEL_STUDIO_API_KEY is not set" in status(tmp_path)["sentence"]
+
+
+def test_it_ends_while_label_studio_hangs(tmp_path: Path) -> None:
+    def hang(handler: _Handler) -> None:
+        time.sleep(4)
+
+    with serve_studio(hang) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        settings = Settings(home=tmp_path, label_studio_url=url, label_studio_api_key=LEGACY_KEY, model_dir=tmp_path)
+        titles = VersionTitles(settings, FAST)
+        titles.start()
+        wait_for(lambda: server.seen)
+        began = time.monotonic()
+        titles.end()
+        assert time.monotonic() - began < 3
+        titles.join(30)

@@ -365,6 +365,7 @@ def test_the_command_starts_and_stops(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scripts.worker"]
     worker = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stderr=subprocess.PIPE, text=True)
     wait_for((tmp_path / "jobs.db").exists, "the first look for a job")
+    wait_for((tmp_path / "label-studio.json").exists, "what the dashboard says of Label Studio")
     worker.send_signal(signal.SIGTERM)
     _, said = worker.communicate(timeout=WAIT_S)
     assert worker.returncode == 0

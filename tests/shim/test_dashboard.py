@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -17,11 +18,12 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from shim.app import create_app
-from shim.dashboard import MOST_ENDED, MOST_VERSIONS
+from shim.dashboard import MOST_ENDED, MOST_PROJECTS, MOST_VERSIONS
 from shim.job_store import JobStore
 from shim.serving import Card
 from shim.settings import Settings
 from shim.state import State
+from shim.studio_status import STATUS_FILE
 from tests.shim.test_prediction import OCR_CARD, V1, V2, put_into_service
 from tests.shim.test_training_routes import REDIS_THAT_IS_NOT_THERE
 from training.gate import Verdict
@@ -515,16 +517,57 @@ def test_the_revision_changes_with_what_is_in_service_and_not_with_progress(boar
         (found,) = re.findall(r'data-revision="([^"]+)"', board.page("/dashboard/live"))
         return str(found)
 
-    first = revision()
+    seen = [revision()]
     job = board.jobs.submit(7, "retrain", "api")
+    seen.append(revision())  # a new project
     board.jobs.claim("w")
     board.jobs.update(job.id, 1, step="train", done=3)
-    assert revision() == first
+    board.node()
+    assert revision() == seen[-1]
     board.version(V1)
-    second = revision()
-    assert second != first
+    seen.append(revision())
+    write_report(board.store / "project-7", Report("project-7", ("total",), V1, trained_pages=99))  # once more
+    seen.append(revision())
+    board.state.titles.note({"project": {"id": 7, "title": "Invoices"}})
+    seen.append(revision())
     board.jobs.finish(job.id, 1, verdict="promoted", message="", version=V1)
-    assert revision() != second
+    seen.append(revision())
+    assert revision() == seen[-1]
+    assert len(set(seen)) == 6
+
+
+def test_of_too_many_projects_the_latest_are_shown(board: Board) -> None:
+    for number in range(1, MOST_PROJECTS + 3):
+        folder = board.store / f"project-{number}"
+        folder.mkdir()
+        os.utime(folder, (1_700_000_000 - number, 1_700_000_000 - number))
+    board.jobs.submit(MOST_PROJECTS + 2, "retrain", "api")
+    board.state.titles.note({"project": {"id": 7000, "title": "only a title"}})
+    html = board.page()
+    shown = [int(number) for number in re.findall(r'<article id="project-(\d+)"', html)]
+    assert shown == [*range(1, MOST_PROJECTS), MOST_PROJECTS + 2]
+    assert "and 3 more projects. Shown are those in which something happened last." in words(html)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "ok", "tile", "notice"),
+    [
+        pytest.param(None, True, "Label Studio not asked yet the trainer asks it", "", id="not asked yet"),
+        pytest.param(5, True, "Label Studio answers asked ", "", id="it answers"),
+        pytest.param(5, False, "Label Studio in trouble asked ", "the key is refused (401)", id="it does not"),
+        pytest.param(900, True, "Label Studio unknown asked ", "is the trainer running", id="no trainer"),
+    ],
+)
+def test_how_the_trainer_met_label_studio(board: Board, age_s: float | None, ok: bool, tile: str, notice: str) -> None:
+    if age_s is not None:
+        body = {"time": time.time() - age_s, "ok": ok, "sentence": "" if ok else "the key is refused (401)"}
+        write_json(board.home / STATUS_FILE, body)
+    text = words(board.page("/dashboard/live"))
+    notes = board.get("/health").get_json()["notes"]
+    assert tile in text
+    assert notice in text
+    assert [notice in note for note in notes[1:] if notice] == [True] * bool(notice)
+    assert len(notes) == 1 + bool(notice)
 
 
 def test_without_scripts_the_page_comes_anew_while_a_job_goes_on(board: Board) -> None:

@@ -20,9 +20,10 @@ from shim.charts import HEIGHT, WIDTH, Point, f1_chart
 from shim.dashboard_page import counted, figure, when
 from shim.errors import ImageRefused
 from shim.jobs import Job
-from shim.project_titles import ProjectTitles
+from shim.project_titles import DAY_S, LATELY_S, ProjectTitles
 from shim.recent_warnings import KEPT, RecentWarnings, keep_warnings
 from shim.settings import Settings
+from shim.studio_status import SILENT_S, STATUS_FILE, read_studio_status
 from shim.version_reports import VersionReport, VersionReports, parse_report
 
 NOW = 1_795_420_000.0
@@ -342,16 +343,56 @@ def test_what_is_no_title(tmp_path: Path, body: dict[str, object]) -> None:
     assert not (tmp_path / "titles.json").exists()
 
 
-def test_titles_are_bounded(tmp_path: Path) -> None:
-    (tmp_path / "titles.json").write_text(json.dumps({str(number): "x" for number in range(1000)}))
+def test_titles_are_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
+    told = {str(number): {"title": "x", "told": 1000 + (number + 500) % 1000} for number in range(1000)}
+    (tmp_path / "titles.json").write_text(json.dumps(told))
     titles = ProjectTitles(tmp_path / "titles.json")
-    titles.note(project(5000, "one more"))
     titles.note(project(3, "y" * 999))
-    assert len(titles.all()) == 1000
-    assert titles.all()[3] == "y" * 120
+    titles.note(project(5000, "one more"))
+    known = ProjectTitles(tmp_path / "titles.json").all()
+    assert len(known) == 1000
+    assert (known[3], known[5000]) == ("y" * 120, "one more")
+    assert 500 not in known, "told first of all"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"x": 1}', "[" * 100_000], ids=["half", "a list", "no id", "nested"])
+def test_a_title_that_nobody_tells_any_more(tmp_path: Path) -> None:
+    now = [NOW]
+    path = tmp_path / "titles.json"
+    titles = ProjectTitles(path, lambda: now[0])
+    titles.note(project(7, "Invoices"))
+    titles.note(project(8, "Receipts"))
+    written = path.stat().st_mtime_ns
+    now[0] += DAY_S / 2
+    titles.note(project(7, "Invoices"))
+    assert path.stat().st_mtime_ns == written, "not for every annotation"
+    now[0] += DAY_S
+    titles.note(project(7, "Invoices"))
+    now[0] = NOW + LATELY_S + 1
+    again = ProjectTitles(path, lambda: now[0])
+    assert (again.lately(), again.all()) == ({7}, {7: "Invoices", 8: "Receipts"})
+
+
+def test_a_deleted_project_has_no_title(tmp_path: Path) -> None:
+    titles = ProjectTitles(tmp_path / "titles.json")
+    titles.note(project(7, "Invoices"))
+    titles.note({"action": "PROJECT_DELETED", "project": {"id": 8}})
+    titles.note({"action": "PROJECT_DELETED", "project": {"id": 7}})
+    assert titles.all() == ProjectTitles(tmp_path / "titles.json").all() == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("{", id="half"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"x": 1}', id="no id"),
+        pytest.param('{"7": "Receipts"}', id="no mapping"),
+        pytest.param('{"7": {"title": "Receipts"}}', id="no time"),
+        pytest.param('{"7": {"title": "Receipts", "told": NaN}}', id="NaN"),
+        pytest.param('{"7": {"title": "Receipts", "told": Infinity}}', id="inf"),
+        pytest.param("[" * 100_000, id="nested"),
+    ],
+)
 def test_a_damaged_file_of_titles_is_written_anew(tmp_path: Path, content: str) -> None:
     path = tmp_path / "titles.json"
     path.write_text(content)
@@ -366,3 +407,43 @@ def test_titles_that_cannot_be_written_are_known_until_the_end(tmp_path: Path) -
     titles = ProjectTitles(tmp_path / "file" / "titles.json")
     titles.note(project(7, "Invoices"))
     assert titles.all() == {7: "Invoices"}
+
+
+@pytest.mark.parametrize(
+    ("content", "state", "asked", "part"),
+    [
+        pytest.param(None, "never", None, "", id="no file"),
+        pytest.param({"time": NOW - 9, "ok": True, "sentence": "fine"}, "answers", NOW - 9, "", id="fine"),
+        pytest.param({"time": NOW + 99, "ok": True}, "answers", NOW + 99, "", id="the clock was set back"),
+        pytest.param(
+            {"time": NOW, "ok": False, "sentence": "the key\nis refused"}, "fails", NOW, "the key is refused", id="not"
+        ),
+        pytest.param({"time": NOW, "ok": False, "sentence": "x" * 9999}, "fails", NOW, "x" * 500, id="long"),
+        pytest.param({"time": NOW, "ok": "yes"}, "fails", NOW, "trainer.log says why", id="nobody knows"),
+        pytest.param(
+            {"time": NOW - SILENT_S - 1, "ok": True},
+            "silent",
+            NOW - SILENT_S - 1,
+            "since 2026-11-23 07:41 UTC; is the trainer running",
+            id="old",
+        ),
+        pytest.param({"time": 10**400, "ok": True}, "silent", None, "is damaged", id="400 digits"),
+        pytest.param({"time": math.nan, "ok": True}, "silent", None, "is damaged", id="NaN"),
+        pytest.param({"time": True, "ok": True}, "silent", None, "is damaged", id="true"),
+        pytest.param([], "silent", None, "is damaged", id="a list"),
+        pytest.param({"sentence": "x" * 70000}, "silent", None, "is damaged", id="too long"),
+    ],
+)
+def test_how_label_studio_was_met(tmp_path: Path, content: object, state: str, asked: float | None, part: str) -> None:
+    if content is not None:
+        (tmp_path / STATUS_FILE).write_text(json.dumps(content))
+    status = read_studio_status(tmp_path, NOW)
+    assert (status.state, status.asked) == (state, asked)
+    assert part in status.problem
+    assert bool(part) == bool(status.problem)
+    assert len(status.problem) <= 500
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / STATUS_FILE).mkdir()
+    assert "Is a directory" in read_studio_status(tmp_path, NOW).problem

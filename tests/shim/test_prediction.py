@@ -23,7 +23,8 @@ from shim.images import ImageFetcher
 from shim.metrics import Metrics
 from shim.models import Models
 from shim.pool import PagePool
-from shim.prediction import Predictor, parse_predict, parse_project
+from shim.predict_request import parse_predict, parse_project
+from shim.prediction import Predictor
 from shim.serving import Card, archive_path, card_path
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from shim.credentials import LabelStudioKey
-from shim.errors import StudioRefused, StudioUnavailable
-from shim.studio_client import StudioClient
+from shim.errors import SettingsInvalid, StudioRefused, StudioUnavailable
+from shim.studio_client import StudioClient, open_studio
 from tests.scripts.studio_server import serve_studio
 from tests.shim.far_servers import LEGACY_KEY, PERSONAL_KEY, Answer, _Handler, _Server, jwt
 
@@ -21,7 +20,7 @@ from tests.shim.far_servers import LEGACY_KEY, PERSONAL_KEY, Answer, _Handler, _
 def asking(answer: Answer, key: str = LEGACY_KEY, prefix: str = "") -> Iterator[tuple[StudioClient, _Server]]:
     with serve_studio(answer) as server:
         url = f"http://127.0.0.1:{server.port}{prefix}"
-        with closing(LabelStudioKey(url, key)) as keyed, closing(StudioClient(url, keyed, timeout_s=2)) as client:
+        with open_studio(url, key, timeout_s=2) as client:
             yield client, server
 
 
@@ -160,3 +159,23 @@ def test_what_counts_as_refused(status: int, refused: bool) -> None:
     with asking(answering(status)) as (client, _), pytest.raises(StudioUnavailable) as error:
         client.get("/api/ml/3")
     assert isinstance(error.value, StudioRefused) == refused
+
+
+def test_a_reason_of_one_endless_word_is_read_fast() -> None:
+    with asking(answering(500, problem(detail="a" * 65_000))) as (client, _):
+        began = time.process_time()
+        with pytest.raises(StudioUnavailable):
+            client.get("/api/x")
+        assert time.process_time() - began < 1.0  # the whole of it would take 4 s and more
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        pytest.param("ftp://studio", LEGACY_KEY, id="no address"),
+        pytest.param("http://127.0.0.1:9", "a key", id="no key"),
+    ],
+)
+def test_settings_that_cannot_be_used(url: str, key: str) -> None:
+    with pytest.raises(SettingsInvalid), open_studio(url, key):
+        pytest.fail("it was opened")
