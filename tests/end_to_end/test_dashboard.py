@@ -15,7 +15,7 @@ from tests.end_to_end.conftest import Stack
 from tests.end_to_end.screen import find_browser
 from tests.end_to_end.training_stack import JOB_S, PROJECT, current, job_of, studio_project
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("trained")]
+pytestmark = pytest.mark.end_to_end
 
 MOST_TABS = 200
 JOB_MS = JOB_S * 1000

@@ -24,7 +24,7 @@ from scripts.processes import instance_processes
 from tests.end_to_end.conftest import free_port, free_settings, wait_for
 from tests.end_to_end.training_stack import TRAIN, draw_page
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("label studio")]
+pytestmark = pytest.mark.end_to_end
 
 
 @dataclass(frozen=True)

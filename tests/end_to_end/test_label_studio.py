@@ -32,7 +32,7 @@ from tests.end_to_end.training_stack import (
     wait_for_job,
 )
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("label studio")]
+pytestmark = pytest.mark.end_to_end
 
 PAGES = 16
 ANNOTATED = 12

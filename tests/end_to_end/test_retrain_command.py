@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, current, model_folder, predicted, studio_project
 from training.report import read_report, report_path
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
+pytestmark = pytest.mark.end_to_end
 PROJECT = 31
 
 

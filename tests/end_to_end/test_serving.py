@@ -21,7 +21,7 @@ from scripts.processes import instance_processes
 from shim.serving import read_serving
 from tests.end_to_end.conftest import PLAIN, VISUAL, Stack, is_ready, wait_for
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
+pytestmark = pytest.mark.end_to_end
 
 CAPTURES = sorted((Path(__file__).parent.parent / "data" / "captures").glob("*.json"))
 RECTANGLES = (

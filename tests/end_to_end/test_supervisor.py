@@ -20,7 +20,7 @@ from scripts.processes import instance_processes, stop_processes, torchserve_pro
 from scripts.serve import port_problem
 from tests.end_to_end.conftest import free_settings
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
+pytestmark = pytest.mark.end_to_end
 
 SERVE = """
 import os, sys

@@ -26,7 +26,7 @@ from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, draw_page
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("served")]
+pytestmark = pytest.mark.end_to_end
 PROJECT = 21
 CLIENTS, PAGES, LEAST = 16, 40, 500
 PAUSE_S = 0.02

@@ -35,7 +35,7 @@ from tests.end_to_end.training_stack import (
 )
 from training.report import Report, read_report, report_path
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("trained")]
+pytestmark = pytest.mark.end_to_end
 
 MODEL = project_model(PROJECT)
 

@@ -44,7 +44,7 @@ from tests.end_to_end.training_stack import (
 from training.progress_file import Progress
 from training.store import new_stamp, write_json
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.xdist_group("trained")]
+pytestmark = pytest.mark.end_to_end
 
 MODEL = project_model(PROJECT)
 NO_CONTROL = '<View><Image name="image" value="$image"/></View>'
