@@ -21,6 +21,6 @@ check mypy
 check lint-imports
 check python -m pytest -n 2 -m 'not end_to_end'
 if ((${#failed[@]} > 0)); then printf '\n== failed so far: %s\n' "${failed[*]}"; fi
-# Two at a time, file by file, each with servers of its own: they wait much of their time.
-check python -m pytest -n 2 --dist loadfile -m end_to_end --durations 15
+# Three at a time, file by file, each with servers of its own: they wait much of their time.
+check python -m pytest -n 3 --dist loadfile -m end_to_end --durations 15
 ((${#failed[@]} == 0))
