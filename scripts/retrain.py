@@ -141,6 +141,9 @@ def _follow(jobs: JobStore, job: Job) -> int:
             bar.total, bar.n = job.total or 1, job.done
             figures = {"loss": job.loss, "f1": job.f1}
             bar.set_postfix({name: f"{value:.3f}" for name, value in figures.items() if value is not None})
+        bar.set_description(job.state)
+        if job.state == "done":
+            bar.total = bar.n = 1
     print(f"{job.state}: {job.verdict or 'error'} {job.version} {job.message or job.error}".replace("  ", " "))
     return 0 if job.state == "done" else 1
 
