@@ -66,7 +66,7 @@ class Recipe:
 RECIPES: dict[Kind, Recipe] = {
     # Measured in benchmarks/learning_curve.py. On a CPU the random numbers of attention dropout alone take a quarter
     # of the time.
-    "graft": Recipe(2e-4, 5.0, 4, 300, 15, 150, 0.0, vary=True),
+    "graft": Recipe(2e-4, 5.0, 4, 300, 15, 300, 0.0, vary=True),
     # The rate, batch and steps of the well-known notebook (NielsRogge/Transformers-Tutorials, LayoutLMv3).
     "checkpoint": Recipe(1e-5, 1.0, 2, 1000, 10, 100, 0.1, vary=False),
     "scratch": Recipe(5e-4, 1.0, 4, 600, 15, 100, 0.0, vary=True),
