@@ -14,7 +14,7 @@ import requests
 
 from demo.studio import Account, RunningStudio
 from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes
+from scripts.processes import instance_processes, stop_child, stop_processes
 from scripts.serve import port_problem
 
 USER = "demo"
@@ -133,10 +133,5 @@ def _is_ready(session: requests.Session, settings: ServeSettings) -> bool:
 
 def _stop(process: subprocess.Popen[bytes], settings: ServeSettings) -> None:
     """End it in order, and by force what does not end."""
-    process.terminate()
-    try:
-        process.wait(_STOPS_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    stop_child(process, _STOPS_S)
     stop_processes(instance_processes(settings.home))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import math
 import struct
@@ -56,6 +57,18 @@ def pages_of(path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None) -
             yield _whole(path, max_bytes)
     except _BROKEN as error:
         raise DocumentUnreadable(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def add_dpi(parser: argparse.ArgumentParser) -> None:
+    """Give a command the option --dpi."""
+    parser.add_argument("--dpi", type=_dpi, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
+
+
+def _dpi(text: str) -> int:
+    dpi = int(text)
+    if not 1 <= dpi <= MAX_DPI:
+        raise argparse.ArgumentTypeError(f"between 1 and {MAX_DPI:,}, got {dpi:,}")
+    return dpi
 
 
 def page_count(path: Path) -> int:

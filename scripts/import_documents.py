@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from scripts.documents import DEFAULT_DPI, MAX_DPI, DocumentUnreadable, page_count
+from scripts.documents import DocumentUnreadable, add_dpi, page_count
 from scripts.page_images import PageImage, page_images
 from scripts.project_documents import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
 from shim.errors import LayoutLoopError, StudioUnavailable
@@ -156,15 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.import_documents", description=__doc__.split("\n\n")[1])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF, or a folder of them")
     parser.add_argument("--project", type=int, required=True, help="Label Studio's project id")
-    parser.add_argument("--dpi", type=_dpi, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
+    add_dpi(parser)
     return parser
-
-
-def _dpi(text: str) -> int:
-    dpi = int(text)
-    if not 1 <= dpi <= MAX_DPI:
-        raise argparse.ArgumentTypeError(f"between 1 and {MAX_DPI:,}, got {dpi:,}")
-    return dpi
 
 
 def _import(project: ProjectDocuments, files: Sequence[_File], dpi: int, max_bytes: int) -> int:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from scripts.documents import DEFAULT_DPI, MAX_DPI, DocumentUnreadable, page_count, pages_of
+from scripts.documents import DocumentUnreadable, add_dpi, page_count, pages_of
 from scripts.drawing import draw_regions
 from shim.errors import LayoutLoopError
 from shim.models import Models
@@ -105,15 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF")
     parser.add_argument("--project", type=int, help="Label Studio's project id, whose model labels the pages")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each page with its regions drawn on it")
-    parser.add_argument("--dpi", type=_dpi, default=DEFAULT_DPI, help="for the pages of PDFs (default: %(default)s)")
+    add_dpi(parser)
     return parser
-
-
-def _dpi(text: str) -> int:
-    dpi = int(text)
-    if not 1 <= dpi <= MAX_DPI:
-        raise argparse.ArgumentTypeError(f"between 1 and {MAX_DPI:,}, got {dpi:,}")
-    return dpi
 
 
 def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:

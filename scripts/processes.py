@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,6 +31,16 @@ def torchserve_processes(tmp: Path) -> list[psutil.Process]:
         return is_worker and any(argument.startswith(f"{tmp}/") for argument in arguments)
 
     return _matching(belongs)
+
+
+def stop_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask a child to end (SIGTERM), end it after `grace_s` seconds (SIGKILL), and wait for it."""
+    child.terminate()
+    try:
+        child.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def stop_processes(processes: Sequence[psutil.Process], grace_s: float = 10.0) -> None:

@@ -25,7 +25,7 @@ from types import FrameType
 import requests
 
 from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import INSTANCE, instance_processes, stop_processes
+from scripts.processes import INSTANCE, instance_processes, stop_child, stop_processes
 from scripts.studio import label_studio_problem
 from scripts.supervision import Commands, programs, supervisor_config, torchserve_config
 from shim.errors import SettingsInvalid
@@ -197,12 +197,7 @@ def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSig
     try:
         watch(settings, supervisor, news, stop, environ)
     finally:
-        supervisor.terminate()
-        try:
-            supervisor.wait(SUPERVISOR_STOPS_S)
-        except subprocess.TimeoutExpired:
-            supervisor.kill()
-            supervisor.wait()
+        stop_child(supervisor, SUPERVISOR_STOPS_S)
         stop_processes(instance_processes(settings.home))
     say("everything is stopped")
     return 0 if stop.received else 1
