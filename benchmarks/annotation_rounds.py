@@ -17,6 +17,7 @@ with its own split. Each result is appended to --out at once, and what stands th
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import random
 import shutil
@@ -95,19 +96,17 @@ class Annotator:
     Args:
         seed: of the trainings.
         epochs: instead of the recipe's.
-        work: folder for them.
     """
 
-    def __init__(self, seed: int, epochs: int | None, work: Path) -> None:
+    def __init__(self, seed: int, epochs: int | None) -> None:
         """Begin with nothing labelled."""
         self.labelled: list[Example] = []
         self._held_out: frozenset[int] = frozenset()
         self._trained: frozenset[int] = frozenset()
         self._plan = Plan(MINILM_BASE, LABELS, epochs=epochs, seed=seed)
-        self._work = work
 
-    def train(self, pages: Sequence[Example]) -> Trained:
-        """Label some more pages and train on all of them."""
+    def train(self, pages: Sequence[Example], folder: Path) -> Trained:
+        """Label some more pages and train on all of them, in a folder that is emptied first."""
         self.labelled += pages
         tasks = [example.task for example in self.labelled]
         split = validation_tasks(tasks, self._held_out, frozenset(tasks) - self._trained)
@@ -115,8 +114,8 @@ class Annotator:
         self._trained |= split.training
         training = [example for example in self.labelled if example.task in split.training]
         validation = [example for example in self.labelled if example.task in split.validation]
-        shutil.rmtree(self._work, ignore_errors=True)
-        return train(self._work, self._plan, training, validation)
+        shutil.rmtree(folder, ignore_errors=True)
+        return train(folder, self._plan, training, validation)
 
 
 def draw_boxes(trained: Trained, pages: Sequence[Example]) -> list[TaggedPage | HandlerError]:
@@ -128,10 +127,10 @@ def worth(seed: int, folder: Path, work: Path, epochs: int | None) -> Iterator[W
     """Label 60 invoices in rounds; yield what each round had to correct."""
     pages = invoices(seed * 1000, WORTH_PAGES, SEEN_LAYOUTS, folder)
     rounds = [pages[start : start + ROUND] for start in range(0, len(pages), ROUND)]
-    annotator = Annotator(seed, epochs, work)
+    annotator = Annotator(seed, epochs)
     yield WorthRound(seed, 0, sum(len(page.entities) for page in rounds[0]), 0, 0)
     for labelled, coming in pairwise(rounds):
-        found = score(coming, draw_boxes(annotator.train(labelled), coming), LABELS).pages
+        found = score(coming, draw_boxes(annotator.train(labelled, work), coming), LABELS).pages
         yield WorthRound(
             seed,
             len(annotator.labelled),
@@ -165,25 +164,33 @@ def prediction_score(example: Example, answer: TaggedPage | HandlerError) -> flo
     return results_to_prediction([drawn])["score"]
 
 
-def order(seed: int, name: str, folder: Path, work: Path, epochs: int | None) -> Iterator[OrderRound]:
-    """Label four rounds in an order; yield F1 after each."""
+def order(seed: int, folder: Path, work: Path, epochs: int | None) -> Iterator[OrderRound]:
+    """Label ten random pages, then three more rounds in each order; yield F1 after each."""
     layouts = pool_layouts()
     pool = invoices(POOL_SEED, POOL_PAGES, layouts, folder)
     test = invoices(TEST_SEED, TEST_PAGES, range(LAYOUTS), folder)
-    rest = random.Random(seed).sample(pool, len(pool))
-    annotator = Annotator(seed, epochs, work)
-    for _ in range(ORDER_ROUNDS):
-        chosen, rest = rest[:ROUND], rest[ROUND:]
-        trained = annotator.train(chosen)
-        f1 = score(test, draw_boxes(trained, test), LABELS).overall.f1
-        known = {layouts[example.task] for example in annotator.labelled}
-        yield OrderRound(seed, name, len(annotator.labelled), f1, len(known))
-        if name == ORDERS[0]:
-            scores = {
-                example.task: prediction_score(example, answer)
-                for example, answer in zip(rest, draw_boxes(trained, rest), strict=True)
-            }
-            rest.sort(key=lambda example: scores[example.task])
+    shuffled = random.Random(seed).sample(pool, len(pool))
+    first = Annotator(seed, epochs)
+    start = first.train(shuffled[:ROUND], work / "first")
+    for name in ORDERS:
+        annotator, trained, rest = copy.deepcopy(first), start, shuffled[ROUND:]
+        for _ in range(ORDER_ROUNDS):
+            f1 = score(test, draw_boxes(trained, test), LABELS).overall.f1
+            known = {layouts[example.task] for example in annotator.labelled}
+            yield OrderRound(seed, name, len(annotator.labelled), f1, len(known))
+            if len(annotator.labelled) < ORDER_ROUNDS * ROUND:
+                if name == ORDERS[0]:
+                    rest = least_certain_first(trained, rest)
+                trained, rest = annotator.train(rest[:ROUND], work / name), rest[ROUND:]
+
+
+def least_certain_first(trained: Trained, pages: Sequence[Example]) -> list[Example]:
+    """Sort pages as Label Studio does by prediction score, lowest first."""
+    scores = {
+        example.task: prediction_score(example, answer)
+        for example, answer in zip(pages, draw_boxes(trained, pages), strict=True)
+    }
+    return sorted(pages, key=lambda example: scores[example.task])
 
 
 def read_rounds(path: Path) -> list[dict[str, Any]]:
@@ -212,14 +219,13 @@ def measure_worth(given: argparse.Namespace, work: Path) -> None:
 
 
 def measure_order(given: argparse.Namespace, work: Path) -> None:
-    """Measure each seed and order that is missing."""
+    """Measure each seed that is missing."""
     for seed in given.seeds:
-        for name in ORDERS:
-            measure_missing(
-                given.out,
-                lambda lines: sum((one["seed"], one["order"]) == (seed, name) for one in lines) >= ORDER_ROUNDS,  # noqa: B023
-                lambda: order(seed, name, given.pages_folder, work, given.epochs),  # noqa: B023
-            )
+        measure_missing(
+            given.out,
+            lambda lines: sum(one["seed"] == seed for one in lines) >= ORDER_ROUNDS * len(ORDERS),  # noqa: B023
+            lambda: order(seed, given.pages_folder, work, given.epochs),  # noqa: B023
+        )
 
 
 def show_worth(rounds: Sequence[dict[str, Any]], axes: Axes | None) -> None:
