@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from shim.dashboard import JobList, Project, is_stamp, read_jobs, read_project, read_projects, revision
 from shim.dashboard_page import render
-from shim.errors import CrossSite, LayoutLoopError
+from shim.errors import CrossSite, LayoutLoopError, Unauthorized
 from shim.jobs import Job, Kind
 from shim.metrics import Metrics
 from shim.routes import authenticate, refuse_other_sites, state
@@ -70,7 +70,10 @@ def protect(response: Response) -> Response:
 def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
     """Show what was refused, and why."""
     extra = {"code": error.code, "sentence": str(error)}
-    logger.warning("%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
+    # Every browser asks first without a password: nothing is wrong then.
+    is_first = isinstance(error, Unauthorized) and request.authorization is None
+    level = logging.INFO if is_first else logging.WARNING
+    logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
     headers = {"WWW-Authenticate": 'Basic realm="LayoutLoop"'} if error.status == 401 else {}
     return render("error", title="This was not done", message=str(error)), error.status, headers
 

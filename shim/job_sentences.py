@@ -55,7 +55,7 @@ def doing(job: Job) -> str:
     """Return what a running job does, with its figures."""
     parts = [_STEPS.get(job.step, job.step or "Starting")]
     if job.step == "train" and _is_finite(job.epochs) and job.epochs and _is_finite(job.epoch):
-        parts.append(f"epoch {job.epoch:.1f} of {job.epochs:g}")
+        parts.append(f"epoch {round(job.epoch, 1):g} of {job.epochs:g}")
     elif _is_finite(job.total) and job.total and _is_finite(job.done):
         parts.append(f"{job.done:,.0f} of {job.total:,.0f}")
     if job.step == "train" and job.loss is not None and _is_finite(job.loss):

@@ -282,6 +282,15 @@ def test_every_page_asks_for_basic_auth_and_says_what_a_browser_may_do(board: Bo
         assert "static" in path or answer.content_type == "text/html; charset=utf-8"
 
 
+def test_a_browsers_first_ask_is_no_warning_and_a_wrong_password_is_one(board: Board) -> None:
+    board.make_app(**PROTECTED)
+    assert board.get().status_code == 401
+    assert board.state.warnings.newest() == ()
+    wrong = {"Authorization": "Basic " + base64.b64encode(f"{USER}:not it".encode()).decode()}
+    assert board.get(**wrong).status_code == 401
+    assert [warned.code for warned in board.state.warnings.newest()] == ["unauthorized"]
+
+
 def test_no_static_folder_of_another_program_is_served(board: Board) -> None:
     served = {rule.rule for rule in board.app.url_map.iter_rules() if "filename" in rule.rule}
     assert served == {"/dashboard/static/<path:filename>"}

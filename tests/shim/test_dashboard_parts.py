@@ -74,6 +74,9 @@ def test_why_a_job_waits(job: Job, others: tuple[Job, ...], later_s: float, part
             id="training",
         ),
         pytest.param(
+            {"step": "train", "epoch": 81.0, "epochs": 150.0}, "Training, epoch 81 of 150", 0.54, id="a whole epoch"
+        ),
+        pytest.param(
             {"step": "tidy up", "done": 50, "total": 40}, "tidy up, 50 of 40", 1.0, id="another release's step"
         ),
         pytest.param(
