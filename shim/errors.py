@@ -15,6 +15,7 @@ LayoutLoopError                 500
 │   └── ImageTooBig             413  more bytes than allowed
 ├── PageRejected                422  TorchServe's handler refused this page; carries its code
 ├── ModelNotReady               503  serving.json names a version that TorchServe does not hold (yet)
+│   └── NoModelYet              503  the project has no model so far, and its label config draws nothing without one
 ├── TorchServeUnavailable       503  TorchServe does not answer, or drops the request
 ├── DeadlineExceeded            504  no time is left for this item
 │   └── StillRunning            504  it goes on in the background; ask again
@@ -134,6 +135,12 @@ class ModelNotReady(LayoutLoopError):
 
     status = 503
     code = "model_not_ready"
+
+
+class NoModelYet(ModelNotReady):
+    """The project has no model so far, and its label config draws nothing without one: nothing is wrong."""
+
+    code = "no_model_yet"
 
 
 class TorchServeUnavailable(LayoutLoopError):

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shim.answering import PageAnswer, PageAnswerer
-from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, Overloaded, StillRunning
+from shim.errors import DeadlineExceeded, LayoutLoopError, NoModelYet, Overloaded, StillRunning
 from shim.interactive import Drawn, drawn_to_prediction, reference_drawn_on
 from shim.label_config import LabelConfig, image_references
 from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _VERSION_TRIES = 3
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
 
-Outcome = Literal["ok", "deferred", "failed"]
+Outcome = Literal["ok", "no_model", "deferred", "failed"]
 
 Entry = PredictionDict | list[PredictionDict]
 """What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
@@ -174,6 +174,9 @@ class Predictor:
             # Of those that go on one sentence tells, below; one line for each of 300 would bury the others.
             self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
+        except NoModelYet as error:  # every project begins so; the dashboard says it of the project
+            self._note(request, task, error, logging.INFO)
+            return [], "no_model"
         except LayoutLoopError as error:
             self._note(request, task, error, logging.WARNING)
         except Exception:
@@ -201,7 +204,7 @@ class Predictor:
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
         in_service = pages[0].in_service
         if in_service.model is None and request.config.kind == "rectanglelabels":
-            raise ModelNotReady(
+            raise NoModelYet(
                 "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
                 "train or archive a model, or use the Optical Character Recognition template"
             )

@@ -303,8 +303,12 @@ def test_cold_start_draws_the_text_lines_of_an_ocr_project(bench: Bench) -> None
 def test_cold_start_of_a_rectangle_project_says_why_there_is_nothing(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "shim")
     assert bench.predict(image("Total"), image("Date"))["results"] == [[], []]
-    assert caplog.text.count("model_not_ready: no model is in service for this project yet") == 2
+    kept = bench.app.extensions["layoutloop"]
+    assert kept.metrics.registry.get_sample_value("layoutloop_tasks_total", {"outcome": "no_model"}) == 2
+    assert kept.warnings.newest() == ()
+    assert caplog.text.count("no_model_yet: no model is in service for this project yet") == 2
     notes = bench.app.test_client().get("/health").get_json()["notes"]
     assert any("with RectangleLabels no boxes" in note for note in notes)
 
