@@ -53,7 +53,7 @@ from training.split import validation_tasks
 ROUND = 10
 WORTH_PAGES = 60
 POOL_PAGES = 120
-ORDER_ROUNDS = 4
+ORDER_ROUNDS = 3
 ORDERS = ("least certain first", "random")
 POOL_SEED, TEST_SEED, TEST_PAGES = 2_000_000, 1_000_100, 28
 CONFIG = parse_label_config(label_config(LABELS))
@@ -165,7 +165,7 @@ def prediction_score(example: Example, answer: TaggedPage | HandlerError) -> flo
 
 
 def order(seed: int, folder: Path, work: Path, epochs: int | None) -> Iterator[OrderRound]:
-    """Label ten random pages, then three more rounds in each order; yield F1 after each."""
+    """Label ten random pages, then two more rounds in each order; yield F1 after each."""
     layouts = pool_layouts()
     pool = invoices(POOL_SEED, POOL_PAGES, layouts, folder)
     test = invoices(TEST_SEED, TEST_PAGES, range(LAYOUTS), folder)

@@ -16,6 +16,7 @@ from demo.studio import Account, RunningStudio
 from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_child, stop_processes
 from scripts.serve import port_problem
+from shim.settings import refuse_mistyped
 
 USER = "demo"
 _READY_S = 600.0
@@ -60,7 +61,11 @@ def demo_environment(environ: Mapping[str, str], home: Path, studio: str, accoun
         home: the demo's folder.
         studio: Label Studio's address.
         account: in it.
+
+    Raises:
+        SettingsInvalid: a name with our prefix is no setting: dropped in silence, it would seem to have been heeded.
     """
+    refuse_mistyped(environ)
     kept = {name: value for name, value in environ.items() if not name.startswith(_SETTINGS) or name.startswith(_KEPT)}
     return kept | {
         "LABEL_STUDIO_URL": studio,

@@ -13,14 +13,14 @@ from tqdm import tqdm
 from handler.images import ImageLimits
 from handler.reading import Reader
 from scripts.archive import ocr_settings
-from shim.credentials import LabelStudioKey
 from shim.errors import TorchServeUnavailable
 from shim.label_config import LabelConfig, parse_label_config
 from shim.settings import Settings
+from shim.studio_client import open_studio
 from training.annotations import Selection
 from training.dataset import Dataset, build_examples
 from training.errors import ExportInvalid
-from training.export import LabelStudio, read_export
+from training.export import export_project, read_export, read_project
 from training.reading import (
     FolderImages,
     Images,
@@ -104,15 +104,10 @@ def get_annotations(options: argparse.Namespace, settings: Settings) -> Annotati
     tasks = read_export(options.annotations) if options.annotations else None
     xml = _text(options.label_config) if options.label_config else None
     if tasks is None or xml is None:
-        key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
-        studio = LabelStudio(settings.label_studio_url, key)
-        try:
-            project = studio.project(options.project)
+        with open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio:
+            project = read_project(studio, options.project)
             title, xml = project.title, xml or project.label_config
-            tasks = studio.export(options.project) if tasks is None else tasks
-        finally:
-            studio.close()
-            key.close()
+            tasks = export_project(studio, options.project) if tasks is None else tasks
     return Annotations(title, tasks, parse_label_config(xml))
 
 

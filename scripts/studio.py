@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ NO_KEY = "LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local file
 _TIMEOUT_S = 5.0
 _WHO_AM_I = "/api/current-user/whoami"
 _PROJECTS = "/api/projects"
+_MOST_TITLES = 1000
+_LONGEST_TITLE = 120
 _PROJECTS_AT_A_TIME = 100
 """The most that Label Studio gives, whatever is asked for."""
 
@@ -78,7 +80,7 @@ class StatusFile:
     """Tells the dashboard, in a small file, how Label Studio answers.
 
     Args:
-        path: of the file: `{"time": Unix seconds, "ok": true, "sentence": "..."}`.
+        path: of the file, see `shim.studio_status`.
         every_s: seconds after which it is written again although nothing changed, to show that somebody still asks.
         clock: Unix seconds.
     """
@@ -88,18 +90,25 @@ class StatusFile:
         self._path = path
         self._every_s = every_s
         self._clock = clock
-        self._written: tuple[bool, str] | None = None
+        self._written: tuple[bool, str, Mapping[int, str]] | None = None
         self._written_at = float("-inf")
         self._cannot = ""
 
-    def note(self, ok: bool, sentence: str) -> None:
-        """Write it where it is new, or the file old; where it cannot be written, the log says so once."""
+    def note(self, ok: bool, sentence: str, projects: Mapping[int, str]) -> None:
+        """Write it where it is new, or the file old; where it cannot be written, the log says so once.
+
+        Args:
+            ok: whether Label Studio answers.
+            sentence: how.
+            projects: titles of those that are connected, by id.
+        """
         now = self._clock()
-        if self._written == (ok, sentence) and 0 <= now - self._written_at < self._every_s:
+        if self._written == (ok, sentence, projects) and 0 <= now - self._written_at < self._every_s:
             return
-        self._written, self._written_at = (ok, sentence), now
+        self._written, self._written_at = (ok, sentence, projects), now
+        named = {str(number): title[:_LONGEST_TITLE] for number, title in sorted(projects.items())[-_MOST_TITLES:]}
         try:
-            write_json(self._path, {"time": now, "ok": ok, "sentence": sentence})
+            write_json(self._path, {"time": now, "ok": ok, "sentence": sentence, "projects": named})
         except OSError as error:
             reason = str(error.strerror)
             if reason != self._cannot:

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 from handler.errors import HandlerError
 from handler.page import BOX_LEVELS
 from scripts.job_watching import JobWatching, TerminalWatching, insist
-from shim.credentials import LabelStudioKey
 from shim.errors import (
     DeadlineExceeded,
+    ImageSourceAway,
     ImageUnavailable,
     JobsUnavailable,
     LayoutLoopError,
@@ -28,17 +28,19 @@ from shim.errors import (
     Superseded,
     TorchServeUnavailable,
 )
+from shim.job_rules import AWAY_ATTEMPTS, MAX_ATTEMPTS
 from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.serving import project_model
 from shim.settings import Settings
+from shim.studio_client import StudioClient, open_studio
 from shim.torchserve import InferenceClient, TokenFile
 from training.bases import uses_image
 from training.collect import Source
 from training.compare import current_card, kept_versions
 from training.deploy import archived_version
 from training.errors import BaseUnavailable, DatasetFailed, TrainingFailed
-from training.export import LabelStudio, read_export
+from training.export import export_project, read_export, read_project
 from training.keep import discard
 from training.packing import ArchiveFailed
 from training.reading import FolderImages, Images, StudioImages, TorchServeReader, torchserve_problem
@@ -49,11 +51,10 @@ from training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
-_PASSES = (
-    *(StudioUnavailable, DatasetFailed, TrainingFailed, ImageUnavailable, JobsUnavailable, NobodyTried),
-    *(TorchServeUnavailable, ModelNotReady, DeadlineExceeded),
-)
-"""What may be over after a pause: Label Studio or TorchServe is away, or a process was killed. Another try may do."""
+_AWAY = (StudioUnavailable, ImageSourceAway, TorchServeUnavailable, ModelNotReady)
+"""Label Studio or TorchServe is away: a person may be about to start it again."""
+_PASSES = (*_AWAY, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable, NobodyTried, DeadlineExceeded)
+"""What may be over after a pause: somebody is away, or a process was killed. Another try may do."""
 _JOB_FOLDER = re.compile(r"[0-9a-f]{12}|.+\.gone")
 _FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
 
@@ -82,8 +83,8 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
     except _FAILURES as error:
         if isinstance(error, _PASSES) and not isinstance(error, StudioRefused):
             logger.warning("job %s: %s", job.id, error)
-            passing = str(error)
-            insist(lambda: jobs.retry(job_id, attempt, passing))
+            passing, attempts = str(error), AWAY_ATTEMPTS if isinstance(error, _AWAY) else MAX_ATTEMPTS
+            insist(lambda: jobs.retry(job_id, attempt, passing, attempts=attempts))
             return 0
         reason = str(error)
         logger.warning("job %s fails: %s", job.id, reason)
@@ -181,20 +182,20 @@ def surroundings(
     Raises:
         BaseUnavailable: the base cannot be loaded, which is found before any page is read.
     """
-    key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
-    studio = LabelStudio(settings.label_studio_url, key)
-    fetched = StudioImages(settings)
-    images: Images = FolderImages(files.images, settings.max_image_bytes) if files.images else fetched
     if wish.from_current:
         training = _as_current(settings.model_dir, wish.project, training)
-    read = TorchServeReader.from_settings(
-        settings,
-        images,
-        language=training.language,
-        psm=training.psm,
-        thumbnail=_needs_images(settings.model_dir, wish, training),
-    )
-    try:
+    with (
+        open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
+        closing(StudioImages(settings)) as fetched,
+    ):
+        images: Images = FolderImages(files.images, settings.max_image_bytes) if files.images else fetched
+        read = TorchServeReader.from_settings(
+            settings,
+            images,
+            language=training.language,
+            psm=training.psm,
+            thumbnail=_needs_images(settings.model_dir, wish, training),
+        )
         yield Surroundings(
             model_dir=settings.model_dir,
             folder=folder,
@@ -205,10 +206,6 @@ def surroundings(
             client=inference(settings),
             threads=2 * settings.ocr_workers,
         )
-    finally:
-        fetched.close()
-        studio.close()
-        key.close()
 
 
 def _as_current(model_dir: Path, project: int, training: TrainSettings) -> TrainSettings:
@@ -231,10 +228,10 @@ def inference(settings: Settings) -> InferenceClient:
     return InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
 
 
-def _source(project: int, files: Files, studio: LabelStudio) -> Source:
+def _source(project: int, files: Files, studio: StudioClient) -> Source:
     def ask() -> tuple[str, Sequence[Mapping[str, Any]]]:
         if files.annotations is None or files.label_config is None:
-            return studio.project(project).label_config, studio.export(project)
+            return read_project(studio, project).label_config, export_project(studio, project)
         return files.label_config.read_text(encoding="utf-8-sig"), read_export(files.annotations)
 
     return ask

@@ -54,17 +54,19 @@ class VersionTitles(threading.Thread):
         self._list_at = self._ask_at = float("-inf")
         self._away_s = self._pace.again_s
         self._answers: tuple[bool, str] | None = None
+        self._connected: Mapping[int, str] = {}
         self._said: dict[int | None, set[str]] = {}
 
     def run(self) -> None:
         """Look again and again until `end`."""
         with ExitStack() as kept:
-            client = self._open(kept)
+            client: StudioClient | None = None
             while not self._ended.wait(self._pace.tick_s):
+                client = client or self._open(kept)  # the key's file may hold one later
                 if client is not None:
                     self._tick(client)
                 if self._answers is not None:
-                    self._status.note(*self._answers)
+                    self._status.note(*self._answers, self._connected)
 
     def end(self) -> None:
         """Stop looking; a request that Label Studio does not answer is not waited for."""
@@ -72,7 +74,7 @@ class VersionTitles(threading.Thread):
         self.join(_ENDS_WITHIN_S)
 
     def _open(self, kept: ExitStack) -> StudioClient | None:
-        """Return the client; None where the settings allow none, which a restart alone can change."""
+        """Return the client; None where the settings allow none now."""
         url, key = self._settings.label_studio_url, self._settings.label_studio_api_key
         if not key:
             self._answers = (False, NO_KEY)
@@ -115,13 +117,15 @@ class VersionTitles(threading.Thread):
         return stamps
 
     def _list(self, client: StudioClient) -> None:
-        rows = project_rows(client, "model_version", "label_config")
+        rows = project_rows(client, "title", "model_version", "label_config")
         settings = {
             project: (str(row["model_version"]), hash(str(row["label_config"]))) for project, row in rows.items()
         }
-        connected = frozenset(project for project, (shown, _) in settings.items() if is_ours(shown))
+        self._connected = {
+            project: str(rows[project]["title"]) for project, (shown, _) in settings.items() if is_ours(shown)
+        }
         now = time.monotonic()
-        self._plan.see_projects(settings, now, connected)
+        self._plan.see_projects(settings, now, frozenset(self._connected))
         self._list_at = now + self._pace.list_s
         if self._said.pop(None, None):
             logger.info("Label Studio answers again at %s", self._settings.label_studio_url)
@@ -165,7 +169,7 @@ class VersionTitles(threading.Thread):
         """Leave Label Studio alone for a while; the list comes first then."""
         self._list_at = float("-inf")
         self._ask_at = time.monotonic() + self._away_s
-        self._away_s = min(2 * self._away_s, self._pace.longest_s)
+        self._away_s = min(2 * self._away_s, self._pace.list_s)  # whoever mends it sees so within a minute
         self._answers = (False, str(error))
         self._say(None, str(error))
 

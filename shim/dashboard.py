@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,6 +15,7 @@ from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.project_titles import ProjectTitles
 from shim.serving import project_model, read_card, read_serving
+from shim.studio_status import StudioStatus
 from shim.version_reports import VersionReport, VersionReports, report_paths
 
 MOST_PROJECTS = 100
@@ -106,6 +107,24 @@ class ProjectList:
     more: int
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What is known of Label Studio's projects without asking it.
+
+    Args:
+        titles: by id.
+        in_use: those that are connected, or whose webhooks come.
+    """
+
+    titles: Mapping[int, str]
+    in_use: Set[int]
+
+
+def read_names(titles: ProjectTitles, studio: StudioStatus) -> Names:
+    """Put together what webhooks told and what the trainer saw, which is newer."""
+    return Names({**titles.all(), **studio.connected}, titles.lately() | studio.connected.keys())
+
+
 def is_stamp(version: str) -> bool:
     """Whether this is how versions are written; nothing else becomes part of a path."""
     return _STAMP.fullmatch(version) is not None
@@ -135,16 +154,18 @@ def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
     return found, JobList((*running, *queued), tuple(ended[:MOST_ENDED]))
 
 
-def read_projects(model_dir: Path, reports: VersionReports, titles: ProjectTitles, jobs: Iterable[Job]) -> ProjectList:
-    """Return the projects that have a folder in the model store or a job, or whose webhooks come."""
-    listed, names = list(jobs), titles.all()
+def read_projects(model_dir: Path, reports: VersionReports, names: Names, jobs: Iterable[Job]) -> ProjectList:
+    """Return the projects that have a folder in the model store or a job, or that are in use in Label Studio."""
+    listed = list(jobs)
     moments = {number: changed / 1e9 for number, changed in _folders(model_dir).items()}
     for job in listed:
         moments[job.project] = max(moments.get(job.project, 0.0), job.created)
     # What only has a title gives way where there are too many.
-    moments = dict.fromkeys(titles.lately(), 0.0) | moments
+    moments = dict.fromkeys(names.in_use, 0.0) | moments
     chosen = sorted(moments, key=lambda number: (moments[number], number), reverse=True)[:MOST_PROJECTS]
-    shown = (read_project(model_dir, number, names.get(number, ""), reports, listed) for number in sorted(chosen))
+    shown = (
+        read_project(model_dir, number, names.titles.get(number, ""), reports, listed) for number in sorted(chosen)
+    )
     return ProjectList(tuple(shown), len(moments) - len(chosen))
 
 

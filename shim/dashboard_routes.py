@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import re
+import time
 from typing import NoReturn
 from urllib.parse import urlsplit
 
@@ -12,13 +13,24 @@ from flask import Blueprint, Response, abort, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from shim.dashboard import JobList, Project, is_stamp, read_jobs, read_project, read_projects, revision
+from shim.dashboard import (
+    JobList,
+    Names,
+    Project,
+    is_stamp,
+    read_jobs,
+    read_names,
+    read_project,
+    read_projects,
+    revision,
+)
 from shim.dashboard_page import render
 from shim.errors import CrossSite, LayoutLoopError, Unauthorized
 from shim.jobs import Job, Kind
 from shim.metrics import Metrics
 from shim.routes import authenticate, refuse_other_sites, state
 from shim.service import read_service
+from shim.studio_status import read_studio_status
 from shim.version_reports import report_paths
 
 logger = logging.getLogger(__name__)
@@ -89,7 +101,7 @@ def overview() -> str:
     """Show everything."""
     kept = state()
     jobs, shown = read_jobs(kept.jobs)
-    projects = read_projects(kept.settings.model_dir, kept.reports, kept.titles, jobs)
+    projects = read_projects(kept.settings.model_dir, kept.reports, _names(), jobs)
     return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
 
 
@@ -164,7 +176,7 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = state()
-    settings, titles = kept.settings, kept.titles.all()
+    settings, titles = kept.settings, _names().titles
     return {
         "service": read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key)),
         "jobs": jobs,
@@ -175,6 +187,11 @@ def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
         "started": kept.started,
         "revision": revision(settings.model_dir, titles, jobs),
     }
+
+
+def _names() -> Names:
+    kept = state()
+    return read_names(kept.titles, read_studio_status(kept.settings.home, time.time()))
 
 
 def _counts(metrics: Metrics) -> dict[str, float]:
@@ -188,7 +205,7 @@ def _project(text: str) -> Project:
     if not _PROJECT.fullmatch(text):
         _not_there(f"a project is a number, got {text!r:.80}")
     kept = state()
-    return read_project(kept.settings.model_dir, int(text), kept.titles.all().get(int(text), ""), kept.reports)
+    return read_project(kept.settings.model_dir, int(text), _names().titles.get(int(text), ""), kept.reports)
 
 
 def _restorable(text: str, version: str) -> Project:

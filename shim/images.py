@@ -190,9 +190,8 @@ class ImageFetcher:
 
     def _ask(self, hop: _Hop, deadline: float) -> urllib3.BaseHTTPResponse:
         response = self._request(hop, deadline)
-        if hop.keyed and response.status == 401:  # an access token may have ended early
+        if hop.keyed and self._key.should_ask_again(response.status):
             response.close()
-            self._key.forget()
             response = self._request(hop, deadline)
         return response
 
@@ -236,7 +235,7 @@ class ImageFetcher:
     def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status != 200:
             error = ImageSourceAway if response.status >= 500 else ImageUnavailable
-            raise error(_status_sentence(hop, response.status))
+            raise error(_status_sentence(hop, response.status, self._key))
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise ImageUnavailable(f"{hop.address} sends its answer compressed ({encoding[:20]}), unasked")
@@ -281,12 +280,12 @@ def _broken(hop: _Hop, error: urllib3.exceptions.HTTPError) -> ImageSourceAway:
     return ImageSourceAway(f"{hop.address} broke off its answer ({type(error).__name__})")
 
 
-def _status_sentence(hop: _Hop, status: int) -> str:
+def _status_sentence(hop: _Hop, status: int, key: LabelStudioKey) -> str:
     if not hop.keyed:
         return f"{hop.address} answered {status}"
     sentence = f"Label Studio answered {status} for {_file_named(hop.address)}"
     if status in (401, 403):
-        return f"{sentence}: set LABEL_STUDIO_API_KEY to a key that may read this project (or the file is gone)"
+        return f"{sentence}: {key.remedy('that may read this project')} (or the image is gone)"
     return sentence
 
 

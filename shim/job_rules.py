@@ -21,8 +21,11 @@ from shim.jobs import Job
 LEASE_S = 60.0
 """A running job whose record was not touched for longer has lost its worker."""
 MAX_ATTEMPTS = 5
+AWAY_ATTEMPTS = 16
+"""Where somebody is away that the job needs: with the pauses, three quarters of an hour."""
 RETRY_PAUSE_S = 5.0
-"""Before the second attempt; doubled before each further one."""
+"""Before the second attempt; doubled before each further one, up to `LONGEST_PAUSE_S`."""
+LONGEST_PAUSE_S = 300.0
 SKIP_PAUSE_S = 60.0
 """After annotations were too few to train with: each look costs Label Studio an export of the whole project."""
 KEPT = 200
@@ -181,13 +184,21 @@ def fail(jobs: Jobs, job_id: str, attempt: int, now: float, error: str) -> Chang
     return _ended(jobs, replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error))
 
 
-def retry(jobs: Jobs, job_id: str, attempt: int, now: float, error: str, pause_s: float = RETRY_PAUSE_S) -> Change[Job]:
-    """Queue a job whose attempt broke off; it fails instead when it was tried often enough.
+def retry(
+    jobs: Jobs,
+    job_id: str,
+    attempt: int,
+    now: float,
+    error: str,
+    pause_s: float = RETRY_PAUSE_S,
+    attempts: int = MAX_ATTEMPTS,
+) -> Change[Job]:
+    """Queue a job whose attempt broke off; it fails instead when it was tried `attempts` times.
 
     Raises:
         Superseded: as `check`.
     """
-    job = _again(check(jobs, job_id, attempt).result, now, error, pause_s)
+    job = _again(check(jobs, job_id, attempt).result, now, error, pause_s, attempts)
     return _ended(jobs, job) if job.state == "failed" else Change(job, put=(job,))
 
 
@@ -243,11 +254,11 @@ def _next_look(jobs: Jobs, project: int) -> float:
     return max(skipped) + SKIP_PAUSE_S if skipped else 0.0
 
 
-def _again(job: Job, now: float, error: str, pause_s: float) -> Job:
-    if job.tries >= MAX_ATTEMPTS:
+def _again(job: Job, now: float, error: str, pause_s: float, attempts: int = MAX_ATTEMPTS) -> Job:
+    if job.tries >= attempts:
         error = f"given up after {job.tries} attempts; the last one: {error}"
         return replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error)
-    not_before = now + pause_s * 2 ** (job.tries - 1)
+    not_before = now + min(LONGEST_PAUSE_S, pause_s * 2 ** (job.tries - 1))
     return replace(job, state="queued", updated=now, not_before=not_before, eta_s=None, error=error)
 
 

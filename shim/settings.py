@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from shim.errors import SettingsInvalid
+from shim.key_file import KEY_FILE_VARIABLE, KEY_VARIABLE, read_key_file
 from shim.web_address import parse_host_rules
 
 READ_ELSEWHERE = frozenset(
@@ -30,7 +31,7 @@ READ_ELSEWHERE = frozenset(
 
 _ALIASES = {
     "LABEL_STUDIO_URL": ("LABEL_STUDIO_HOST", "LABEL_STUDIO_HOSTNAME", "HOSTNAME"),
-    "LABEL_STUDIO_API_KEY": ("LABEL_STUDIO_ACCESS_TOKEN",),
+    KEY_VARIABLE: ("LABEL_STUDIO_ACCESS_TOKEN",),
     "BASIC_AUTH_USER": ("ML_SERVER_BASIC_AUTH_USER",),
     "BASIC_AUTH_PASS": ("ML_SERVER_BASIC_AUTH_PASS",),
 }
@@ -51,7 +52,8 @@ class Settings:
 
     Args:
         label_studio_url: LABEL_STUDIO_URL, the one host that gets the key.
-        label_studio_api_key: LABEL_STUDIO_API_KEY, a legacy token or a personal access token.
+        label_studio_api_key: LABEL_STUDIO_API_KEY, a legacy token or a personal access token; or, in its place, the
+            file of LABEL_STUDIO_API_KEY_FILE that holds one, read again when Label Studio refuses the key.
         basic_auth_user: BASIC_AUTH_USER, asked for on every route but / and /health.
         basic_auth_pass: BASIC_AUTH_PASS.
         model_dir: MODEL_DIR, the model store.
@@ -76,7 +78,7 @@ class Settings:
     """
 
     label_studio_url: str = "http://localhost:8080"
-    label_studio_api_key: str = field(default="", repr=False)
+    label_studio_api_key: str | Path = field(default="", repr=False)
     basic_auth_user: str = ""
     basic_auth_pass: str = field(default="", repr=False)
     model_dir: Path = Path("model_store")
@@ -152,6 +154,8 @@ class Settings:
                 text = text or _redis_address(environ)
             if text:
                 values[name] = convert(variable, text, default)
+        if key_file := _key_file(environ):
+            values["label_studio_api_key"] = key_file
         return cls(**values)  # type: ignore[arg-type]
 
     @property
@@ -196,6 +200,24 @@ def _lookup(environ: Mapping[str, str], variable: str) -> str:
     return ""
 
 
+def _key_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the file that holds Label Studio's key, seen to hold one; not resolved, for its links may move."""
+    text = environ.get(KEY_FILE_VARIABLE, "").strip()
+    if not text:
+        return None
+    if _lookup(environ, KEY_VARIABLE):
+        names = " or ".join((KEY_VARIABLE, *_ALIASES[KEY_VARIABLE]))
+        raise SettingsInvalid(f"{KEY_FILE_VARIABLE} is set, and so is {names}: the key comes from one place, unset one")
+    path = Path(text)
+    if not path.is_absolute():  # what is started runs in several folders
+        raise SettingsInvalid(
+            f"{KEY_FILE_VARIABLE} is the absolute path of a file; the one given is not, and is not shown, since it may "
+            "be the key itself"
+        )
+    read_key_file(path)
+    return path
+
+
 def _redis_address(environ: Mapping[str, str]) -> str:
     host, port = environ.get("REDIS_HOST", "").strip(), environ.get("REDIS_PORT", "").strip() or "6379"
     if not host:
@@ -228,11 +250,21 @@ def convert(variable: str, text: str, default: object) -> object:
         raise SettingsInvalid(f"{variable}: {wanted} is wanted, got {text!r}") from error
 
 
-def _refuse_unknown(environ: Mapping[str, str]) -> None:
+def refuse_mistyped(environ: Mapping[str, str]) -> None:
+    """See that every name with our prefix is a setting; those of a training are for `training.settings` to judge.
+
+    Raises:
+        SettingsInvalid: one is not.
+    """
     known = {variable_of(name) for name in Settings.__slots__} | READ_ELSEWHERE
     for name in environ:
         if name.startswith("LAYOUTLOOP_") and name not in known and not name.startswith("LAYOUTLOOP_TRAIN_"):
             raise SettingsInvalid(f"{name} is no setting of LayoutLoop; README, Settings, lists them all")
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    refuse_mistyped(environ)
+    for name in environ:
         if name in _GONE and environ[name].strip():
             raise SettingsInvalid(f"{name} means nothing here: {_GONE[name]}")
     if (environ.get("LABEL_STUDIO_ML_BACKEND_V2") or "true").lower() not in _TRUE:

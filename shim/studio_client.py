@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
@@ -54,7 +55,8 @@ class StudioClient:
     """Asks Label Studio, and only at its own address: no proxies, no netrc, no redirects. Threads may share it.
 
     Only a GET is sent a second time where the connection broke, for whatever else may have been carried out already.
-    A 401 has carried out nothing: the access token is exchanged again, and the same is asked once more.
+    A refusal has carried out nothing: where the key makes a new access token, or is another one in its file now, the
+    same is asked once more.
 
     Args:
         url: LABEL_STUDIO_URL, with its path prefix if it has one.
@@ -134,15 +136,14 @@ class StudioClient:
             raise StudioUnavailable(f"{request.address} answered {status} with something that is no JSON") from error
 
     def _exchange(self, request: _Request) -> tuple[int, bytes]:
-        """Return the status and body of a 2xx; an access token that ended early is exchanged once more."""
+        """Return the status and body of a 2xx; a key that is refused is made anew once, where it can be."""
         response = self._send(request)
         try:
-            if response.status == 401:
+            if self._key.should_ask_again(response.status):
                 response.close()
-                self._key.forget()
                 response = self._send(request)
             if not 200 <= response.status < 300:
-                raise _refusal(request.address, response.status, _reason(response))
+                raise _refusal(request.address, response.status, _reason(response), self._key)
             return response.status, self._read(request.address, response)
         finally:
             response.close()
@@ -200,12 +201,12 @@ class StudioClient:
 
 
 @contextmanager
-def open_studio(url: str, key: str, timeout_s: float = TIMEOUT_S) -> Iterator[StudioClient]:
-    """Ask Label Studio with a key as a person writes it, LABEL_STUDIO_API_KEY; all connections are closed at the end.
+def open_studio(url: str, key: str | Path, timeout_s: float = TIMEOUT_S) -> Iterator[StudioClient]:
+    """Ask Label Studio with the key of the settings, LABEL_STUDIO_API_KEY; all connections are closed at the end.
 
     Args:
         url: LABEL_STUDIO_URL.
-        key: a personal or a legacy token.
+        key: a personal or a legacy token, or the file that holds one.
         timeout_s: limit for one whole answer.
 
     Raises:
@@ -242,22 +243,20 @@ def _sentences(found: object) -> Iterator[str]:
             yield from _sentences(inner)
 
 
-def _refusal(address: WebAddress, status: int, reason: str) -> StudioUnavailable:
+def _refusal(address: WebAddress, status: int, reason: str, key: LabelStudioKey) -> StudioUnavailable:
     """Say what a status means for the person who started this, with Label Studio's reason if it gave one."""
     refused = StudioRefused if status in (401, 403, 404) else StudioUnavailable
     said = f" (it says: {reason})" if reason else ""
-    return refused(f"{address} answered {status}{_advice(address, status)}{said}", status, reason)
+    return refused(f"{address} answered {status}{_advice(address, status, key)}{said}", status, reason)
 
 
-def _advice(address: WebAddress, status: int) -> str:
+def _advice(address: WebAddress, status: int, key: LabelStudioKey) -> str:
     if status in (401, 403):
-        return ": set LABEL_STUDIO_API_KEY to a key of a person who may do this in the project"
+        return f": {key.remedy('of a person who may do this in the project')}"
     if status == 404 and "/api/projects/" in address.path:
-        return ": the project does not exist, or LABEL_STUDIO_API_KEY may not see it"
+        return f": the project does not exist, or {key.variable} may not see it"
     if status == 404:
-        return (
-            ": is that Label Studio's address (LABEL_STUDIO_URL), and may LABEL_STUDIO_API_KEY see what is asked for?"
-        )
+        return f": is that Label Studio's address (LABEL_STUDIO_URL), and may {key.variable} see what is asked for?"
     if 300 <= status < 400:
         return " (a redirect, which is not followed): set LABEL_STUDIO_URL to the address it leads to"
     if 400 <= status < 500:

@@ -15,7 +15,11 @@ README = ROOT / "README.md"
 REQUIREMENTS = ROOT / "docs" / "requirements.md"
 STATES = {"`holds`", "`equivalent`", "`not yet`"}
 
-OF_SERVING = {variable_of(field.name) for field in fields(Settings)} | READ_ELSEWHERE | {"REDIS_HOST", "REDIS_PORT"}
+OF_SERVING = (
+    {variable_of(field.name) for field in fields(Settings)}
+    | READ_ELSEWHERE
+    | {*("REDIS_HOST", "REDIS_PORT", "LABEL_STUDIO_API_KEY_FILE")}
+)
 OF_TRAINING = {training_settings.variable_of(field.name) for field in fields(TrainSettings)}
 STARTED_BY_OTHERS = {
     "launch",  # by the supervisor, in front of every program

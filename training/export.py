@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shim.credentials import LabelStudioKey
 from shim.errors import StudioUnavailable
-from shim.studio_client import MAX_BYTES, TIMEOUT_S, StudioClient
+from shim.studio_client import MAX_BYTES, StudioClient
 from training.errors import ExportInvalid
 
 _WHICH_EXPORT = "choose Export > JSON in Label Studio (not JSON-MIN, CSV or another format)"
@@ -44,60 +43,38 @@ class Project:
     annotations: int
 
 
-class LabelStudio:
-    """A project and its annotations from Label Studio's API.
-
-    Args:
-        url: LABEL_STUDIO_URL, with its path prefix if it has one.
-        key: for it; the caller closes it.
-        timeout_s: limit for one whole answer.
-        max_bytes: largest answer.
+def read_project(client: StudioClient, project_id: int) -> Project:
+    """Return what Label Studio says about a project.
 
     Raises:
-        SettingsInvalid: the address cannot be used.
+        StudioUnavailable: it did not answer, or not with 200.
     """
+    path = f"/api/projects/{project_id}/"
+    body = client.get(path)
+    try:
+        return Project(
+            id=int(body["id"]),
+            title=str(body["title"]),
+            label_config=str(body["label_config"]),
+            tasks=int(body.get("task_number") or 0),
+            annotated_tasks=int(body.get("num_tasks_with_annotations") or 0),
+            annotations=int(body.get("total_annotations_number") or 0),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StudioUnavailable(
+            f"{client.address(path)} answered something that is no project of Label Studio"
+        ) from error
 
-    def __init__(
-        self, url: str, key: LabelStudioKey, *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BYTES
-    ) -> None:
-        """Open no connection yet."""
-        self._client = StudioClient(url, key, timeout_s=timeout_s, max_bytes=max_bytes)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
+def export_project(client: StudioClient, project_id: int) -> list[dict[str, Any]]:
+    """Return the project's tasks that have an annotation, with all of them.
 
-    def project(self, project_id: int) -> Project:
-        """Return what Label Studio says about a project.
-
-        Raises:
-            StudioUnavailable: it did not answer, or not with 200.
-        """
-        path = f"/api/projects/{project_id}/"
-        body = self._client.get(path)
-        try:
-            return Project(
-                id=int(body["id"]),
-                title=str(body["title"]),
-                label_config=str(body["label_config"]),
-                tasks=int(body.get("task_number") or 0),
-                annotated_tasks=int(body.get("num_tasks_with_annotations") or 0),
-                annotations=int(body.get("total_annotations_number") or 0),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StudioUnavailable(
-                f"{self._client.address(path)} answered something that is no project of Label Studio"
-            ) from error
-
-    def export(self, project_id: int) -> list[dict[str, Any]]:
-        """Return the project's tasks that have an annotation, with all of them.
-
-        Raises:
-            StudioUnavailable: Label Studio did not answer, or not with 200.
-            ExportInvalid: the answer is no export.
-        """
-        path = f"/api/projects/{project_id}/export"
-        return check_export(self._client.get(path, {"exportType": "JSON"}), str(self._client.address(path)))
+    Raises:
+        StudioUnavailable: Label Studio did not answer, or not with 200.
+        ExportInvalid: the answer is no export.
+    """
+    path = f"/api/projects/{project_id}/export"
+    return check_export(client.get(path, {"exportType": "JSON"}), str(client.address(path)))
 
 
 def read_export(path: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,9 @@ from demo.layoutloop import LoopFailed, check_settings, demo_environment
 from demo.projects import make_project, project_title, tasks_of
 from demo.run import main
 from demo.studio import Account, StudioFailed
+from scripts.node import ServeSettings
 from scripts.serve import instance_lock
+from shim.errors import SettingsInvalid
 from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio
 from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
@@ -33,6 +35,7 @@ STUDIO = "http://127.0.0.1:8080"
         pytest.param("LAYOUTLOOP_CACHE_DIR", "/cache", False, id="another cache"),
         pytest.param("LAYOUTLOOP_IMAGE_HOSTS", "images.example", False, id="other images"),
         pytest.param("LABEL_STUDIO_ACCESS_TOKEN", "secret", False, id="another key"),
+        pytest.param("LABEL_STUDIO_API_KEY_FILE", "/run/secrets/key", False, id="another key, in a file"),
         pytest.param("LAYOUTLOOP_PORT", "9191", True, id="the port"),
         pytest.param("LAYOUTLOOP_TORCHSERVE_PORT", "7100", True, id="TorchServe's ports"),
         pytest.param("LAYOUTLOOP_TRAIN_BASE", "scratch", True, id="how models are trained"),
@@ -65,6 +68,15 @@ def test_all_state_is_the_demos(variable: str, value: str) -> None:
     )
     assert settings.jobs_url == "sqlite:///demo/layoutloop/jobs.db"
     assert settings.basic_auth_pass == ACCOUNT.password
+
+
+@pytest.mark.parametrize("variable", ["LAYOUTLOOP_OCR_WORKER", "LAYOUTLOOP_SCORE_TRESHOLD", "LAYOUTLOOP_TRAIN_EPOCS"])
+def test_a_mistyped_setting_is_refused_as_serve_does(variable: str) -> None:
+    with pytest.raises(SettingsInvalid) as by_serve:
+        ServeSettings.from_env({variable: "3"})
+    with pytest.raises(SettingsInvalid, match=f"^{variable} is no setting") as by_demo:
+        check_settings(demo_environment({variable: "3"}, HOME, STUDIO, ACCOUNT))
+    assert str(by_demo.value) == str(by_serve.value)
 
 
 def test_a_taken_port_is_told_before_anything_starts() -> None:

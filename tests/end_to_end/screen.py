@@ -27,6 +27,11 @@ _REGIONS = """() => window.Htx.annotationStore.selected.regionStore.regions.map(
     box: [region.x, region.y, region.width, region.height].map(number => Math.round(number * 100) / 100),
 }))"""
 
+_NOTHING_ROUGH = """() => window.Htx.annotationStore.selected.regionStore.regions.every(region => !region.dynamic)"""
+"""`dynamic` is what the magic wand drew, until an accepted answer takes its place."""
+
+_LISTED = """Array.from(document.querySelectorAll('[aria-label^="Select Task "]'), row => +row.ariaLabel.slice(12))"""
+
 
 @dataclass(frozen=True, slots=True)
 class DrawnRegion:
@@ -88,6 +93,32 @@ class Screen:
             for one in self.page.evaluate(_REGIONS)
         ]
 
+    def start_annotation(self) -> None:
+        """Press the plus above the open task: an annotation with nothing on it."""
+        self.page.get_by_label("Create an annotation").click()
+        self.page.wait_for_function("!window.Htx.annotationStore.selected.regionStore.regions.length")
+
+    def draw_smart(self, box: tuple[float, float, float, float]) -> list[DrawnRegion]:
+        """Draw a rectangle with the magic wand, suggestions accepted at once; return what is drawn after the answer.
+
+        Args:
+            box: x, y, width and height in percent of the page.
+        """
+        self.page.get_by_test_id("bottombar-auto-annotation-toggle").check()
+        self.page.get_by_test_id("bottombar-auto-accept-toggle").check()
+        self.page.locator("button[class*=tool_smart]").first.click()
+        shown = self.page.locator("img[src^='blob:']").bounding_box()
+        assert shown is not None
+        left, right = (shown["x"] + shown["width"] * part / 100 for part in (box[0], box[0] + box[2]))
+        top, bottom = (shown["y"] + shown["height"] * part / 100 for part in (box[1], box[1] + box[3]))
+        self.page.mouse.move(left, top)
+        self.page.mouse.down()
+        self.page.mouse.move(right, bottom, steps=5)
+        with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url):
+            self.page.mouse.up()
+        self.page.wait_for_function(_NOTHING_ROUGH)
+        return self.drawn()
+
     def submit(self) -> dict[str, Any]:
         """Press Submit; return the annotation as Label Studio stored it."""
         with self.page.expect_response(
@@ -104,6 +135,35 @@ class Screen:
         self.page.get_by_text("Start Training", exact=True).first.click()
         with self.page.expect_response(lambda answer: "/train" in answer.url and answer.ok):
             self.page.get_by_role("button", name="Start Training").last.click()
+
+    def retrieve_predictions(self, project: int) -> None:
+        """Select all tasks in the Data Manager, choose Retrieve Predictions in the Actions menu, and confirm."""
+        self.page.goto(f"{self._url}/projects/{project}/data")
+        self.page.get_by_label("Select all rows").check()
+        self.page.get_by_label("Tasks Actions").click()
+        self.page.get_by_text("Retrieve Predictions", exact=True).click()
+        with self.page.expect_response(
+            lambda answer: answer.request.method == "POST" and "id=retrieve_tasks_predictions" in answer.url
+        ) as answered:
+            self.page.get_by_role("button", name="Confirm").click()
+        assert answered.value.ok, answered.value.text()
+
+    def order_by_prediction_score(self, project: int) -> list[int]:
+        """Choose Prediction score under the Data Manager's Order by; return the tasks' ids as they are listed then.
+
+        The order stays with the project's tab. For as many tasks as the table shows at once, 16 at least: it waits
+        until all that Label Studio answered stand there.
+        """
+        self.page.goto(f"{self._url}/projects/{project}/data")
+        self.page.get_by_role("button", name="Order by").click()
+        with self.page.expect_response(
+            lambda answer: "interaction=ordering" in answer.url and "/tasks?" in answer.url
+        ) as answered:
+            self.page.get_by_text("Prediction score", exact=True).last.click()
+        answer = [task["id"] for task in answered.value.json()["tasks"]]
+        self.page.wait_for_function(f"ids => {_LISTED}.join() === ids.join()", arg=answer)
+        listed: list[int] = self.page.evaluate(_LISTED)
+        return listed
 
     def picture(self, name: str) -> Path:
         """Take a screenshot."""

@@ -43,6 +43,16 @@ def test_what_would_keep_images_from_being_read(key: str, path: str, sentence: s
         assert re.search(sentence, problem or "")
 
 
+def test_a_key_in_a_file_that_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("f" * 40)
+    with serve("127.0.0.1", whoami) as studio:
+        settings = Settings(label_studio_url=f"http://127.0.0.1:{studio.port}", label_studio_api_key=path)
+        assert f"into {path} (LABEL_STUDIO_API_KEY_FILE), no restart" in (label_studio_problem(settings) or "")
+        path.write_text(LEGACY_KEY)
+        assert label_studio_problem(settings) is None
+
+
 def test_nobody_there() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -63,17 +73,19 @@ def test_the_status_is_written_where_it_is_new_or_the_file_old(tmp_path: Path) -
     now = [1000.0]
     path = tmp_path / "home" / "label-studio.json"
     status = StatusFile(path, every_s=60.0, clock=lambda: now[0])
-    notes = [(0, True, "a", 1000), (59, True, "a", 1000), (60, True, "a", 1060), (61, False, "b", 1061)]
-    for after, ok, sentence, written in [*notes, (62, False, "c", 1062), (-500, False, "c", 500)]:
+    notes = [(0, True, "a", "A", 1000), (59, True, "a", "A", 1000), (60, True, "a", "A", 1060)]
+    notes += [(61, False, "b", "A", 1061), (62, False, "c", "A", 1062), (63, False, "c", "B", 1063)]
+    for after, ok, sentence, title, written in [*notes, (-500, False, "c", "B", 500)]:
         now[0] = 1000.0 + after
-        status.note(ok, sentence)
-        assert json.loads(path.read_text()) == {"time": written, "ok": ok, "sentence": sentence}
+        status.note(ok, sentence, {7: title})
+        body = {"time": written, "ok": ok, "sentence": sentence, "projects": {"7": title}}
+        assert json.loads(path.read_text()) == body
 
 
 def test_a_status_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "home").touch()
     status = StatusFile(tmp_path / "home" / "label-studio.json", every_s=0.0)
     with caplog.at_level(logging.WARNING):
-        status.note(True, "a")
-        status.note(True, "a")
+        status.note(True, "a", {})
+        status.note(True, "a", {})
     assert len(caplog.records) == 1

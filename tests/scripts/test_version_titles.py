@@ -31,7 +31,7 @@ def put_into_service(model_dir: Path, version: str, project: int = 7) -> None:
 
 
 @contextmanager
-def looking(model_dir: Path, port: int, pace: Pace = FAST, key: str = LEGACY_KEY) -> Iterator[VersionTitles]:
+def looking(model_dir: Path, port: int, pace: Pace = FAST, key: str | Path = LEGACY_KEY) -> Iterator[VersionTitles]:
     """Run it; its home is beside the store."""
     settings = Settings(
         home=model_dir / "home",
@@ -169,9 +169,30 @@ def test_a_label_studio_that_is_away_is_told_later(
         away.status = 0
         wait_for(shows(studio, f"{FIRST}-{HASH}"))
         wait_for(lambda: read_studio_status(tmp_path / "home", time.time()).state == "answers")
+        assert read_studio_status(tmp_path / "home", time.time()).connected == {7: studio.projects[7]["title"]}
         assert time.time() - 30 < status(tmp_path)["time"] <= time.time()
     assert caplog.text.count(sentence) == 1
     assert caplog.text.count("Label Studio answers again") == 1
+
+
+def test_a_key_that_is_put_into_its_file_later(studio: FakeStudio, tmp_path: Path) -> None:
+    put_into_service(tmp_path, FIRST)
+    path = tmp_path / "key"
+    with serve_studio(studio) as server, looking(tmp_path, server.port, key=path):
+        wait_for(lambda: f"{path} (LABEL_STUDIO_API_KEY_FILE) cannot be read" in status(tmp_path).get("sentence", ""))
+        path.write_text("f" * 40)
+        wait_for(lambda: "answered 401: put a key of a person who may do this" in status(tmp_path)["sentence"])
+        path.write_text(LEGACY_KEY)
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+        wait_for(lambda: status(tmp_path)["ok"])
+
+
+def test_a_label_studio_that_is_back_is_seen_within_the_pace_of_the_list(studio: FakeStudio, tmp_path: Path) -> None:
+    away = Away(studio, 503)
+    with serve_studio(away) as server, looking(tmp_path, server.port, Pace(tick_s=0.05, list_s=0.2, again_s=0.1)):
+        wait_for(lambda: len(server.seen) > 10)  # 20 s and more, if each pause were twice the last one
+        away.status = 0
+        wait_for(lambda: status(tmp_path)["ok"])
 
 
 def test_a_new_version_is_told_at_once_after_a_long_absence(studio: FakeStudio, tmp_path: Path) -> None:

@@ -579,6 +579,23 @@ def test_how_the_trainer_met_label_studio(board: Board, age_s: float | None, ok:
     assert len(notes) == 1 + bool(notice)
 
 
+@pytest.mark.parametrize(
+    ("projects", "shown"),
+    [
+        pytest.param({"12": "New  <b>Bills</b>"}, ["12"], id="connected"),
+        pytest.param({"x": "A", "13": 5, "-4": "B", "1" * 19: "C"}, [], id="nonsense"),
+        pytest.param([1, 2], [], id="no object"),
+    ],
+)
+def test_a_connected_project_is_shown_with_its_title_from_the_start(
+    board: Board, projects: object, shown: list[str]
+) -> None:
+    write_json(board.home / STATUS_FILE, {"time": time.time(), "ok": True, "sentence": "", "projects": projects})
+    html = board.page()
+    assert re.findall(r'<article id="project-(\d+)"', html) == shown
+    assert ("New &lt;b&gt;Bills&lt;/b&gt;" in html) == bool(shown)
+
+
 def test_without_scripts_the_page_comes_anew_while_a_job_goes_on(board: Board) -> None:
     reload = '<noscript><meta http-equiv="refresh" content="10"></noscript>'
     assert reload not in board.page()

@@ -18,7 +18,7 @@ import redis
 
 from shim.errors import JobNotFound, JobsUnavailable, Overloaded, SettingsInvalid, Superseded
 from shim.job_records import REDIS_KEY, open_records
-from shim.job_rules import KEPT, LEASE_S, MAX_ATTEMPTS, MOST_QUEUED, SKIP_PAUSE_S, Change
+from shim.job_rules import AWAY_ATTEMPTS, KEPT, LEASE_S, MAX_ATTEMPTS, MOST_QUEUED, SKIP_PAUSE_S, Change
 from shim.job_store import JobStore, open_jobs
 from shim.jobs import DEBOUNCE_S, Job, Trigger, Verdict
 from tests.shim.redis_server import PASSWORD, RedisServer, redis_server
@@ -321,20 +321,29 @@ def test_a_worker_that_starts_takes_back_its_own_only(jobs: JobStore) -> None:
     assert jobs.get(other.id).state == "running"
 
 
-def test_pauses_between_attempts_grow_and_end(jobs: JobStore, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        pytest.param(MAX_ATTEMPTS, [5, 10, 20, 40], id="broke off"),
+        pytest.param(AWAY_ATTEMPTS, [5, 10, 20, 40, 80, 160, *[300] * 9], id="somebody is away"),
+    ],
+)
+def test_pauses_between_attempts_grow_and_end(
+    jobs: JobStore, clock: Clock, attempts: int, expected: list[float]
+) -> None:
     job = jobs.submit(7, "retrain", "api")
     pauses = []
-    for attempt in range(1, MAX_ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         assert jobs.claim("one") is not None
-        after = jobs.retry(job.id, attempt, f"status {attempt}", pause_s=5)
+        after = jobs.retry(job.id, attempt, f"status {attempt}", pause_s=5, attempts=attempts)
         pauses.append(after.not_before - clock.now)
         if after.state == "queued":
             clock.wait(pauses[-1] - 0.1)
             assert jobs.claim("one") is None
             clock.wait(0.1)
-    assert pauses[:-1] == [5, 10, 20, 40]
+    assert pauses[:-1] == pytest.approx(expected)
     assert (after.state, after.ended) == ("failed", clock.now)
-    assert after.error == "given up after 5 attempts; the last one: status 5"
+    assert after.error == f"given up after {attempts} attempts; the last one: status {attempts}"
 
 
 @pytest.mark.parametrize("again", ["retried", "released", "lost"])

@@ -115,6 +115,21 @@ def test_aliases(environ: dict[str, str], name: str, value: object) -> None:
     assert getattr(Settings.from_env(environ), name) == value
 
 
+def test_the_file_of_the_key_is_not_resolved(tmp_path: Path) -> None:
+    (tmp_path / "first").write_text(f"{JWT}\n")
+    (tmp_path / "key").symlink_to("first")
+    path = tmp_path / "key"
+    assert Settings.from_env({"LABEL_STUDIO_API_KEY_FILE": f" {path} "}).label_studio_api_key == path
+    assert Settings.from_env({"LABEL_STUDIO_API_KEY_FILE": " "}).label_studio_api_key == ""
+
+
+@pytest.mark.parametrize("variable", ["LABEL_STUDIO_API_KEY", "LABEL_STUDIO_ACCESS_TOKEN"])
+def test_the_key_comes_from_one_place(tmp_path: Path, variable: str) -> None:
+    (tmp_path / "key").write_text(JWT)
+    with pytest.raises(SettingsInvalid, match="LABEL_STUDIO_API_KEY_FILE is set, and so is LABEL_STUDIO_API_KEY"):
+        Settings.from_env({"LABEL_STUDIO_API_KEY_FILE": str(tmp_path / "key"), variable: JWT})
+
+
 def test_old_names_of_basic_auth() -> None:
     settings = Settings.from_env({"ML_SERVER_BASIC_AUTH_USER": "studio", "ML_SERVER_BASIC_AUTH_PASS": "key"})
     assert (settings.basic_auth_user, settings.basic_auth_pass) == ("studio", "key")
@@ -171,6 +186,7 @@ def test_names_that_other_parts_read_are_no_mistake() -> None:
         pytest.param({"REDIS_HOST": "jobs", "REDIS_PORT": "70000"}, "REDIS_PORT is between", id="Redis: port"),
         pytest.param({"REDIS_HOST": "jobs/hidden"}, "REDIS_URL is like", id="Redis: host with a path"),
         pytest.param({"LAYOUTLOOP_LOG_LEVEL": "LOUD"}, "LAYOUTLOOP_LOG_LEVEL", id="log level"),
+        pytest.param({"LABEL_STUDIO_API_KEY_FILE": "hidden"}, "LABEL_STUDIO_API_KEY_FILE is the abso", id="key file"),
         pytest.param({"LABEL_STUDIO_URL": "localhost:8080"}, "LABEL_STUDIO_URL is like", id="address: no scheme"),
         pytest.param({"LABEL_STUDIO_URL": "ftp://studio"}, "LABEL_STUDIO_URL is like", id="address: ftp"),
         pytest.param({"LABEL_STUDIO_URL": "http://[::1"}, "LABEL_STUDIO_URL is like", id="address: half a bracket"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,10 @@ import pytest
 
 from shim.credentials import LabelStudioKey
 from shim.errors import SettingsInvalid, StudioUnavailable
+from shim.studio_client import StudioClient, open_studio
 from tests.shim.far_servers import LEGACY_KEY, PERSONAL_KEY, SECRET, _Handler, _Server, jwt, serve
 from training.errors import ExportInvalid
-from training.export import LabelStudio, Project, check_export, read_export
+from training.export import Project, check_export, export_project, read_export, read_project
 
 CONFIG = '<View><Image name="image" value="$image"/></View>'
 PROJECT = {
@@ -91,18 +92,18 @@ class Studio:
 
 
 @contextmanager
-def asking(studio: Studio, key: str = LEGACY_KEY, **limits: Any) -> Iterator[tuple[LabelStudio, _Server]]:
+def asking(studio: Studio, key: str = LEGACY_KEY, **limits: Any) -> Iterator[tuple[StudioClient, _Server]]:
     with serve("127.0.0.1", studio) as server:
         url = f"http://127.0.0.1:{server.port}{studio.prefix}"
-        with closing(LabelStudioKey(url, key)) as keyed, closing(LabelStudio(url, keyed, **limits)) as client:
+        with closing(LabelStudioKey(url, key)) as keyed, closing(StudioClient(url, keyed, **limits)) as client:
             yield client, server
 
 
 @pytest.mark.parametrize("prefix", ["", "/studio"])
 def test_a_project_and_its_annotations(prefix: str) -> None:
     with asking(Studio(prefix=prefix)) as (client, server):
-        assert client.project(7) == Project(7, "Invoices", CONFIG, tasks=4, annotated_tasks=2, annotations=3)
-        assert client.export(7) == TASKS
+        assert read_project(client, 7) == Project(7, "Invoices", CONFIG, tasks=4, annotated_tasks=2, annotations=3)
+        assert export_project(client, 7) == TASKS
     assert [(one.method, one.target) for one in server.seen] == [
         ("GET", f"{prefix}/api/projects/7/"),
         ("GET", f"{prefix}/api/projects/7/export?exportType=JSON"),
@@ -111,8 +112,8 @@ def test_a_project_and_its_annotations(prefix: str) -> None:
 
 def test_a_personal_access_token_is_exchanged_once() -> None:
     with asking(Studio(personal=True), PERSONAL_KEY) as (client, server):
-        assert client.project(7).id == 7
-        assert client.export(7) == TASKS
+        assert read_project(client, 7).id == 7
+        assert export_project(client, 7) == TASKS
     assert [urlsplit(one.target).path for one in server.seen] == [
         "/api/token/refresh/",
         "/api/projects/7/",
@@ -123,9 +124,9 @@ def test_a_personal_access_token_is_exchanged_once() -> None:
 def test_an_access_token_that_ended_early_is_exchanged_again() -> None:
     studio = Studio(personal=True)
     with asking(studio, PERSONAL_KEY) as (client, _):
-        client.project(7)
+        read_project(client, 7)
         studio.access.append("revoked")
-        assert client.export(7) == TASKS
+        assert export_project(client, 7) == TASKS
         assert len(studio.access) == 3
 
 
@@ -144,14 +145,14 @@ def test_an_access_token_that_ended_early_is_exchanged_again() -> None:
         pytest.param(20007, r"compressed \(gzip\), unasked", id="compressed"),
     ],
 )
-@pytest.mark.parametrize("call", ["project", "export"])
+@pytest.mark.parametrize("call", [read_project, export_project])
 def test_anything_but_an_answer_fails_at_once(
-    call: str, project: int, sentence: str, caplog: pytest.LogCaptureFixture
+    call: Callable[[StudioClient, int], object], project: int, sentence: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG), asking(Studio(), timeout_s=0.5, max_bytes=200_000) as (client, server):
         began = time.monotonic()
         with pytest.raises(StudioUnavailable, match=sentence) as failed:
-            getattr(client, call)(project)
+            call(client, project)
         assert time.monotonic() - began < 3
         assert str(failed.value).startswith(f"http://127.0.0.1:{server.port}/api/projects/{project}/")
         assert len(server.seen) == 1
@@ -162,7 +163,7 @@ def test_anything_but_an_answer_fails_at_once(
 def test_a_wrong_key() -> None:
     with asking(Studio(), "f" * 40) as (client, server):
         with pytest.raises(StudioUnavailable, match="401: set LABEL_STUDIO_API_KEY"):
-            client.project(7)
+            read_project(client, 7)
         assert len(server.seen) == 2
 
 
@@ -173,32 +174,30 @@ def test_a_personal_access_token_that_is_not_taken() -> None:
     with serve("127.0.0.1", refuse) as server:
         url = f"http://127.0.0.1:{server.port}"
         with (
-            closing(LabelStudioKey(url, PERSONAL_KEY)) as key,
-            closing(LabelStudio(url, key)) as client,
+            open_studio(url, PERSONAL_KEY) as client,
             pytest.raises(StudioUnavailable, match="does not take the personal access token"),
         ):
-            client.project(7)
+            read_project(client, 7)
 
 
 def test_something_that_is_no_project_and_no_export() -> None:
     with asking(Studio()) as (client, _):
         with pytest.raises(StudioUnavailable, match="is no project of Label Studio"):
-            client.project(20002)
+            read_project(client, 20002)
         with pytest.raises(ExportInvalid, match="holds an object, not a list of tasks"):
-            client.export(20002)
+            export_project(client, 20002)
 
 
 def test_nobody_is_there() -> None:
     with serve("127.0.0.1", Studio()) as server:
         url = f"http://127.0.0.1:{server.port}"
     with (
-        closing(LabelStudioKey(url, LEGACY_KEY)) as key,
-        closing(LabelStudio(url, key)) as client,
+        open_studio(url, LEGACY_KEY) as client,
         pytest.raises(
             StudioUnavailable, match=rf"^{url}/api/projects/7/ could not be asked: .* does not take connections"
         ),
     ):
-        client.project(7)
+        read_project(client, 7)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again() -> None:
@@ -208,9 +207,9 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again() -> None:
 
     with serve("127.0.0.1", hang_up) as server:
         url = f"http://127.0.0.1:{server.port}"
-        with closing(LabelStudioKey(url, LEGACY_KEY)) as key, closing(LabelStudio(url, key)) as client:
+        with open_studio(url, LEGACY_KEY) as client:
             for _ in range(3):
-                assert client.project(7).title == "Invoices"
+                assert read_project(client, 7).title == "Invoices"
                 time.sleep(0.05)
 
 
@@ -221,14 +220,14 @@ def test_proxies_and_netrc_are_not_used(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     with asking(Studio()) as (client, server):
-        client.project(7)
+        read_project(client, 7)
         assert server.seen[0].headers["Authorization"] == f"Token {LEGACY_KEY}"
 
 
 @pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://127.0.0.1", "http://user:secret@127.0.0.1"])
 def test_an_address_that_cannot_be_used(url: str) -> None:
     with pytest.raises(SettingsInvalid, match="LABEL_STUDIO_URL"):
-        LabelStudio(url, LabelStudioKey("http://127.0.0.1", LEGACY_KEY))
+        StudioClient(url, LabelStudioKey("http://127.0.0.1", LEGACY_KEY))
 
 
 MINIMAL = [{"image": "/data/upload/8/a.png", "id": 45, "label": [], "annotator": 1, "annotation_id": 1}]
