@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, LayoutLMv3Config, LayoutLMv3
 
 from handler.encoding import Batch
 from handler.errors import CheckpointInvalid
+from handler.fast_encoder import FastLayoutLM
 from handler.labels import LabelSet
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -26,7 +27,8 @@ class LayoutLM:
     """A loaded token classifier.
 
     Args:
-        model: in evaluation mode, on `device`, in `dtype`.
+        model: transformers' LayoutLMv3ForTokenClassification in evaluation mode, or the `FastLayoutLM` made of it;
+            on `device`, in `dtype`.
         tokenizer: the fast back end saved with the checkpoint.
         labels: of its head.
         pad_id: token id of padding; LayoutLMv3 counts positions from it.
@@ -34,7 +36,7 @@ class LayoutLM:
         uses_image: whether it was built with the image branch (`visual_embed`).
     """
 
-    model: LayoutLMv3ForTokenClassification
+    model: Any
     tokenizer: Tokenizer
     labels: LabelSet
     pad_id: int
@@ -59,6 +61,14 @@ class LayoutLM:
         with torch.inference_mode():
             output = self.model(**inputs).logits
         return _to_numpy(output)
+
+    def accelerated(self) -> LayoutLM:
+        """Return the same classifier with the fast forward pass, for serving: it shares weights, and cannot be trained.
+
+        Raises:
+            CheckpointInvalid: a weight is missing or has an unexpected shape.
+        """
+        return replace(self, model=FastLayoutLM(self.model, keep_padding=self.device.type != "cpu"))
 
 
 def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> LayoutLM:

@@ -82,7 +82,7 @@ class Tagger:
             CheckpointInvalid: see `handler.layoutlm.load`.
         """
         settings = settings or TaggerSettings()
-        return cls(load(folder, settings.device, settings.dtype), settings)
+        return cls(load(folder, settings.device, settings.dtype).accelerated(), settings)
 
     def tag(self, pages: Sequence[Page]) -> list[TaggedPage | HandlerError]:
         """Label every page, in order.

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from handler.errors import CheckpointInvalid, LabelMismatch
+from handler.fast_encoder import FastLayoutLM
 from handler.layoutlm import load
 from tests.checkpoints import LABELS
 
@@ -70,6 +71,16 @@ def test_load(folder: Path) -> None:
     assert (model.pad_id, model.max_tokens, model.uses_image) == (1, 512, False)
     assert not model.model.training
     assert model.tokenizer.get_vocab_size() > 250
+
+
+def test_the_fast_forward_pass_shares_what_it_need_not_rearrange(folder: Path) -> None:
+    model = load(folder, "cpu", "float32")
+    fast = model.accelerated()
+    assert isinstance(fast.model, FastLayoutLM)
+    assert (fast.tokenizer, fast.labels, fast.dtype) == (model.tokenizer, model.labels, model.dtype)
+    with torch.no_grad():
+        model.model.layoutlmv3.embeddings.word_embeddings.weight.fill_(7)
+    assert (fast.model._text._words == 7).all()
 
 
 def test_the_image_branch_is_known_from_the_checkpoint(image_checkpoint: Path) -> None:

@@ -131,7 +131,7 @@ def test_boxes_of_lines_and_of_words_differ(checkpoints: dict[str, Path]) -> Non
 def test_bfloat16_runs(checkpoints: dict[str, Path], kind: str) -> None:
     tagger = Tagger.load(checkpoints[kind], replace(ON_CPU, dtype="bfloat16"))
     exact = Tagger.load(checkpoints[kind], ON_CPU)
-    assert tagger.model.dtype == next(tagger.model.model.parameters()).dtype == torch.bfloat16
+    assert tagger.model.dtype == torch.bfloat16
     for logits, known in zip(tagger.word_logits(mixed_pages()), exact.word_logits(mixed_pages()), strict=True):
         assert logits.dtype == np.float32
         np.testing.assert_array_equal(np.isnan(logits), np.isnan(known))
@@ -168,7 +168,7 @@ def run_out_like_python() -> None:
 class SmallDevice(torch.nn.Module):
     """A model on a device with room for only so many tokens, padding included."""
 
-    def __init__(self, model: torch.nn.Module, run_out: Callable[[], None]) -> None:
+    def __init__(self, model: Callable[..., Any], run_out: Callable[[], None]) -> None:
         super().__init__()
         self.model, self.run_out = model, run_out
         self.room, self.windows, self.tokens = 10**9, [], []
@@ -182,7 +182,7 @@ class SmallDevice(torch.nn.Module):
 
 
 def on_a_small_device(checkpoint: Path, run_out: Callable[[], None]) -> tuple[Tagger, SmallDevice]:
-    model = load(checkpoint, "cpu", "float32")
+    model = load(checkpoint, "cpu", "float32").accelerated()
     device = SmallDevice(model.model, run_out)
     tagger = Tagger(replace(model, model=device), replace(ON_CPU, batch_windows=8))
     device.windows.clear()
@@ -261,9 +261,9 @@ def test_it_is_warm_before_the_first_page(text_checkpoint: Path) -> None:
 
 def test_logits_that_are_no_numbers_are_an_error_and_no_empty_page(text_checkpoint: Path) -> None:
     model = load(text_checkpoint, "cpu", "float32")
-    tagger = Tagger(model, ON_CPU)
     with torch.no_grad():
         next(model.model.classifier.parameters()).fill_(float("nan"))
+    tagger = Tagger(model.accelerated(), ON_CPU)
     short, _, empty, *_ = tagger.tag(mixed_pages())
     assert isinstance(short, AnswerInvalid)
     assert empty == TaggedPage((), 0)
