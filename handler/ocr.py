@@ -90,17 +90,22 @@ class PytesseractEngine:
     def __init__(self, settings: OcrSettings) -> None:
         """Check the language and keep Tesseract to one thread."""
         self._settings = settings
-        # One thread is 5 to 7 times faster than Tesseract's default. Only child processes see it: a torch
-        # that is imported already has read the variable, and must not be slowed down by it.
+        # One thread takes a third of the CPU of Tesseract's default (benchmarks/README.md). Only child processes see
+        # it: a torch that is imported already has read the variable, and must not be slowed down by it.
         os.environ.setdefault("OMP_THREAD_LIMIT", "1")
         _require_languages(settings.language, _program_languages())
         self.name = _engine_name(settings, str(pytesseract.get_tesseract_version()))
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""
+        grey = _grey(image)
+        # pytesseract writes a file of this format for the program. Pillow's TIFF is not compressed; PNG, which it would
+        # choose, is packed only to be unpacked, and Leptonica reads PGM byte by byte.
+        grey.format = "TIFF"
+        grey.info.clear()  # the scan's own compression is among it, and Pillow would use that again
         try:
             tsv: str = pytesseract.image_to_data(
-                _grey(image),
+                grey,
                 lang=self._settings.language,
                 config=f"--psm {self._settings.psm}",
                 timeout=self._settings.timeout_s,

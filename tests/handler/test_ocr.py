@@ -14,7 +14,7 @@ from handler.errors import HandlerError, ImageTooLarge, OcrFailed, OcrLanguageMi
 from handler.images import ImageLimits, open_page
 from handler.ocr import ENGINES, OcrEngine, OcrSettings, make_engine, parse_tsv, tessdata_folder
 from handler.page import Box, Size, Word
-from tests.handler.samples import DOCBANK, INVOICE_LINES, SHORT_PAGE, docbank_page, rendered_page
+from tests.handler.samples import DOCBANK, INVOICE_LINES, SHORT_PAGE, docbank_page, encoded, rendered_page
 
 NOISE = Image.effect_noise((700, 700), 90).convert("RGB")
 
@@ -35,6 +35,25 @@ def test_a_rendered_page_is_read(engine: OcrEngine) -> None:
     assert all(0.5 < word.confidence <= 1 for word in words)
     assert all(60 + 90 * word.line <= word.box.top < word.box.bottom <= 120 + 90 * word.line for word in words)
     assert all(55 <= word.box.left < word.box.right <= 800 for word in words)
+
+
+@pytest.mark.parametrize(
+    ("mode", "format", "options"),
+    [
+        pytest.param("1", "TIFF", {"compression": "group4", "dpi": (300, 300)}, id="fax"),
+        pytest.param("L", "TIFF", {"compression": "tiff_lzw", "dpi": (50, 50)}, id="LZW"),
+        pytest.param("L", "TIFF", {"compression": "jpeg", "quality": 10}, id="JPEG in TIFF"),
+        pytest.param("RGB", "JPEG", {"quality": 10, "dpi": (600, 600)}, id="JPEG"),
+    ],
+)
+def test_only_the_pixels_of_a_scan_count(
+    engine: OcrEngine, mode: str, format: str, options: Mapping[str, object]
+) -> None:
+    scan = open_page(encoded(rendered_page().convert(mode), format, **options), ImageLimits())
+    pixels = Image.frombytes("RGB", scan.size, scan.tobytes())
+    words = engine.read(scan)
+    assert len(words) == 15
+    assert words == engine.read(pixels)
 
 
 def test_both_engines_read_a_real_page_alike() -> None:
