@@ -198,10 +198,12 @@ def read_rounds(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def measure_missing(path: Path, done: Callable[[list[dict[str, Any]]], bool], rounds: Callable[[], Any]) -> None:
-    """Measure all rounds of one run, unless they stand in the file."""
-    if done(read_rounds(path)):
+def measure_missing(path: Path, seed: int, count: int, rounds: Callable[[], Iterator[Any]]) -> None:
+    """Measure all rounds of a seed, unless they stand in the file; those of a run that was cut off are dropped."""
+    before = read_rounds(path)
+    if sum(one["seed"] == seed for one in before) >= count:
         return
+    path.write_text("".join(json.dumps(one) + "\n" for one in before if one["seed"] != seed), encoding="utf-8")
     for one in rounds():
         print(one, flush=True)
         with open(path, "a", encoding="utf-8") as file:
@@ -213,8 +215,9 @@ def measure_worth(given: argparse.Namespace, work: Path) -> None:
     for seed in given.seeds:
         measure_missing(
             given.out,
-            lambda lines: sum(one["seed"] == seed for one in lines) >= WORTH_PAGES // ROUND,  # noqa: B023 - called at once
-            lambda: worth(seed, given.pages_folder, work, given.epochs),  # noqa: B023
+            seed,
+            WORTH_PAGES // ROUND,
+            lambda: worth(seed, given.pages_folder, work, given.epochs),  # noqa: B023 - called at once
         )
 
 
@@ -223,8 +226,9 @@ def measure_order(given: argparse.Namespace, work: Path) -> None:
     for seed in given.seeds:
         measure_missing(
             given.out,
-            lambda lines: sum(one["seed"] == seed for one in lines) >= ORDER_ROUNDS * len(ORDERS),  # noqa: B023
-            lambda: order(seed, given.pages_folder, work, given.epochs),  # noqa: B023
+            seed,
+            ORDER_ROUNDS * len(ORDERS),
+            lambda: order(seed, given.pages_folder, work, given.epochs),  # noqa: B023 - called at once
         )
 
 

@@ -1,0 +1,144 @@
+"""Runs `plain_backend.py` as its kind is run, asks it as Label Studio does, and compares its answers with ours."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from benchmarks.process_usage import cpu_seconds
+from benchmarks.task_files import KEY
+
+LABEL_STUDIO_WAITS_S = 100.0
+SAFE = 0.8  # of the time: pages differ, and a request that does not fit is lost whole
+
+Task = dict[str, Any]
+Prediction = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlainAnswers:
+    """What the plain back end did.
+
+    Args:
+        predictions: by task id.
+        seconds: spent waiting for it, lost requests included.
+        cpu_s: CPU seconds of its processes and of the programs they started.
+        selections: how many tasks each request held.
+    """
+
+    predictions: dict[int, Prediction]
+    seconds: float
+    cpu_s: float
+    selections: tuple[int, ...]
+
+    @property
+    def rate(self) -> float:
+        """Tasks per second."""
+        return len(self.predictions) / self.seconds
+
+
+@contextmanager
+def plain_backend(checkpoint: Path, files_url: str, port: int) -> Iterator[tuple[str, int]]:
+    """Run it with an empty folder of downloads; yield its address and process id."""
+    with tempfile.TemporaryDirectory(prefix="plain-") as folder:
+        environ = {key: value for key, value in os.environ.items() if key != "OMP_THREAD_LIMIT"} | {
+            "PLAIN_CHECKPOINT": str(checkpoint),
+            "PLAIN_FOLDER": folder,
+            "LABEL_STUDIO_URL": files_url,
+            "LABEL_STUDIO_API_KEY": KEY,
+        }
+        command = [sys.executable, "-m", "gunicorn", "--preload", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
+        command += ["--threads", "8", "--timeout", "0", "--graceful-timeout", "1", "--log-level", "warning"]
+        process = subprocess.Popen([*command, "benchmarks.plain_backend:make_app()"], env=environ)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_until_up(url, process)
+            yield url, process.pid
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until it answers."""
+    for _ in range(240):
+        assert process.poll() is None, "the plain back end ended"
+        try:
+            requests.get(f"{url}/health", timeout=5).raise_for_status()
+        except requests.ConnectionError:
+            time.sleep(0.5)
+        else:
+            return
+    raise SystemExit("the plain back end did not get ready")
+
+
+def ask_once(url: str, tasks: Sequence[Task], config: str) -> list[Prediction] | None:
+    """POST one predict as Label Studio does; None where it takes longer than Label Studio waits."""
+    body = {"tasks": list(tasks), "project": "7.1", "label_config": config}
+    try:
+        answer = requests.post(f"{url}/predict", json=body, timeout=LABEL_STUDIO_WAITS_S)
+    except requests.ReadTimeout:
+        return None
+    answer.raise_for_status()
+    results: list[Prediction] = answer.json()["results"]
+    return results
+
+
+def ask_in_selections(url: str, process_id: int, tasks: Sequence[Task], config: str, first: int = 4) -> PlainAnswers:
+    """Ask for all tasks the way a person has to: a small selection, then the largest that should fit."""
+    predictions: dict[int, Prediction] = {}
+    selections: list[int] = []
+    began, cpu, size = time.perf_counter(), cpu_seconds(process_id), first
+    while len(predictions) < len(tasks):
+        chosen = tasks[len(predictions) :][:size]
+        asked = time.perf_counter()
+        results = ask_once(url, chosen, config)
+        selections.append(len(chosen))
+        if results is None:
+            assert len(chosen) > 1, "one page takes longer than Label Studio waits"
+            size = len(chosen) // 2
+            continue
+        predictions |= {task["id"]: one for task, one in zip(chosen, results, strict=True)}
+        rate = len(chosen) / (time.perf_counter() - asked)
+        size = max(1, int(SAFE * LABEL_STUDIO_WAITS_S * rate))
+    seconds = time.perf_counter() - began
+    return PlainAnswers(predictions, seconds, cpu_seconds(process_id) - cpu, tuple(selections))
+
+
+def drawn(prediction: Prediction) -> list[tuple[object, ...]]:
+    """Return what a prediction draws: box in percent, label and text of each region, sorted."""
+    regions: dict[str, dict[str, object]] = {}
+    for result in prediction["result"]:
+        value = result["value"]
+        region = regions.setdefault(result["id"], {})
+        region["box"] = tuple(round(value[side], 3) for side in ("x", "y", "width", "height"))
+        region |= {kind: tuple(value[kind]) for kind in ("labels", "text") if kind in value}
+    return sorted((one["box"], one.get("labels"), one.get("text")) for one in regions.values())
+
+
+def compare(plain: Mapping[int, Prediction], ours: Mapping[int, Prediction]) -> str:
+    """Return how many tasks have the same boxes, labels and texts on both sides.
+
+    Pages longer than the plain back end's one window may differ, others must not.
+    """
+    differ = [number for number, one in plain.items() if drawn(one) != drawn(ours[number])]
+    long = [number for number, one in plain.items() if one["words_cut"]]
+    wrong = sorted(set(differ) - set(long))
+    assert not wrong, (
+        f"tasks {wrong} fit one window and differ, for example {[drawn(plain[wrong[0]]), drawn(ours[wrong[0]])]}"
+    )
+    regions = sum(len(drawn(one)) for one in plain.values())
+    return (
+        f"{len(plain)} tasks, {regions} regions: {len(plain) - len(differ)} the same; {len(differ)} differ, all among "
+        f"the {len(long)} whose page is longer than 512 tokens, where the plain back end stops"
+    )
