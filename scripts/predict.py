@@ -27,15 +27,16 @@ from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
 from scripts.documents import DocumentUnreadable, add_dpi, page_count, pages_of
 from scripts.drawing import draw_regions
-from shim.errors import LayoutLoopError
+from shim.errors import LayoutLoopError, ModelNotReady
 from shim.models import Models
 from shim.pages import parse_page, text_lines
-from shim.serving import OCR_MODEL, project_model, read_serving
+from shim.serving import OCR_MODEL, Card, project_model, read_serving
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 from training.reading import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
+_PAUSE_S = 0.5
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -120,6 +121,17 @@ def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
             yield _Job(path, number, None, str(error))
 
 
+def _tag(models: Models, page: dict[str, Any], card: Card, deadline: float) -> dict[str, Any]:
+    """Ask until there is an answer: the worker of a project that was idle starts when it is asked."""
+    while True:
+        try:
+            return models.tag(page, card, deadline)
+        except ModelNotReady:
+            if time.monotonic() + _PAUSE_S > deadline:
+                raise
+            time.sleep(_PAUSE_S)
+
+
 def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
     if job.data is None:
         return {"error": {"code": "document_unreadable", "message": job.error}}
@@ -128,7 +140,7 @@ def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
         in_service = models.in_service(model)
         page = models.read(job.data, in_service, deadline)
         if in_service.model is not None:
-            return models.tag(page, in_service.model, deadline)
+            return _tag(models, page, in_service.model, deadline)
         lines = text_lines(parse_page(page))
     except LayoutLoopError as error:
         return {"error": {"code": error.code, "message": str(error)}}

@@ -14,7 +14,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +25,11 @@ from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile
 from training.management import ManagementClient
 from training.packing import ArchiveFailed
+from training.retirement import retire
 from training.rollout import RolloutFailed, promote
 from training.smoke import smoke_test
-from training.watcher import Watcher, Workers
+from training.watcher import Watcher
+from training.worker_counts import WorkerCounts
 
 _INTERVAL_S = 1.0
 
@@ -100,7 +101,7 @@ def make_watcher(settings: ServeSettings) -> Watcher:
         archives=settings.archives,
         management=ManagementClient(f"http://{LOOPBACK}:{settings.torchserve_port + 1}", keys),
         smoke=functools.partial(smoke_test, client, settings.model_dir),
-        workers=Workers(shim.ocr_workers, shim.project_workers),
+        workers=WorkerCounts(settings.model_dir, shim.ocr_workers, shim.project_workers, shim.idle_s),
         node=settings.node,
     )
 
@@ -112,9 +113,9 @@ def _watch(watcher: Watcher, report: Path) -> int:
     watcher.clear_copies()
     try:
         while True:
-            watcher.retire()
+            retire(watcher.model_dir)
             watcher.converge()
-            time.sleep(_INTERVAL_S)
+            watcher.wait(_INTERVAL_S)
     except SystemExit:
         ended.set()
         report.unlink(missing_ok=True)  # a node that stops in order holds up no promotion

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shim.asked import AskedMarks
 from shim.errors import ModelNotReady, TorchServeUnavailable
 from shim.serving import OCR_MODEL, Card, read_card, read_serving
 from shim.torchserve import InferenceClient
@@ -40,7 +41,7 @@ class InService:
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """Asks the versions that the model store says are current, pinned.
+    """Asks the versions that the model store says are current, pinned, and notes which project was asked.
 
     Args:
         model_dir: the model store.
@@ -53,6 +54,11 @@ class Models:
     client: InferenceClient
     ocr_workers: int = 1
     project_workers: int = 1
+    _asked: AskedMarks = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note nothing yet."""
+        object.__setattr__(self, "_asked", AskedMarks(self.model_dir))
 
     def in_service(self, model: str | None) -> InService:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
@@ -72,11 +78,15 @@ class Models:
     def read(self, data: bytes, in_service: InService, deadline: float) -> dict[str, Any]:
         """Return the Page JSON of an image, read in the language and mode that the project's model was trained with.
 
+        An idle project's worker starts meanwhile.
+
         Raises:
             LayoutLoopError: see `InferenceClient.predict`.
         """
         parameters = {}
         if in_service.model:
+            if in_service.model.model:
+                self._asked.note(in_service.model.model)
             parameters = {
                 "language": in_service.model.language,
                 "psm": str(in_service.model.psm),
@@ -96,8 +106,10 @@ class Models:
         """Return the Regions JSON of a page.
 
         Raises:
+            ModelNotReady: among others while an idle project's worker starts, which this ask has begun.
             LayoutLoopError: see `InferenceClient.predict`.
         """
+        self._asked.note(model.model)
         body = self.client.predict(
             model.model,
             model.version,

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from shim.errors import SettingsInvalid
-from shim.key_file import KEY_FILE_VARIABLE, KEY_VARIABLE, read_key_file
+from shim.key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
 from shim.web_address import parse_host_rules
 
 READ_ELSEWHERE = frozenset(
@@ -39,10 +39,7 @@ _GONE = {
     "USE_REDIS": "REDIS_URL alone chooses Redis, for the training jobs; unset it",
     "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
 }
-_ABOVE_ZERO = (
-    *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages"),
-    *("ocr_workers", "project_workers"),
-)
+_ABOVE_ZERO = ("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -72,6 +69,7 @@ class Settings:
         max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
         ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
         project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model.
+        idle_s: LAYOUTLOOP_IDLE_S, seconds after which a project that nobody asks has no worker; 0 is never.
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
         redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where training jobs are kept; without it, in `home`.
         log_level: LAYOUTLOOP_LOG_LEVEL.
@@ -97,6 +95,7 @@ class Settings:
     max_waiting_pages: int = 2000
     ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     project_workers: int = 1
+    idle_s: float = 1800.0
     train_every: int = 10
     redis_url: str = field(default="", repr=False)
     log_level: str = "INFO"
@@ -121,8 +120,9 @@ class Settings:
         for name in _ABOVE_ZERO:
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is above 0, got {getattr(self, name)}")
-        if self.train_every < 0:
-            raise SettingsInvalid(f"LAYOUTLOOP_TRAIN_EVERY is 0 (never) or more, got {self.train_every}")
+        for name in ("idle_s", "train_every"):
+            if not getattr(self, name) >= 0:
+                raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is 0 (never) or more, got {getattr(self, name)}")
         if self.redis_url and not _is_redis(self.redis_url):
             raise SettingsInvalid(
                 "REDIS_URL is like redis://localhost:6379/0 or rediss://...; the one given is not, and is not shown, "
@@ -201,7 +201,7 @@ def _lookup(environ: Mapping[str, str], variable: str) -> str:
 
 
 def _key_file(environ: Mapping[str, str]) -> Path | None:
-    """Return the file that holds Label Studio's key, seen to hold one; not resolved, for its links may move."""
+    """Return the file that holds Label Studio's key; not resolved, for its links may move."""
     text = environ.get(KEY_FILE_VARIABLE, "").strip()
     if not text:
         return None
@@ -214,7 +214,6 @@ def _key_file(environ: Mapping[str, str]) -> Path | None:
             f"{KEY_FILE_VARIABLE} is the absolute path of a file; the one given is not, and is not shown, since it may "
             "be the key itself"
         )
-    read_key_file(path)
     return path
 
 

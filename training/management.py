@@ -94,9 +94,12 @@ class ManagementClient:
         }
         self._call("POST", "/models", params=parameters, timeout_s=_REGISTER_TIMEOUT_S)
 
-    def scale(self, model: str, version: str, workers: int) -> None:
-        """Bring a version to exactly `workers` workers."""
-        parameters = {"min_worker": str(workers), "max_worker": str(workers), "synchronous": "true"}
+    def scale(self, model: str, version: str, workers: int, *, wait: bool = True) -> None:
+        """Bring a version to exactly `workers` workers; without `wait`, requests queue until these are ready.
+
+        What workers that go were at is lost, with a 500; what is queued stays so, also where none is left.
+        """
+        parameters = {"min_worker": str(workers), "max_worker": str(workers), "synchronous": str(wait).lower()}
         self._call("PUT", _path(model, version), params=parameters, timeout_s=_REGISTER_TIMEOUT_S)
 
     def set_default(self, model: str, version: str) -> None:

@@ -18,33 +18,23 @@ from shim.errors import LayoutLoopError
 from shim.serving import NODE_SILENT_S, OCR_MODEL, Serving, archive_path, models_in, read_serving
 from training.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
 from training.rollout import NO_WORKER, RolloutFailed
-from training.store import StoreBusy, drop_from_load, locked, sha256_of, write_json
+from training.store import sha256_of, write_json
+from training.worker_counts import WorkerCounts
 
 logger = logging.getLogger(__name__)
 
-RETIRE_AFTER_S = 90.0 + 40.0
-"""How long a version stays after it left `current`: the predict deadline plus the archives' responseTimeout."""
 RETRY_FAILED_S = 60.0
 """After so long a version that did not come up is tried again; doubled with every failure."""
 LONGEST_RETRY_S = 900.0
 WORKERLESS_S = 60.0
 """TorchServe restarts workers by itself; a version without one for this long is registered anew."""
+WAKING_S = 300.0
+"""For so long one that slept does not count as without: the archives' startupTimeout, for many may wake at a time."""
+_NOTICE_S = 0.25
 
 Smoke = Callable[[str, str], None]
 """Asks (model, version) for an answer and raises LayoutLoopError when it is not a right one."""
 _Version = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """How many worker processes a model gets on one node."""
-
-    ocr: int
-    project: int = 1
-
-    def of(self, model: str) -> int:
-        """Return the count for a model."""
-        return self.ocr if model == OCR_MODEL else self.project
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +56,11 @@ class Watcher:
             what was checked is what is loaded.
         management: this TorchServe's.
         smoke: asks a version that was just registered.
-        workers: how many each model gets.
+        workers: how many each model gets; none where nobody asks.
         node: the name of this node in the reports.
         errors: what is wrong, by `model version`, model or `torchserve`.
-        holds: versions that answered their first question, by model.
+        holds: versions that answered their first question, by model; an idle project's may yet have to.
+        asleep: models in `holds` whose versions have no worker, since nobody asks.
         checked: Unix time at which `holds` and `errors` of each model were found to be so.
     """
 
@@ -77,10 +68,11 @@ class Watcher:
     archives: Path
     management: ManagementClient
     smoke: Smoke
-    workers: Workers
+    workers: WorkerCounts
     node: str
     errors: dict[str, str] = field(default_factory=dict)
     holds: dict[str, list[str]] = field(default_factory=dict)
+    asleep: frozenset[str] = frozenset()
     checked: dict[str, float] = field(default_factory=dict)
     _proven: set[_Version] = field(default_factory=set)
     _failed: dict[_Version, _Failure] = field(default_factory=dict)
@@ -101,10 +93,11 @@ class Watcher:
             names = {*wanted, *self.management.models()}
             self.holds = {name: held for name, held in self.holds.items() if name in names}
             self.errors = {what: why for what, why in self.errors.items() if what.split()[0] in names}
+            self.asleep &= names
             for name in sorted(names, key=self._turn):
                 self._converge_model(name)
         except ManagementError as error:
-            self.holds, self.checked, self.errors = {}, {}, {"torchserve": str(error)}
+            self.holds, self.checked, self.errors, self.asleep = {}, {}, {"torchserve": str(error)}, frozenset()
         if time.monotonic() - self._reported > NODE_SILENT_S / 6:
             self.report()
         return not self.errors
@@ -118,6 +111,7 @@ class Watcher:
             "time": time.time(),
             "checked": self.checked,
             "holds": self.holds,
+            "asleep": sorted(self.asleep),
             "errors": self.errors,
         }
         try:
@@ -126,19 +120,11 @@ class Watcher:
         except OSError as error:
             logger.warning("what this node holds cannot be reported: %s", error)
 
-    def retire(self) -> None:
-        """Drop from `load` what left `current` longer ago than any request can last, and what was never promoted.
-
-        Whoever promotes holds the lock all the while, so a candidate seen under the lock was left by a killed one.
-        """
-        for name in models_in(self.model_dir):
-            try:
-                if not _idle(read_serving(self.model_dir, name)):
-                    continue
-                with locked(self.model_dir, name, wait=False):
-                    drop_from_load(self.model_dir, name, _idle(read_serving(self.model_dir, name)))
-            except (StoreBusy, LayoutLoopError, OSError) as error:
-                logger.info("%s is not tidied now: %s", name, error)
+    def wait(self, seconds: float) -> None:
+        """Wait for the next look, which comes early when a model that sleeps is asked."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and all(self.workers.is_idle(name) for name in self.asleep):
+            time.sleep(min(left, _NOTICE_S))
 
     def clear_copies(self) -> None:
         """Delete archives that an earlier run copied and no serving.json asks for any more; call it at start."""
@@ -153,9 +139,10 @@ class Watcher:
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
 
-    def _turn(self, name: str) -> tuple[bool, bool, str]:
-        """Sort `ocr` first, and last what failed before: a slow broken model must not hold up the others."""
-        return (any(failed == name for failed, _ in self._failed), name != OCR_MODEL, name)
+    def _turn(self, name: str) -> tuple[bool, bool, bool, str]:
+        """Sort `ocr` first, then what slept, and last what failed: a slow broken model must not hold up the others."""
+        failed = any(failed == name for failed, _ in self._failed)
+        return (failed, name != OCR_MODEL, name not in self.asleep, name)
 
     def _converge_model(self, name: str) -> None:
         held = {one.version: one for one in self.management.versions(name)}
@@ -166,18 +153,20 @@ class Watcher:
             self._note(name, list(held), {name: str(error)})
             return
         self._failed = {key: why for key, why in self._failed.items() if key[0] != name or key[1] in serving.load}
+        workers = self.workers.of(name, serving)
         good: list[str] = []
+        awake = False
         errors: dict[str, str] = {}
         for version in sorted(serving.load, key=lambda one: one != serving.current):
             try:
-                self._ensure(name, version, held.get(version), serving.sha256)
+                awake |= self._ensure(name, version, held.get(version), serving.sha256, workers)
                 good.append(version)
             except TorchServeAway:
                 raise
             except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
                 errors[f"{name} {version}"] = str(error)
         # Before anything is drained, which takes time: what leaves must not count as held meanwhile.
-        self._note(name, good, errors)
+        self._note(name, good, errors, asleep=bool(good) and not awake)
         try:
             if serving.current in good and self.management.default_version(name) != serving.current:
                 self.management.set_default(name, str(serving.current))
@@ -185,37 +174,62 @@ class Watcher:
         except TorchServeAway:
             raise
         except ManagementError as error:
-            self._note(name, good, {**errors, name: str(error)})
+            self._note(name, good, {**errors, name: str(error)}, asleep=name in self.asleep)
 
-    def _note(self, name: str, good: list[str], errors: dict[str, str]) -> None:
+    def _note(self, name: str, good: list[str], errors: dict[str, str], *, asleep: bool = False) -> None:
         others = {what: why for what, why in self.errors.items() if what.split()[0] not in (name, "torchserve")}
-        changed = self.holds.get(name) != good or {**others, **errors} != self.errors
+        sleepers = self.asleep - {name} | ({name} if asleep else set())
+        changed = (self.holds.get(name), self.errors, self.asleep) != (good, {**others, **errors}, sleepers)
         self.holds = {**self.holds, name: good}
         self.errors = {**others, **errors}
+        self.asleep = sleepers
         fresh = name in self.checked
         self.checked = {**self.checked, name: time.time()}
         if changed or not fresh:
             self.report()
 
-    def _ensure(self, name: str, version: str, served: ServedVersion | None, sha256: Mapping[str, str]) -> None:
-        """Have a version loaded, with its workers, and answering; raise why it is not."""
+    def _ensure(
+        self, name: str, version: str, served: ServedVersion | None, sha256: Mapping[str, str], workers: int
+    ) -> bool:
+        """Have a version loaded, with its workers, and answering; return whether it has any, raise why it does not."""
         key = (name, version)
         if served is None:
             self._proven.discard(key)
-            self._load(name, version, sha256)
-            return
-        if served.min_workers != self.workers.of(name):
-            self.management.scale(name, version, self.workers.of(name))
+            self._load(name, version, sha256, workers)
+            return workers > 0
+        if workers == 0:
+            return not self._is_asleep(name, served)
+        if served.min_workers == 0 and name in self.asleep:
+            logger.info("%s %s is asked and wakes", name, version)
+            self.management.scale(name, version, workers, wait=False)  # others wake meanwhile
+            self._workerless[key] = time.monotonic() + WAKING_S
+            return True
+        if served.min_workers != workers:
+            self.management.scale(name, version, workers)
         elif served.ready_workers == 0:
             since = self._workerless.setdefault(key, time.monotonic())
+            if time.monotonic() < since:
+                return True
             if time.monotonic() - since > WORKERLESS_S:
                 self._forget(name, version)
             raise RolloutFailed(NO_WORKER)
         self._workerless.pop(key, None)
-        if key not in self._proven:  # registered by a watcher that did not live to ask it
-            self._try(name, version, lambda: None)
+        if key not in self._proven:  # it slept, or was registered by a watcher that did not live to ask it
+            self._try(name, version, lambda: None, workers)
+        return True
 
-    def _load(self, name: str, version: str, sha256: Mapping[str, str]) -> None:
+    def _is_asleep(self, name: str, served: ServedVersion) -> bool:
+        """Take the workers of an idle version away once they have nothing to do; return whether it has none."""
+        self._workerless.pop((name, served.version), None)
+        if served.min_workers and not self.workers.may_stop(name, served):
+            return False
+        if served.min_workers:
+            self.management.scale(name, served.version, 0)
+            logger.info("%s %s sleeps until it is asked", name, served.version)
+        self._proven.discard((name, served.version))
+        return True
+
+    def _load(self, name: str, version: str, sha256: Mapping[str, str], workers: int) -> None:
         failed = self._failed.get((name, version))
         if failed and time.monotonic() < failed.again:
             raise RolloutFailed(failed.reason)
@@ -223,17 +237,18 @@ class Watcher:
 
         def register() -> None:
             self._fetch(archive_path(self.model_dir, name, version), copy, sha256.get(version))
-            self.management.register(copy.name, name, self.workers.of(name))
+            self.management.register(copy.name, name, workers)
 
-        self._try(name, version, register)
+        self._try(name, version, register, workers)
 
-    def _try(self, name: str, version: str, register: Callable[[], None]) -> None:
+    def _try(self, name: str, version: str, register: Callable[[], None], workers: int) -> None:
         """Register and ask a version; one that fails is taken away and remembered, unless TorchServe itself is away."""
         key = (name, version)
         started = time.monotonic()
         try:
             register()
-            self.smoke(name, version)
+            if workers:
+                self.smoke(name, version)
         except TorchServeAway:
             raise
         except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
@@ -244,8 +259,10 @@ class Watcher:
             logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, error)
             raise
         self._failed.pop(key, None)
-        self._proven.add(key)
-        logger.info("%s %s is loaded and answers (%.1f s)", name, version, time.monotonic() - started)
+        if workers:
+            self._proven.add(key)
+        state = "is loaded and answers" if workers else "is registered and sleeps until it is asked"
+        logger.info("%s %s %s (%.1f s)", name, version, state, time.monotonic() - started)
 
     def _fetch(self, source: Path, copy: Path, expected: str | None) -> None:
         if not (copy.exists() and sha256_of(copy) == expected):
@@ -280,11 +297,3 @@ class Watcher:
             self.management.unregister(name, version)
             self._proven.discard((name, version))
             (self.archives / f"{name}-{version}.mar").unlink(missing_ok=True)
-
-
-def _idle(serving: Serving | None) -> set[str]:
-    """Return the versions in `load` that no request can be waiting for."""
-    if serving is None:
-        return set()
-    recent = {version for version, moment in serving.left.items() if time.time() - moment <= RETIRE_AFTER_S}
-    return set(serving.load) - recent - {serving.current or ""}

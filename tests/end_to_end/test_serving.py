@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from handler.tagger import Tagger
 from handler.wire import page_from_json
 from scripts.processes import instance_processes
 from shim.serving import read_serving
-from tests.end_to_end.conftest import PLAIN, VISUAL, Stack, is_ready, wait_for
+from tests.checkpoints import make_checkpoint, word_piece
+from tests.end_to_end.conftest import PLAIN, VISUAL, Stack, is_ready, make_stack, running, wait_for
+from tests.end_to_end.label_studio import Studio
 
 pytestmark = pytest.mark.end_to_end
 
@@ -207,3 +210,30 @@ def test_a_killed_torchserve_comes_back_with_its_models(stack: Stack) -> None:
     body = {"tasks": tasks("image", data_uri(page_image(77))), "project": PLAIN, "label_config": RECTANGLES}
     assert stack.predict(body)["results"][0], "asked while it was away, answered inside the deadline"
     wait_for(lambda: is_ready(stack.settings, (VISUAL, PLAIN)))
+
+
+def test_an_idle_projects_worker_goes_and_comes_back(tmp_path_factory: pytest.TempPathFactory, studio: Studio) -> None:
+    folder = tmp_path_factory.mktemp("idle")
+    made = make_stack(folder / "home", studio)
+    own = replace(made, environ=made.environ | {"LAYOUTLOOP_IDLE_S": "4", "LAYOUTLOOP_OCR_WORKERS": "1"})
+    checkpoint = make_checkpoint(
+        folder / "wordpiece", tokenizer=word_piece(), labels=("Header", "Total"), outside_bias=-9
+    )
+    built = own.command("scripts.archive", *f"--project 1 --checkpoint {checkpoint} --serve --untested".split())
+    assert built.returncode == 0, built.stderr
+
+    def workers() -> int:
+        return sum("model_service_worker" in str(one.cmdline()) for one in own.processes())
+
+    def predict(number: int) -> Any:
+        sent = tasks("image", data_uri(page_image(number)))
+        return own.predict({"tasks": sent, "project": "1.1", "label_config": RECTANGLES})["results"][0]
+
+    with running(own, folder / "out", (1,)):
+        assert predict(1)["result"]
+        for number in (2, 3):
+            wait_for(lambda: json.loads(own.settings.node_report.read_text())["asleep"] == ["project-1"])
+            wait_for(lambda: workers() == 1, 10)  # only that of ocr is left
+            assert is_ready(own.settings, (1,)), "it counts as held"
+            assert predict(number)["result"]
+            assert workers() == 2

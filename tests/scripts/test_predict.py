@@ -16,13 +16,26 @@ from PIL import Image
 from scripts.predict import in_order, main
 from shim.serving import OCR_MODEL, Card, Serving, card_path
 from tests.shim.far_servers import _Handler, serve
+from tests.shim.test_torchserve import NO_WORKER
 from training.store import write_json, write_serving
 
 VERSION = "20261122T083000Z"
 
 
+def wake_up(handler: _Handler) -> None:
+    """Answer as an idle project's version does: the first ask finds no worker."""
+    if sum(seen.target == handler.path for seen in handler.server.seen) == 1:
+        handler.reply(503, json.dumps(NO_WORKER).encode())
+        return
+    regions = {"format": 1, "model_version": VERSION, "windows": 1, "regions": []}
+    handler.reply(200, json.dumps(regions).encode(), Content_Type="application/json")
+
+
 def read_page(handler: _Handler) -> None:
     """Answer the page's size and one line of text; refuse what is no image."""
+    if "/project-" in handler.path:
+        wake_up(handler)
+        return
     try:
         width, height = Image.open(io.BytesIO(handler.server.seen[-1].body)).size
     except OSError:
@@ -72,6 +85,15 @@ def test_every_page_is_a_line_in_order(instance: Path, capsys: pytest.CaptureFix
     assert [(one["file"], one["page"]) for one in answers] == expected
     regions = [{"label": None, "box": [10.0, 10.0, 100.0, 20.0], "score": 0.5, "text": "Total 12.50"}]
     assert all(one["regions"] == regions for one in answers)
+
+
+def test_an_idle_projects_model_is_waited_for(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = instance / "store"
+    write_serving(store, "project-7", Serving((VERSION,), VERSION))
+    write_json(card_path(store, "project-7", VERSION), Card("project-7", VERSION, ("total",)).to_json())
+    status, (answer,) = ask(capsys, image(instance / "page.png"), "--project", 7)
+    assert (status, answer.get("model_version")) == (0, VERSION)
+    assert (store / ".asked" / "project-7").is_file()
 
 
 def test_a_file_that_cannot_be_read_costs_one_line(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

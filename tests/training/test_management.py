@@ -263,9 +263,11 @@ def test_registering_fails_in_torchserves_words(
 def test_scaling_and_making_default(fake: FakeManagement, client: ManagementClient) -> None:
     fake.hold("ocr", V1, V2)
     client.scale("ocr", V2, 3)
+    client.scale("ocr", V1, 2, wait=False)
     client.set_default("ocr", V2)
     assert fake.calls == [
         f"PUT /models/ocr/{V2}?min_worker=3&max_worker=3&synchronous=true",
+        f"PUT /models/ocr/{V1}?min_worker=2&max_worker=2&synchronous=false",
         f"PUT /models/ocr/{V2}/set-default",
     ]
     assert client.default_version("ocr") == V2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from shim.asked import asked_path
 from shim.errors import ModelNotReady, TorchServeUnavailable
 from shim.serving import Card, Serving, archive_path, card_path, live_nodes, read_serving
 from shim.torchserve import InferenceClient, TokenFile
@@ -20,10 +22,12 @@ from tests.shim.far_servers import Seen
 from tests.shim.test_torchserve import Reply, start
 from tests.training.test_management import V1, V2, V3, FakeManagement, open_management
 from training.management import ManagementClient
+from training.retirement import RETIRE_AFTER_S, retire
 from training.rollout import RolloutFailed, promote
 from training.smoke import smoke_test
 from training.store import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_serving
-from training.watcher import RETIRE_AFTER_S, WORKERLESS_S, Watcher, Workers
+from training.watcher import WAKING_S, WORKERLESS_S, Watcher
+from training.worker_counts import SETTLE_S, WorkerCounts
 
 NODE = "box-7080"
 
@@ -45,7 +49,7 @@ class Site:
             archives=self.fake.archives,
             management=ManagementClient(self.fake.url, TokenFile(self.fake.key_file)),
             smoke=self._smoke,
-            workers=Workers(ocr=3, project=1),
+            workers=WorkerCounts(self.model_dir, ocr=3, project=1, idle_s=1800),
             node=node,
         )
 
@@ -75,6 +79,13 @@ class Site:
 
     def report(self, node: str = NODE) -> dict[str, Any]:
         return dict(json.loads((self.model_dir / ".nodes" / f"{node}.json").read_text()))
+
+    def asked(self, name: str, age_s: float = 0.0) -> None:
+        """Somebody asked a project so long ago, and it was promoted before that."""
+        for path in (asked_path(self.model_dir, name), self.model_dir / name / "serving.json"):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+            os.utime(path, (time.time() - age_s,) * 2)
 
     def say(self, node: str, *holds: str, error: str = "", age_s: float = 0.0, name: str = "ocr") -> None:
         """A report of another node."""
@@ -258,7 +269,7 @@ def test_a_damaged_serving_json_changes_nothing(site: Site, content: str) -> Non
     site.fake.calls.clear()
     (site.model_dir / "project-7" / "serving.json").write_text(content)
     assert not site.watcher.converge()
-    site.watcher.retire()
+    retire(site.model_dir)
     assert "cannot be understood" in site.watcher.errors["project-7"]
     assert site.fake.calls == []
     assert site.report()["holds"] == {"ocr": [V1], "project-7": [V1, V2]}
@@ -271,7 +282,7 @@ def test_a_model_store_that_is_gone_unloads_nothing(site: Site) -> None:
     shutil.rmtree(site.model_dir)
     for _ in range(2):
         assert not site.watcher.converge()
-        site.watcher.retire()
+        retire(site.model_dir)
         site.watcher.report()
     assert "nothing is loaded or unloaded" in str(site.watcher.errors)
     assert site.fake.calls == []
@@ -305,6 +316,134 @@ def test_a_version_whose_workers_are_gone_is_not_held_and_registered_anew(site: 
     assert [call.split("?")[0] for call in site.fake.calls] == [f"DELETE /models/ocr/{V1}", "POST /models"]
 
 
+def fall_asleep(site: Site, *names: str) -> None:
+    """Have projects fall asleep that were asked a while ago; no test waits half an hour, nor for queues to settle."""
+    for name in names:
+        site.asked(name, age_s=7200)
+        site.watcher.workers._seen.pop(name, None)
+    site.watcher.converge()
+    for key in site.watcher.workers._empty:
+        site.watcher.workers._empty[key] -= SETTLE_S
+    assert site.watcher.converge()
+
+
+def test_an_idle_project_sleeps_and_comes_back_when_it_is_asked(site: Site) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    site.ask_for("project-7", V1, current=V1)
+    site.ask_for("project-8", V1, current=V1)
+    site.asked("project-8")
+    assert site.watcher.converge()
+    assert site.report()["asleep"] == []
+    site.fake.calls.clear()
+    site.smoked.clear()
+    fall_asleep(site, "project-7")
+    assert site.fake.calls == [f"PUT /models/project-7/{V1}?min_worker=0&max_worker=0&synchronous=true"]
+    site.watcher._workerless["project-7", V1] = -WORKERLESS_S
+    assert site.watcher.converge()
+    assert len(site.fake.calls) == 1
+    report = site.report()
+    assert (report["asleep"], report["holds"]["project-7"], report["errors"]) == (["project-7"], [V1], {})
+    site.asked("project-7")
+    site.fake.models["project-7"][V1].dead = True  # its worker takes a while
+    for _ in range(2):
+        assert site.watcher.converge()
+        report = site.report()
+        assert (report["asleep"], report["holds"]["project-7"], report["errors"]) == ([], [V1], {})
+    assert site.fake.calls[1:] == [f"PUT /models/project-7/{V1}?min_worker=1&max_worker=1&synchronous=false"]
+    assert site.smoked == []
+    site.fake.models["project-7"][V1].dead = False
+    assert site.watcher.converge()
+    assert site.smoked == [("project-7", V1)]
+    assert len(site.fake.calls) == 2
+
+
+def test_a_worker_that_does_not_start_when_its_project_is_asked(site: Site) -> None:
+    site.ask_for("project-7", V1, current=V1)
+    assert site.watcher.converge()
+    fall_asleep(site, "project-7")
+    site.asked("project-7")
+    site.fake.models["project-7"][V1].dead = True
+    assert site.watcher.converge()
+    site.watcher._workerless["project-7", V1] -= WAKING_S
+    assert not site.watcher.converge()
+    assert site.watcher.errors == {f"project-7 {V1}": "it has no worker that is ready"}
+    site.watcher._workerless["project-7", V1] -= WORKERLESS_S
+    site.fake.calls.clear()
+    assert not site.watcher.converge()
+    assert site.watcher.converge()
+    assert [call.split("?")[0] for call in site.fake.calls] == [f"DELETE /models/project-7/{V1}", "POST /models"]
+
+
+def test_what_is_queued_keeps_a_project_awake(site: Site) -> None:
+    site.ask_for("project-7", V1, current=V1)
+    site.asked("project-7", age_s=7200)
+    site.fake.hold("project-7", V1)
+    site.fake.models["project-7"][V1].pending = [5] * 20
+    for _ in range(3):
+        assert site.watcher.converge()
+        site.watcher.workers._empty["project-7", V1] -= SETTLE_S
+    assert (site.fake.calls, site.report()["asleep"]) == ([], [])
+
+
+def test_a_torchserve_that_starts_again_starts_no_worker_of_an_idle_project(site: Site) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    site.ask_for("project-7", V1, current=V1)
+    site.asked("project-7", age_s=7200)
+    assert site.watcher.converge()
+    assert (
+        site.fake.calls[-1]
+        == f"POST /models?url=project-7-{V1}.mar&model_name=project-7&initial_workers=0&synchronous=true"
+    )
+    assert site.smoked == [("ocr", V1)]
+    assert (site.report()["asleep"], site.report()["holds"]["project-7"]) == (["project-7"], [V1])
+    site.asked("project-7")
+    assert site.watcher.converge()
+    assert site.watcher.converge()
+    assert site.smoked == [("ocr", V1), ("project-7", V1)]
+
+
+def test_a_new_version_of_an_idle_project_gets_its_workers_and_its_question(site: Site) -> None:
+    site.ask_for("project-7", V1, current=V1)
+    assert site.watcher.converge()
+    fall_asleep(site, "project-7")
+    site.smoked.clear()
+    site.ask_for("project-7", V2)
+    os.utime(site.model_dir / "project-7" / "serving.json", (5, 5))  # a promotion that takes longer than the idle time
+    site.watcher.workers._seen.clear()
+    assert site.watcher.converge()
+    assert site.smoked == [("project-7", V2)]
+    assert site.watcher.converge()
+    assert site.smoked == [("project-7", V2), ("project-7", V1)]
+    assert {one.workers for one in site.fake.models["project-7"].values()} == {1}
+
+
+def test_a_project_that_does_not_wake_is_told_and_registered_anew(site: Site) -> None:
+    site.ask_for("project-7", V1, current=V1)
+    assert site.watcher.converge()
+    fall_asleep(site, "project-7")
+    site.silly.add(V1)
+    site.asked("project-7")
+    assert site.watcher.converge()
+    assert not site.watcher.converge()
+    assert site.watcher.errors == {f"project-7 {V1}": f"project-7 {V1} answers no regions"}
+    assert (site.report()["asleep"], site.fake.held()) == ([], {})
+
+
+@pytest.mark.parametrize("ask", [True, False], ids=["asked", "not asked"])
+def test_the_next_look_comes_early_when_a_sleeping_project_is_asked(site: Site, ask: bool) -> None:
+    site.ask_for("project-7", V1, current=V1)
+    site.asked("project-7", age_s=7200)
+    assert site.watcher.converge()
+    asking = threading.Timer(0.2, site.asked, ["project-7"])
+    if ask:
+        asking.start()
+    began = time.monotonic()
+    site.watcher.wait(1.5)
+    assert (time.monotonic() - began < 1.3) == ask
+    if ask:
+        asking.join()
+
+
 def test_copies_that_nobody_asks_for_are_cleared(site: Site) -> None:
     site.ask_for("ocr", V1, current=V1)
     site.fake.archives.mkdir(exist_ok=True)
@@ -323,7 +462,7 @@ def test_promotion_through_a_running_watcher(site: Site) -> None:
     def watch() -> None:
         while not stop.is_set():
             site.watcher.converge()
-            site.watcher.retire()
+            retire(site.model_dir)
             time.sleep(0.05)
 
     watching = threading.Thread(target=watch)
@@ -443,7 +582,7 @@ def test_versions_retire_when_no_request_can_last_any_more(site: Site) -> None:
     serving = site.serving("ocr")
     left = {V1: time.time() - RETIRE_AFTER_S - 1, V2: time.time() - RETIRE_AFTER_S + 60}
     write_serving(site.model_dir, "ocr", Serving(serving.load, V3, serving.sha256, left))
-    site.watcher.retire()
+    retire(site.model_dir)
     assert site.serving("ocr").load == (V3, V2)
     assert site.serving("ocr").left == {V2: left[V2]}
 
@@ -451,9 +590,9 @@ def test_versions_retire_when_no_request_can_last_any_more(site: Site) -> None:
 def test_a_candidate_goes_only_when_whoever_promoted_it_is_gone(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V1)
     with locked(site.model_dir, "ocr"):
-        site.watcher.retire()
+        retire(site.model_dir)
         assert site.serving("ocr").load == (V2, V1)
-    site.watcher.retire()
+    retire(site.model_dir)
     assert site.serving("ocr").load == (V1,)
 
 
@@ -463,10 +602,10 @@ def test_retiring_waits_for_whoever_changes_the_model(site: Site) -> None:
     write_serving(site.model_dir, "ocr", Serving(serving.load, V2, serving.sha256, {V1: 5.0}))
     with locked(site.model_dir, "ocr"):
         began = time.monotonic()
-        site.watcher.retire()
+        retire(site.model_dir)
         assert time.monotonic() - began < 1
         assert site.serving("ocr").load == (V2, V1)
-    site.watcher.retire()
+    retire(site.model_dir)
     assert site.serving("ocr").load == (V2,)
 
 
