@@ -16,6 +16,7 @@ from scripts.shim_address import ShimAddress, check_shim
 from scripts.studio import project_rows, who_am_i
 from scripts.studio_backend import connect, disconnect
 from shim.errors import LayoutLoopError, NotConnected, SettingsInvalid
+from shim.key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
 from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio
 
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_env(os.environ | node.environment())
         if not settings.label_studio_api_key:
             raise SettingsInvalid(
-                "LABEL_STUDIO_API_KEY is not set: make a key in Label Studio under Account & Settings"
+                f"{KEY_VARIABLE} is not set (nor {KEY_FILE_VARIABLE}): make a key in Label Studio, Account & Settings"
             )
         shim = ShimAddress.of(options.shim_url or node.address, settings)
         with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:

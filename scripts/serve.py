@@ -224,20 +224,12 @@ def watch(
                 before, (ready, state) = state, health(session, settings.address)
                 if ready:
                     print(ready_line(settings), flush=True)
-                    if problem := studio_problem(environ):
+                    if problem := label_studio_problem(Settings.from_env(environ)):
                         say(f"warning: {problem}")
                 elif state != before:
                     say(state)
             time.sleep(POLL_S)
     say("stopping; this takes a few seconds")
-
-
-def studio_problem(environ: Mapping[str, str]) -> str | None:
-    """Ask Label Studio; return what would keep images from being read, or None."""
-    try:
-        return label_studio_problem(Settings.from_env(environ))
-    except SettingsInvalid as error:  # the key's file, which may change at any time
-        return str(error)
 
 
 def health(session: requests.Session, address: str) -> tuple[bool, str]:

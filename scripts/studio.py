@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from shim.errors import LayoutLoopError, StudioUnavailable
+from shim.key_file import NO_KEY
 from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio
+from shim.studio_status import LONGEST_TITLE, MOST_TITLES
 from training.store import write_json
 
 logger = logging.getLogger(__name__)
 
-NO_KEY = "LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read"
 _TIMEOUT_S = 5.0
 _WHO_AM_I = "/api/current-user/whoami"
 _PROJECTS = "/api/projects"
-_MOST_TITLES = 1000
-_LONGEST_TITLE = 120
 _PROJECTS_AT_A_TIME = 100
 """The most that Label Studio gives, whatever is asked for."""
 
@@ -100,13 +99,13 @@ class StatusFile:
         Args:
             ok: whether Label Studio answers.
             sentence: how.
-            projects: titles of those that are connected, by id.
+            projects: titles of those that show a version of ours, by id.
         """
         now = self._clock()
         if self._written == (ok, sentence, projects) and 0 <= now - self._written_at < self._every_s:
             return
         self._written, self._written_at = (ok, sentence, projects), now
-        named = {str(number): title[:_LONGEST_TITLE] for number, title in sorted(projects.items())[-_MOST_TITLES:]}
+        named = {str(number): title[:LONGEST_TITLE] for number, title in sorted(projects.items())[-MOST_TITLES:]}
         try:
             write_json(self._path, {"time": now, "ok": ok, "sentence": sentence, "projects": named})
         except OSError as error:

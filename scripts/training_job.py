@@ -28,7 +28,6 @@ from shim.errors import (
     Superseded,
     TorchServeUnavailable,
 )
-from shim.job_rules import AWAY_ATTEMPTS, MAX_ATTEMPTS
 from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.serving import project_model
@@ -39,7 +38,7 @@ from training.bases import uses_image
 from training.collect import Source
 from training.compare import current_card, kept_versions
 from training.deploy import archived_version
-from training.errors import BaseUnavailable, DatasetFailed, TrainingFailed
+from training.errors import BaseUnavailable, DatasetFailed, SourceAway, TrainingFailed
 from training.export import export_project, read_export, read_project
 from training.keep import discard
 from training.packing import ArchiveFailed
@@ -51,10 +50,13 @@ from training.settings import TrainSettings
 
 logger = logging.getLogger(__name__)
 
-_AWAY = (StudioUnavailable, ImageSourceAway, TorchServeUnavailable, ModelNotReady)
-"""Label Studio or TorchServe is away: a person may be about to start it again."""
-_PASSES = (*_AWAY, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable, NobodyTried, DeadlineExceeded)
-"""What may be over after a pause: somebody is away, or a process was killed. Another try may do."""
+_AWAY = (ImageSourceAway, TorchServeUnavailable, SourceAway, NobodyTried)
+"""TorchServe or who has the images is away, as Label Studio may be: a person may be about to start it again."""
+_PASSES = (
+    *(StudioUnavailable, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable),
+    *(ModelNotReady, DeadlineExceeded),
+)
+"""What may be over after a pause: a process was killed, a version is loaded. Another try may do."""
 _JOB_FOLDER = re.compile(r"[0-9a-f]{12}|.+\.gone")
 _FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
 
@@ -81,12 +83,12 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
         logger.warning("%s", error)
         return 1
     except _FAILURES as error:
-        if isinstance(error, _PASSES) and not isinstance(error, StudioRefused):
-            logger.warning("job %s: %s", job.id, error)
-            passing, attempts = str(error), AWAY_ATTEMPTS if isinstance(error, _AWAY) else MAX_ATTEMPTS
-            insist(lambda: jobs.retry(job_id, attempt, passing, attempts=attempts))
-            return 0
         reason = str(error)
+        if _is_away(error) or (isinstance(error, _PASSES) and not isinstance(error, StudioRefused)):
+            logger.warning("job %s: %s", job.id, reason)
+            again = jobs.wait if _is_away(error) else jobs.retry
+            insist(lambda: again(job_id, attempt, reason))
+            return 0
         logger.warning("job %s fails: %s", job.id, reason)
         _give_up(job, settings)  # first, because the disk may be full
         insist(lambda: jobs.fail(job_id, attempt, reason))
@@ -171,6 +173,10 @@ def _fingerprint(wish: Wish, files: Files, training: TrainSettings) -> str:
         path and (path.stat().st_size, path.stat().st_mtime_ns) for path in (files.annotations, files.label_config)
     ]
     return hashlib.sha256(repr((wish, files, training, stats)).encode()).hexdigest()[:12]
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, _AWAY) or (isinstance(error, StudioUnavailable) and error.is_away)
 
 
 @contextmanager

@@ -18,20 +18,19 @@ from contextlib import ExitStack
 
 from scripts.backend_titles import Titles, is_ours, see_titles
 from scripts.look_plan import LookPlan, Pace
-from scripts.studio import NO_KEY, StatusFile, project_rows
+from scripts.studio import StatusFile, project_rows
 from shim.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
+from shim.key_file import NO_KEY
 from shim.serving import models_in, read_serving
 from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio
-from shim.studio_status import STATUS_FILE
+from shim.studio_status import STATUS_FILE, read_studio_status
 
 logger = logging.getLogger(__name__)
 
 _PROJECT = re.compile(r"project-(\d+)")
 _TIMEOUT_S = 30.0
 _ENDS_WITHIN_S = 2.0
-_AWAY = frozenset({0, 401, 429, 502, 503, 504})
-"""Statuses that say nothing about the project that was asked for; 0 is no answer."""
 _SHIM_STARTS_S = 60.0
 
 
@@ -54,19 +53,18 @@ class VersionTitles(threading.Thread):
         self._list_at = self._ask_at = float("-inf")
         self._away_s = self._pace.again_s
         self._answers: tuple[bool, str] | None = None
-        self._connected: Mapping[int, str] = {}
+        self._titles = read_studio_status(settings.home, time.time()).titles
         self._said: dict[int | None, set[str]] = {}
 
     def run(self) -> None:
         """Look again and again until `end`."""
         with ExitStack() as kept:
-            client: StudioClient | None = None
+            client = self._open(kept)
             while not self._ended.wait(self._pace.tick_s):
-                client = client or self._open(kept)  # the key's file may hold one later
                 if client is not None:
                     self._tick(client)
                 if self._answers is not None:
-                    self._status.note(*self._answers, self._connected)
+                    self._status.note(*self._answers, self._titles)
 
     def end(self) -> None:
         """Stop looking; a request that Label Studio does not answer is not waited for."""
@@ -74,7 +72,7 @@ class VersionTitles(threading.Thread):
         self.join(_ENDS_WITHIN_S)
 
     def _open(self, kept: ExitStack) -> StudioClient | None:
-        """Return the client; None where the settings allow none now."""
+        """Return the client; None where the settings allow none, which a restart alone can change."""
         url, key = self._settings.label_studio_url, self._settings.label_studio_api_key
         if not key:
             self._answers = (False, NO_KEY)
@@ -121,11 +119,11 @@ class VersionTitles(threading.Thread):
         settings = {
             project: (str(row["model_version"]), hash(str(row["label_config"]))) for project, row in rows.items()
         }
-        self._connected = {
+        self._titles = {
             project: str(rows[project]["title"]) for project, (shown, _) in settings.items() if is_ours(shown)
         }
         now = time.monotonic()
-        self._plan.see_projects(settings, now, frozenset(self._connected))
+        self._plan.see_projects(settings, now, frozenset(self._titles))
         self._list_at = now + self._pace.list_s
         if self._said.pop(None, None):
             logger.info("Label Studio answers again at %s", self._settings.label_studio_url)
@@ -161,7 +159,7 @@ class VersionTitles(threading.Thread):
             self._plan.forget(project, time.monotonic())
         else:
             self._plan.look_again(project, time.monotonic())
-        if isinstance(error, StudioUnavailable) and error.studio_status in _AWAY:
+        if isinstance(error, StudioUnavailable) and error.is_away:
             raise error
         self._say(project, f"Label Studio does not know which version of project {project} is in service: {error}")
 

@@ -14,6 +14,7 @@ from shim.dashboard_routes import dashboard
 from shim.errors import LayoutLoopError
 from shim.images import ImageFetcher
 from shim.job_store import open_jobs
+from shim.key_file import NO_KEY
 from shim.metrics import Metrics
 from shim.models import Models
 from shim.pool import PagePool
@@ -38,7 +39,7 @@ def create_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     warnings = keep_warnings(app)
     if not settings.label_studio_api_key:
-        logger.warning("LABEL_STUDIO_API_KEY is not set: Label Studio's uploads and local files cannot be read")
+        logger.warning("%s", NO_KEY)
     app.extensions["layoutloop"] = _state(settings, warnings)
     app.register_blueprint(routes)
     app.register_blueprint(dashboard)

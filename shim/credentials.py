@@ -58,6 +58,8 @@ class _KeyRefused(ImageUnavailable):
 class LabelStudioKey:
     """Makes Authorization headers; shared by all threads, which wait for one refresh instead of each asking.
 
+    A file that holds no key now is read again, like one whose key is refused: until then there is none.
+
     Args:
         label_studio_url: where Label Studio is, with its path prefix if it has one.
         key: legacy token, personal access token, "" for none, or the file that holds one of them.
@@ -73,12 +75,14 @@ class LabelStudioKey:
         self._reread_s = reread_s
         self._read_at = float("-inf")
         self._trouble = ""
-        self._key = self._usable(read_key_file(key) if isinstance(key, Path) else check_key(key.strip()))
+        self._key = self._usable("" if isinstance(key, Path) else check_key(key.strip()))
         self._access: _AccessToken | None = None
         self._failure: _Failure | None = None
         self._lock = threading.Lock()
         self._reading = threading.Lock()
         self._pools = open_pools(Guard(anywhere=True))
+        self._read_again()
+        self._read_at = self._changed_at = float("-inf")  # the first refusal is looked into at once
 
     @property
     def kind(self) -> str:
@@ -120,16 +124,22 @@ class LabelStudioKey:
         finally:
             self._lock.release()
 
-    def should_ask_again(self, status: int) -> bool:
+    def should_ask_again(self, status: int, asked: float) -> bool:
         """Return whether to ask once more after this HTTP status of Label Studio.
 
         After a 401 always: an access token that ended early was dropped, and the key read again from its file. After a
         403 or 404 only with another key from there, which may see more.
+
+        Args:
+            status: of the answer.
+            asked: when the request was begun, on the monotonic clock.
         """
         if status == 401:
             self.forget()
             return True
-        return status in (403, 404) and self._read_again()
+        if status in (403, 404):
+            self._read_again()
+        return status in (403, 404) and self._changed_at >= asked  # perhaps changed for another thread
 
     def forget(self) -> None:
         """Drop what Label Studio answered 401 to: the access token, and the key where its file holds another now."""
@@ -154,25 +164,24 @@ class LabelStudioKey:
                 raise SettingsInvalid(f"LABEL_STUDIO_URL is needed for a personal access token: {error}") from error
         return key
 
-    def _read_again(self) -> bool:
+    def _read_again(self) -> None:
         """Take the key that the file holds now if it is another; not just after a look, nor from a broken file."""
         if self._file is None:
-            return False
+            return
         with self._reading:
             if time.monotonic() < self._read_at + self._reread_s:
-                return False
+                return
             self._read_at = time.monotonic()
             try:
                 key = self._usable(read_key_file(self._file))
             except SettingsInvalid as error:
                 self._trouble = str(error)
-                return False
+                return
             self._trouble = ""
-            is_other = key != self._key
-            if is_other:
-                self._key = key
-                logger.info("%s (%s) holds another key now, a %s", self._file, KEY_FILE_VARIABLE, self.kind)
-            return is_other
+            if key != self._key:
+                before, self._key, self._changed_at = self._key, key, time.monotonic()
+                if before:
+                    logger.info("%s (%s) holds another key now, a %s", self._file, KEY_FILE_VARIABLE, self.kind)
 
     def _exchanged(self, began: float, timeout_s: float) -> dict[str, str]:
         """The header with an access token, or with what the file holds after a refusal. The lock is held."""

@@ -59,7 +59,7 @@ class Project:
 
     Args:
         id: Label Studio's.
-        title: empty where no webhook has told it yet.
+        title: empty where neither a webhook nor the trainer has told it yet.
         versions: newest first, at most `MOST_VERSIONS`, the one in service among them.
         current: stamp of the version in service; empty where there is none.
         since: when it began to answer, to a minute or so, Unix seconds.
@@ -113,7 +113,7 @@ class Names:
 
     Args:
         titles: by id.
-        in_use: those that are connected, or whose webhooks come.
+        in_use: those that show a version of ours, or whose webhooks come.
     """
 
     titles: Mapping[int, str]
@@ -121,8 +121,11 @@ class Names:
 
 
 def read_names(titles: ProjectTitles, studio: StudioStatus) -> Names:
-    """Put together what webhooks told and what the trainer saw, which is newer."""
-    return Names({**titles.all(), **studio.connected}, titles.lately() | studio.connected.keys())
+    """Put together what webhooks told and what the trainer saw, which is newer for as long as it runs."""
+    told = titles.all()
+    if studio.state == "silent":
+        return Names({**studio.titles, **told}, titles.lately())
+    return Names({**told, **studio.titles}, titles.lately() | studio.titles.keys())
 
 
 def is_stamp(version: str) -> bool:

@@ -176,9 +176,11 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = state()
-    settings, titles = kept.settings, _names().titles
+    settings = kept.settings
+    service = read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key))
+    titles = read_names(kept.titles, service.studio).titles
     return {
-        "service": read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key)),
+        "service": service,
         "jobs": jobs,
         "shown": shown,
         "counts": _counts(kept.metrics),

@@ -188,6 +188,11 @@ class StudioUnavailable(LayoutLoopError):
         self.studio_status = studio_status
         self.reason = reason
 
+    @property
+    def is_away(self) -> bool:
+        """Whether a wait may mend it: no answer, a key that is refused now, or one before it says that it is away."""
+        return self.studio_status in (0, 401, 429, 502, 503, 504)
+
 
 class StudioRefused(StudioUnavailable):
     """Label Studio does not have this, or the key may not see or do it (401, 403, 404)."""

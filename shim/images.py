@@ -25,6 +25,7 @@ from shim.addresses import CONNECT_TIMEOUT_S, Guard, Resolver, open_pools, parse
 from shim.credentials import LabelStudioKey
 from shim.data_uri import decode_data_uri
 from shim.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable, SettingsInvalid
+from shim.key_file import KEY_VARIABLE
 from shim.web_address import (
     HostRule,
     WebAddress,
@@ -182,15 +183,16 @@ class ImageFetcher:
         home = self._home
         inner = path.removeprefix(home.path.rstrip("/")) if path.startswith(home.path) else path
         if not _KEYED_PATHS.fullmatch(inner):
-            login = "; it asks for a login: set LABEL_STUDIO_API_KEY" if inner.startswith("/user/login") else ""
+            login = f"; it asks for a login: set {KEY_VARIABLE}" if inner.startswith("/user/login") else ""
             raise ImageRefused(f"{inner[:200]} of Label Studio serves no image and is not asked{login}")
         check_path(inner, query)
         full = home.path.rstrip("/") + inner
         return _Hop(WebAddress(home.scheme, home.host, home.port, full, query), keyed=True)
 
     def _ask(self, hop: _Hop, deadline: float) -> urllib3.BaseHTTPResponse:
+        asked = time.monotonic()
         response = self._request(hop, deadline)
-        if hop.keyed and self._key.should_ask_again(response.status):
+        if hop.keyed and self._key.should_ask_again(response.status, asked):
             response.close()
             response = self._request(hop, deadline)
         return response
@@ -234,7 +236,9 @@ class ImageFetcher:
 
     def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status != 200:
-            error = ImageSourceAway if response.status >= 500 else ImageUnavailable
+            # A key that is refused says nothing about this image: with another one all of them can be had.
+            is_away = response.status >= 500 or (hop.keyed and response.status == 401)
+            error = ImageSourceAway if is_away else ImageUnavailable
             raise error(_status_sentence(hop, response.status, self._key))
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):

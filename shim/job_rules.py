@@ -5,7 +5,7 @@ be forgotten by a queue beside it.
 
     queued --claim--> running --finish--> done
       ^                  |----fail------> failed
-      |-- retry, release, requeue         (retry and requeue too, after `MAX_ATTEMPTS`)
+      |-- retry, wait, release, requeue   (retry and requeue too, after `MAX_ATTEMPTS`; wait, after `MOST_AWAY`)
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from shim.jobs import Job
 LEASE_S = 60.0
 """A running job whose record was not touched for longer has lost its worker."""
 MAX_ATTEMPTS = 5
-AWAY_ATTEMPTS = 16
-"""Where somebody is away that the job needs: with the pauses, three quarters of an hour."""
+MOST_AWAY = 16
+"""Attempts that may meet somebody who is away: with the pauses between them, three quarters of an hour."""
 RETRY_PAUSE_S = 5.0
-"""Before the second attempt; doubled before each further one, up to `LONGEST_PAUSE_S`."""
+"""Before the second attempt; doubled before each further one."""
 LONGEST_PAUSE_S = 300.0
+"""Where somebody is away."""
 SKIP_PAUSE_S = 60.0
 """After annotations were too few to train with: each look costs Label Studio an export of the whole project."""
 KEPT = 200
@@ -59,8 +60,8 @@ class Change(Generic[T]):
 def submit(jobs: Jobs, wanted: Job) -> Change[Job]:
     """Queue a job, or return the one that already waits for the same: it will pick up all that came since.
 
-    One that runs does not count, nor a training that ran and waits for its next try: what came since it read the
-    annotations is not in it. So a new job is queued beside that one, and at most one that never ran waits for each
+    One that runs does not count, nor a training that read the annotations and waits for its next try: what came since
+    is not in it. So a new job is queued beside that one, and at most one that has yet to read them waits for each
     project, kind and options.
 
     An explicit wish that joins a job of annotations makes it an explicit one, which is not skipped. It waits for
@@ -109,6 +110,7 @@ def claim(jobs: Jobs, worker: str, now: float, job_id: str | None = None) -> Cha
                 state="running",
                 attempt=job.attempt + 1,
                 interruptions=job.interruptions,
+                away=job.away,
                 worker=worker,
                 started=now,
                 updated=now,
@@ -184,22 +186,29 @@ def fail(jobs: Jobs, job_id: str, attempt: int, now: float, error: str) -> Chang
     return _ended(jobs, replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error))
 
 
-def retry(
-    jobs: Jobs,
-    job_id: str,
-    attempt: int,
-    now: float,
-    error: str,
-    pause_s: float = RETRY_PAUSE_S,
-    attempts: int = MAX_ATTEMPTS,
-) -> Change[Job]:
-    """Queue a job whose attempt broke off; it fails instead when it was tried `attempts` times.
+def retry(jobs: Jobs, job_id: str, attempt: int, now: float, error: str, pause_s: float = RETRY_PAUSE_S) -> Change[Job]:
+    """Queue a job whose attempt broke off; it fails instead when it was tried often enough.
 
     Raises:
         Superseded: as `check`.
     """
-    job = _again(check(jobs, job_id, attempt).result, now, error, pause_s, attempts)
+    job = _again(check(jobs, job_id, attempt).result, now, error, pause_s)
     return _ended(jobs, job) if job.state == "failed" else Change(job, put=(job,))
+
+
+def wait(jobs: Jobs, job_id: str, attempt: int, now: float, error: str) -> Change[Job]:
+    """Queue a job that met somebody who is away, without counting it as tried; it fails when that was so too often.
+
+    Raises:
+        Superseded: as `check`.
+    """
+    job = check(jobs, job_id, attempt).result
+    job = replace(job, away=job.away + 1)
+    if job.away >= MOST_AWAY:
+        return _ended(jobs, _given_up(job, now, job.away, error))
+    not_before = now + min(LONGEST_PAUSE_S, RETRY_PAUSE_S * 2 ** (job.away - 1))
+    waits = replace(job, state="queued", updated=now, not_before=not_before, eta_s=None, error=error)
+    return Change(waits, put=(waits,))
 
 
 def release(jobs: Jobs, job_id: str, attempt: int, now: float) -> Change[Job]:
@@ -238,7 +247,8 @@ def _wish(job: Job) -> tuple[object, ...]:
 
 def _takes_all(job: Job) -> bool:
     """Whether a waiting job will do all that is asked for until it begins; a restore depends on no annotations."""
-    return job.attempt == 0 or job.kind == "restore"
+    has_read_nothing = job.attempt == job.away and job.step in ("", "export")
+    return has_read_nothing or job.kind == "restore"
 
 
 def _hurried(job: Job, wanted: Job) -> Job:
@@ -254,12 +264,16 @@ def _next_look(jobs: Jobs, project: int) -> float:
     return max(skipped) + SKIP_PAUSE_S if skipped else 0.0
 
 
-def _again(job: Job, now: float, error: str, pause_s: float, attempts: int = MAX_ATTEMPTS) -> Job:
-    if job.tries >= attempts:
-        error = f"given up after {job.tries} attempts; the last one: {error}"
-        return replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error)
-    not_before = now + min(LONGEST_PAUSE_S, pause_s * 2 ** (job.tries - 1))
+def _again(job: Job, now: float, error: str, pause_s: float) -> Job:
+    if job.tries >= MAX_ATTEMPTS:
+        return _given_up(job, now, job.tries, error)
+    not_before = now + pause_s * 2 ** (job.tries - 1)
     return replace(job, state="queued", updated=now, not_before=not_before, eta_s=None, error=error)
+
+
+def _given_up(job: Job, now: float, attempts: int, error: str) -> Job:
+    error = f"given up after {attempts} attempts; the last one: {error}"
+    return replace(job, state="failed", updated=now, ended=now, eta_s=None, error=error)
 
 
 def _ended(jobs: Jobs, ended: Job) -> Change[Job]:

@@ -81,6 +81,8 @@ def waiting_for(job: Job, jobs: Iterable[Job], now: float) -> str:
     """Return why a queued job does not run yet."""
     if job.not_before > now + 0.5:
         wait = duration(job.not_before - now)
+        if job.away:
+            return f"It could not go on, and is tried again in {wait}."
         if job.tries:
             return f"Try {job.tries} of {MAX_ATTEMPTS} broke off; the next one begins in {wait}."
         return f"Waits {wait} for further annotations, then starts."

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from shim import job_rules as rules
 from shim.errors import JobNotFound
 from shim.job_records import Records, open_records
-from shim.job_rules import MAX_ATTEMPTS, RETRY_PAUSE_S
+from shim.job_rules import RETRY_PAUSE_S
 from shim.jobs import Job, Kind, Scalar, Trigger, Verdict, new_job
 
 
@@ -71,17 +71,15 @@ class JobStore:
         now = self._clock()
         return self._records.change(lambda jobs: rules.fail(jobs, job_id, attempt, now, error))
 
-    def retry(
-        self,
-        job_id: str,
-        attempt: int,
-        error: str,
-        pause_s: float = RETRY_PAUSE_S,
-        attempts: int = MAX_ATTEMPTS,
-    ) -> Job:
+    def retry(self, job_id: str, attempt: int, error: str, pause_s: float = RETRY_PAUSE_S) -> Job:
         """Queue a job whose attempt broke off, after a pause that grows; it fails when it was tried often enough."""
         now = self._clock()
-        return self._records.change(lambda jobs: rules.retry(jobs, job_id, attempt, now, error, pause_s, attempts))
+        return self._records.change(lambda jobs: rules.retry(jobs, job_id, attempt, now, error, pause_s))
+
+    def wait(self, job_id: str, attempt: int, error: str) -> Job:
+        """Queue a job that met somebody who is away, after a pause that grows; it fails when that lasts too long."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.wait(jobs, job_id, attempt, now, error))
 
     def release(self, job_id: str, attempt: int) -> Job:
         """Queue a job whose attempt was ended on purpose; that attempt does not count."""

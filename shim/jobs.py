@@ -32,6 +32,7 @@ class Job:
         attempt: 0 before the first claim. It only grows and is the fencing number: whoever works on the job names
             it with every change, and a process of an earlier attempt is refused.
         interruptions: attempts that were ended on purpose and do not count as tried.
+        away: attempts that met somebody they need who was away; they do not count as tried either.
         worker: who runs it, or ran it last.
         started: of the newest attempt.
         updated: last sign of life.
@@ -56,6 +57,7 @@ class Job:
     state: State = "queued"
     attempt: int = 0
     interruptions: int = 0
+    away: int = 0
     worker: str = ""
     started: float | None = None
     updated: float = 0.0
@@ -77,7 +79,7 @@ class Job:
     @property
     def tries(self) -> int:
         """Attempts that count."""
-        return self.attempt - self.interruptions
+        return self.attempt - self.interruptions - self.away
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` reads."""
@@ -146,7 +148,7 @@ _CHECKS: Mapping[str, Callable[[object], bool]] = {
     "state": _is_one_of(*get_args(State)),
     "verdict": _is_one_of("", *get_args(Verdict)),
     "options": _is_options,
-    **dict.fromkeys(("attempt", "interruptions"), _is_count),
+    **dict.fromkeys(("attempt", "interruptions", "away"), _is_count),
     **dict.fromkeys(("created", "updated", "not_before"), _is_time),
     **dict.fromkeys(("started", "ended"), _or_none(_is_time)),
     **dict.fromkeys(("done", "total", "epoch", "epochs", "loss", "eta_s", "f1"), _or_none(_is_number)),

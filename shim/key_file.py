@@ -6,6 +6,7 @@ written, and is never resolved.
 
 from __future__ import annotations
 
+import codecs
 import stat
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from shim.errors import SettingsInvalid
 
 KEY_VARIABLE = "LABEL_STUDIO_API_KEY"
 KEY_FILE_VARIABLE = "LABEL_STUDIO_API_KEY_FILE"
+NO_KEY = f"{KEY_VARIABLE} is not set (nor {KEY_FILE_VARIABLE}): Label Studio's uploads and local files cannot be read"
 MAX_KEY_BYTES = 4096
 """A personal access token has 232."""
 
@@ -33,7 +35,7 @@ def read_key_file(path: Path) -> str:
         raise SettingsInvalid(f"{named} cannot be read: {error.strerror}") from error
     if len(data) > MAX_KEY_BYTES:
         raise SettingsInvalid(f"{named} has more than {MAX_KEY_BYTES} bytes, so it holds no key, or more than that")
-    key = data.decode("ascii", "replace").strip()
+    key = data.removeprefix(codecs.BOM_UTF8).decode("ascii", "replace").strip()
     if not key:
         raise SettingsInvalid(f"{named} is empty; put the key into it")
     return check_key(key, named)

@@ -45,6 +45,10 @@ logger = logging.getLogger(__name__)
 _VERSION_TRIES = 3
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
 
+NO_MODEL = (
+    "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
+    "train or archive a model, or use the Optical Character Recognition template"
+)
 Outcome = Literal["ok", "no_model", "deferred", "failed"]
 
 Entry = PredictionDict | list[PredictionDict]
@@ -130,6 +134,8 @@ class Predictor:
         outcomes = Counter(outcome for _, outcome in entries)
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
+        if outcomes["no_model"]:
+            logger.info("project %s: %d tasks get nothing: %s", request.project_id, outcomes["no_model"], NO_MODEL)
         if outcomes["deferred"]:
             logger.warning(
                 "project %s: %d of %d tasks did not fit the %g s; what was begun goes on in the background, ask again",
@@ -175,7 +181,7 @@ class Predictor:
             self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
         except NoModelYet as error:  # every project begins so; the dashboard says it of the project
-            self._note(request, task, error, logging.INFO)
+            self._note(request, task, error, logging.DEBUG)
             return [], "no_model"
         except LayoutLoopError as error:
             self._note(request, task, error, logging.WARNING)
@@ -204,10 +210,7 @@ class Predictor:
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
         in_service = pages[0].in_service
         if in_service.model is None and request.config.kind == "rectanglelabels":
-            raise NoModelYet(
-                "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
-                "train or archive a model, or use the Optical Character Recognition template"
-            )
+            raise NoModelYet(NO_MODEL)
         version = self._reported(in_service, request.config)
         drawn = [self._draw(request.config, page, index, version) for index, page in enumerate(pages)]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))

@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from shim.studio_status import LONGEST_TITLE, MOST_TITLES
+
 logger = logging.getLogger(__name__)
 
 DAY_S = 86400.0
 LATELY_S = 30 * DAY_S
 """Of a project that sends no webhook for longer the title alone is no sign that it still exists."""
-
-_MOST = 1000
-_LONGEST = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +71,12 @@ class ProjectTitles:
                 return
             if not isinstance(title, str) or not title.strip():
                 return
-            new = _Title(" ".join(title.split())[:_LONGEST], round(self._clock()))
+            new = _Title(" ".join(title.split())[:LONGEST_TITLE], round(self._clock()))
             old = known.get(number)
             if old and old.text == new.text and new.told - old.told < DAY_S:
                 return  # not a file written for every annotation
             known[number] = new
-            while len(known) > _MOST:
+            while len(known) > MOST_TITLES:
                 del known[min(known, key=lambda one: known[one].told)]
             self._write(known)
 
@@ -86,7 +85,7 @@ class ProjectTitles:
             try:
                 body = json.loads(self._path.read_text(encoding="utf-8"))
                 self._titles = {
-                    int(number): _Title(str(one["title"])[:_LONGEST], round(one["told"]))
+                    int(number): _Title(str(one["title"])[:LONGEST_TITLE], round(one["told"]))
                     for number, one in body.items()
                 }
             except FileNotFoundError:

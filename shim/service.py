@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shim.errors import ModelNotReady
+from shim.key_file import NO_KEY
 from shim.serving import OCR_MODEL, live_nodes, models_in, read_serving
 from shim.studio_status import StudioStatus, read_studio_status
 
@@ -54,7 +55,7 @@ def read_service(model_dir: Path, home: Path, *, has_key: bool) -> Service:
     if OCR_MODEL not in models:
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
-        missing.append("LABEL_STUDIO_API_KEY is not set: uploads and local files cannot be read")
+        missing.append(NO_KEY)
     nodes = live_nodes(model_dir)
     current = (models.get(OCR_MODEL) or {}).get("current")
     return Service(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -133,13 +134,16 @@ class StudioClient:
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise StudioUnavailable(f"{request.address} answered {status} with something that is no JSON") from error
+            raise StudioUnavailable(
+                f"{request.address} answered {status} with something that is no JSON", status
+            ) from error
 
     def _exchange(self, request: _Request) -> tuple[int, bytes]:
         """Return the status and body of a 2xx; a key that is refused is made anew once, where it can be."""
+        asked = time.monotonic()
         response = self._send(request)
         try:
-            if self._key.should_ask_again(response.status):
+            if self._key.should_ask_again(response.status, asked):
                 response.close()
                 response = self._send(request)
             if not 200 <= response.status < 300:
@@ -178,7 +182,9 @@ class StudioClient:
     def _read(self, address: WebAddress, response: urllib3.BaseHTTPResponse) -> bytes:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
-            raise StudioUnavailable(f"{address} sends its answer compressed ({encoding[:20]}), unasked")
+            raise StudioUnavailable(
+                f"{address} sends its answer compressed ({encoding[:20]}), unasked", response.status
+            )
         body = bytearray()
         try:
             while chunk := response.read1(_CHUNK_BYTES):
@@ -186,7 +192,8 @@ class StudioClient:
                 if len(body) > self._max_bytes:  # only an export is ever that long
                     raise StudioUnavailable(
                         f"{address} answers with more than {self._max_bytes:,} bytes; "
-                        "export in parts in Label Studio and train with --annotations FILE"
+                        "export in parts in Label Studio and train with --annotations FILE",
+                        response.status,
                     )
         except urllib3.exceptions.HTTPError as error:
             raise self._broken(address, error) from error

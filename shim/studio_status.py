@@ -13,13 +13,14 @@ from typing import Literal
 
 STATUS_FILE = "label-studio.json"
 """In LAYOUTLOOP_HOME: `{"time": Unix seconds, "ok": bool, "sentence": str, "projects": {id: title}}`, replaced at least
-every minute; the projects are those that have LayoutLoop as ML backend."""
+every minute; the projects are those that show a version of LayoutLoop's."""
 
+LONGEST_TITLE = 120
+MOST_TITLES = 1000
 SILENT_S = 300.0
 """A file that is older says nothing about now."""
 
 _LONGEST = 500
-_LONGEST_TITLE = 120
 _MOST_BYTES = 2**20
 _PROJECT = re.compile(r"\d{1,18}", re.ASCII)
 
@@ -32,13 +33,13 @@ class StudioStatus:
         state: `answers`; `fails`; `silent`: nobody has asked for a while; `never`: nobody has asked yet.
         asked: when the trainer last asked, Unix seconds; None where nobody knows.
         problem: what is wrong, as a sentence; empty where nothing is.
-        connected: titles of the projects that have LayoutLoop as ML backend, by id, when it last answered.
+        titles: of the projects that showed a version of LayoutLoop's when it last answered, by id.
     """
 
     state: Literal["answers", "fails", "silent", "never"]
     asked: float | None = None
     problem: str = ""
-    connected: Mapping[int, str] = field(default_factory=dict)
+    titles: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_studio_status(home: Path, now: float) -> StudioStatus:
@@ -63,7 +64,7 @@ def read_studio_status(home: Path, now: float) -> StudioStatus:
         return StudioStatus(
             "silent", None, f"Whether Label Studio answers is not known: {path.name} is damaged; the trainer mends it."
         )
-    connected = _titles(body.get("projects"))
+    titles = _titles(body.get("projects"))
     if now - asked > SILENT_S:
         since = datetime.fromtimestamp(asked, timezone.utc)
         return StudioStatus(
@@ -71,21 +72,21 @@ def read_studio_status(home: Path, now: float) -> StudioStatus:
             asked,
             f"Nobody has asked Label Studio since {since:%Y-%m-%d %H:%M} UTC; is the trainer running "
             "(logs/trainer.log)?",
-            connected,
+            titles,
         )
     if body.get("ok") is True:
-        return StudioStatus("answers", asked, connected=connected)
+        return StudioStatus("answers", asked, titles=titles)
     sentence = body.get("sentence")
     said = " ".join(sentence.split())[:_LONGEST] if isinstance(sentence, str) else ""
     said = said or "Label Studio cannot be used; logs/trainer.log says why."
-    return StudioStatus("fails", asked, said, connected)
+    return StudioStatus("fails", asked, said, titles)
 
 
 def _titles(found: object) -> dict[int, str]:
     if not isinstance(found, dict):
         return {}
     return {
-        int(number): " ".join(title.split())[:_LONGEST_TITLE]
+        int(number): " ".join(title.split())[:LONGEST_TITLE]
         for number, title in found.items()
         if _PROJECT.fullmatch(number) and isinstance(title, str)
     }

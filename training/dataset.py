@@ -23,7 +23,7 @@ from training.annotations import (
     Selection,
     labelled_boxes,
 )
-from training.errors import DatasetEmpty, DatasetFailed
+from training.errors import DatasetEmpty, DatasetFailed, SourceAway
 from training.examples import Entity, Example
 from training.left_out import LeftOut
 
@@ -148,9 +148,9 @@ def _examples(
             continue
         away, away_in_a_row = away + 1, away_in_a_row + 1
         if away_in_a_row >= _AWAY_IN_A_ROW:  # each of the others would wait its whole time for the same
-            raise DatasetFailed(f"none of {away_in_a_row} pages in a row could be read; the last: {outcome}")
+            raise SourceAway(f"none of {away_in_a_row} pages in a row could be read; the last: {outcome}")
         if away > _AWAY_SHARE * total:
-            raise DatasetFailed(f"{away} of {total} annotated pages could not be read; the last: {outcome}")
+            raise SourceAway(f"{away} of {total} annotated pages could not be read; the last: {outcome}")
     return examples
 
 

@@ -35,6 +35,10 @@ class DatasetFailed(TrainingError):
     code = "dataset_failed"
 
 
+class SourceAway(DatasetFailed):
+    """Those who have the images, or read them, do not answer: page after page would wait in vain."""
+
+
 class DatasetEmpty(TrainingError):
     """The annotations hold nothing to learn from."""
 

@@ -62,7 +62,7 @@ def read_project(client: StudioClient, project_id: int) -> Project:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StudioUnavailable(
-            f"{client.address(path)} answered something that is no project of Label Studio"
+            f"{client.address(path)} answered something that is no project of Label Studio", 200
         ) from error
 
 

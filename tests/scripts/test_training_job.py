@@ -11,13 +11,16 @@ import pytest
 
 from scripts.node import REPOSITORY
 from shim.job_store import open_jobs
-from tests.shim.far_servers import LEGACY_KEY
+from shim.jobs import Job
+from tests.shim.far_servers import LEGACY_KEY, serve
 
 
 @pytest.mark.parametrize(
     ("variables", "state", "says"),
     [
-        pytest.param({}, "queued", "does not take connections", id="Label Studio is away: tried again"),
+        pytest.param({}, "queued", "does not take connections", id="Label Studio is away: it waits"),
+        pytest.param({"LABEL_STUDIO_URL": "401"}, "queued", "answered 401: set", id="a refused key: it waits"),
+        pytest.param({"LABEL_STUDIO_URL": "404"}, "failed", "the project does not exist", id="no such project"),
         pytest.param(
             {"LAYOUTLOOP_TRAIN_BASE": "graft:/nowhere"}, "failed", "LAYOUTLOOP_TRAIN_BASE", id="no such base: given up"
         ),
@@ -26,6 +29,21 @@ from tests.shim.far_servers import LEGACY_KEY
 def test_an_error_is_one_sentence_in_the_record(
     tmp_path: Path, variables: dict[str, str], state: str, says: str
 ) -> None:
+    studio = variables.get("LABEL_STUDIO_URL", "")
+    with serve("127.0.0.1", lambda request: request.reply(int(studio))) as server:
+        if studio:
+            variables = variables | {"LABEL_STUDIO_URL": f"http://127.0.0.1:{server.port}"}
+        done, after = run_job(tmp_path, variables)
+    assert done.returncode == 0, done.stderr
+    assert after.state == state
+    assert (after.away, after.tries) == ((1, 0) if state == "queued" else (0, 1))
+    assert says in after.error
+    assert "\n" not in after.error
+    assert not list((tmp_path / "home" / "training").glob("*/*")) or state == "queued"
+
+
+def run_job(tmp_path: Path, variables: dict[str, str]) -> tuple[subprocess.CompletedProcess[str], Job]:
+    """Do a job's first attempt as a worker does; return how its process ended, and the job after it."""
     environ = os.environ | {
         "LAYOUTLOOP_HOME": str(tmp_path / "home"),
         "MODEL_DIR": str(tmp_path / "store"),
@@ -41,11 +59,6 @@ def test_an_error_is_one_sentence_in_the_record(
         assert claimed is not None
         command = [sys.executable, "-m", "scripts.retrain", "--job", job.id, "--attempt", str(claimed.attempt)]
         done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, timeout=200)
-        after = jobs.get(job.id)
+        return done, jobs.get(job.id)
     finally:
         jobs.close()
-    assert done.returncode == 0, done.stderr
-    assert after.state == state
-    assert says in after.error
-    assert "\n" not in after.error
-    assert not list((tmp_path / "home" / "training").glob("*/*")) or state == "queued"

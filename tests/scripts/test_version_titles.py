@@ -169,7 +169,7 @@ def test_a_label_studio_that_is_away_is_told_later(
         away.status = 0
         wait_for(shows(studio, f"{FIRST}-{HASH}"))
         wait_for(lambda: read_studio_status(tmp_path / "home", time.time()).state == "answers")
-        assert read_studio_status(tmp_path / "home", time.time()).connected == {7: studio.projects[7]["title"]}
+        assert read_studio_status(tmp_path / "home", time.time()).titles == {7: studio.projects[7]["title"]}
         assert time.time() - 30 < status(tmp_path)["time"] <= time.time()
     assert caplog.text.count(sentence) == 1
     assert caplog.text.count("Label Studio answers again") == 1

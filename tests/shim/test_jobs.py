@@ -18,7 +18,7 @@ import redis
 
 from shim.errors import JobNotFound, JobsUnavailable, Overloaded, SettingsInvalid, Superseded
 from shim.job_records import REDIS_KEY, open_records
-from shim.job_rules import AWAY_ATTEMPTS, KEPT, LEASE_S, MAX_ATTEMPTS, MOST_QUEUED, SKIP_PAUSE_S, Change
+from shim.job_rules import KEPT, LEASE_S, MAX_ATTEMPTS, MOST_AWAY, MOST_QUEUED, SKIP_PAUSE_S, Change
 from shim.job_store import JobStore, open_jobs
 from shim.jobs import DEBOUNCE_S, Job, Trigger, Verdict
 from tests.shim.redis_server import PASSWORD, RedisServer, redis_server
@@ -74,7 +74,7 @@ def claimed(jobs: JobStore, project: int = 7, worker: str = "one") -> Job:
 
 def test_json_and_back() -> None:
     job = Job(
-        "a1b2c3d4e5f6", 7, "restore", "dashboard", 1.5, {"version": "v", "force": True}, "running", 2, 1, "ö", f1=0.5
+        "a1b2c3d4e5f6", 7, "restore", "dashboard", 1.5, {"version": "v", "force": True}, "running", 2, 1, 0, "ö", f1=0.5
     )
     text = json.dumps(job.to_json())
     assert Job.from_json(json.loads(text)) == job
@@ -322,20 +322,20 @@ def test_a_worker_that_starts_takes_back_its_own_only(jobs: JobStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempts", "expected"),
+    ("again", "attempts", "expected"),
     [
-        pytest.param(MAX_ATTEMPTS, [5, 10, 20, 40], id="broke off"),
-        pytest.param(AWAY_ATTEMPTS, [5, 10, 20, 40, 80, 160, *[300] * 9], id="somebody is away"),
+        pytest.param(JobStore.retry, MAX_ATTEMPTS, [5, 10, 20, 40], id="broke off"),
+        pytest.param(JobStore.wait, MOST_AWAY, [5, 10, 20, 40, 80, 160, *[300] * 9], id="somebody is away"),
     ],
 )
 def test_pauses_between_attempts_grow_and_end(
-    jobs: JobStore, clock: Clock, attempts: int, expected: list[float]
+    jobs: JobStore, clock: Clock, again: Callable[..., Job], attempts: int, expected: list[float]
 ) -> None:
     job = jobs.submit(7, "retrain", "api")
     pauses = []
     for attempt in range(1, attempts + 1):
         assert jobs.claim("one") is not None
-        after = jobs.retry(job.id, attempt, f"status {attempt}", pause_s=5, attempts=attempts)
+        after = again(jobs, job.id, attempt, f"status {attempt}")
         pauses.append(after.not_before - clock.now)
         if after.state == "queued":
             clock.wait(pauses[-1] - 0.1)
@@ -344,6 +344,39 @@ def test_pauses_between_attempts_grow_and_end(
     assert pauses[:-1] == pytest.approx(expected)
     assert (after.state, after.ended) == ("failed", clock.now)
     assert after.error == f"given up after {attempts} attempts; the last one: status {attempts}"
+
+
+def test_who_is_away_costs_no_try(jobs: JobStore, clock: Clock) -> None:
+    job = jobs.submit(7, "retrain", "api")
+    for attempt in range(1, 8):
+        jobs.claim("one", job.id)
+        assert jobs.wait(job.id, attempt, "nobody answers").tries == 0
+    jobs.claim("one", job.id)
+    assert jobs.retry(job.id, 8, "killed").not_before == clock.now + 5
+    jobs.claim("one", job.id)
+    clock.wait(LEASE_S + 1)
+    (lost,) = jobs.requeue()
+    assert (lost.state, lost.tries, lost.away) == ("queued", 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("step", "again", "joined"),
+    [
+        pytest.param("", JobStore.wait, True, id="away before anything was read"),
+        pytest.param("export", JobStore.wait, True, id="away at the export"),
+        pytest.param("read pages", JobStore.wait, False, id="away later"),
+        pytest.param("export", JobStore.retry, False, id="broke off"),
+    ],
+)
+def test_a_wish_joins_a_job_that_has_read_no_annotations(
+    jobs: JobStore, step: str, again: Callable[..., Job], joined: bool
+) -> None:
+    job = jobs.submit(7, "retrain", "annotations")
+    jobs.claim("one", job.id)
+    if step:
+        jobs.update(job.id, 1, step=step)
+    again(jobs, job.id, 1, "nobody answers")
+    assert (jobs.submit(7, "retrain", "annotations").id == job.id) == joined
 
 
 @pytest.mark.parametrize("again", ["retried", "released", "lost"])
