@@ -268,6 +268,7 @@ def show_order(rounds: Sequence[dict[str, Any]], axes: Axes | None) -> None:
             lowest, highest = ([point[which] for point in points.values()] for which in (1, 2))
             axes.fill_between(list(points), lowest, highest, color=colour, alpha=0.15, linewidth=0)
     if axes is not None:
+        axes.set_xticks(sorted({one["labelled"] for one in rounds}))
         axes.set_xlabel("pages labelled")
         axes.set_ylabel("entity F1, all layouts alike")
         axes.set_ylim(0, 1)
