@@ -131,13 +131,8 @@ def worth(seed: int, folder: Path, work: Path, epochs: int | None) -> Iterator[W
     yield WorthRound(seed, 0, sum(len(page.entities) for page in rounds[0]), 0, 0)
     for labelled, coming in pairwise(rounds):
         found = score(coming, draw_boxes(annotator.train(labelled, work), coming), LABELS).pages
-        yield WorthRound(
-            seed,
-            len(annotator.labelled),
-            sum(page.gold for page in found),
-            sum(page.predicted for page in found),
-            sum(page.right for page in found),
-        )
+        sums = (sum(getattr(page, what) for page in found) for what in ("gold", "predicted", "right"))
+        yield WorthRound(seed, len(annotator.labelled), *sums)
 
 
 def pool_layouts() -> list[int]:
