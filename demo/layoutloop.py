@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -76,6 +78,14 @@ def demo_environment(environ: Mapping[str, str], home: Path, studio: str, accoun
         "BASIC_AUTH_USER": USER,
         "BASIC_AUTH_PASS": account.password,
     }
+
+
+def write_settings(path: Path, environ: Mapping[str, str]) -> None:
+    """Write the settings among the variables as a file for a shell to read, for its owner alone: keys are in it."""
+    lines = [f"export {name}={shlex.quote(environ[name])}\n" for name in sorted(environ) if name.startswith(_SETTINGS)]
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.writelines(lines)
 
 
 def check_settings(environ: Mapping[str, str]) -> ServeSettings:

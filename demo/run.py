@@ -23,7 +23,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from demo.invoices import LABELS, make_invoice
-from demo.layoutloop import USER, LoopFailed, RunningLoop, check_settings, demo_environment, running_layoutloop
+from demo.layoutloop import (
+    USER,
+    LoopFailed,
+    RunningLoop,
+    check_settings,
+    demo_environment,
+    running_layoutloop,
+    write_settings,
+)
 from demo.projects import annotate, make_project, project_title, retrieve_predictions, say, tasks_of
 from demo.studio import Account, RunningStudio, StudioFailed, running_studio
 from demo.tasks import OCR, RECTANGLES, label_config
@@ -32,6 +40,7 @@ from scripts.serve import instance_lock
 from shim.errors import LayoutLoopError
 from shim.studio_client import StudioClient, open_studio
 
+SETTINGS_FILE = "env.sh"
 TITLES = {OCR: "Invoices, OCR template", RECTANGLES: "Invoices, RectangleLabels"}
 _LAYOUTS = 4
 
@@ -92,6 +101,8 @@ def _run_all(options: argparse.Namespace, home: Path) -> None:
         open_studio(studio.url, account.token) as client,
     ):
         demo = Demo(client, studio, loop, home)
+        write_settings(home / SETTINGS_FILE, environ)
+        print("\n".join(addresses(demo)), flush=True)
         run(demo, options)
         say("Ctrl-C stops everything. The next scripts/demo.sh goes on with the same projects.")
         watch(demo)
@@ -220,7 +231,8 @@ def command(demo: Demo, *arguments: str) -> int:
 TRAINED = """\
 Look at: a task without an annotation. Its boxes, labels and texts were drawn by the model that learned from the others.
 Correct and submit some: after ten, the next model is trained by itself; Start Training (Settings > Model) does it at
-once. Follow it on the dashboard. Then Actions > Retrieve Predictions draws with the new model.
+once (do that where fewer than ten are left). Follow it on the dashboard. Then Actions > Retrieve Predictions draws
+with the new model.
 """
 UNTRAINED = """\
 Look at: a task. Its lines of text are boxes already; give them labels. After ten annotated pages the first model is
@@ -228,13 +240,22 @@ trained by itself; follow it on the dashboard. Then Actions > Retrieve Predictio
 """
 
 
-def tell(demo: Demo, projects: Sequence[int], *, trained: bool) -> None:
-    """Say where everything is and what to look at."""
-    account = demo.studio.account
-    lines = [
+def addresses(demo: Demo) -> list[str]:
+    """Return where everything is, how to sign in, and how to use commands with it."""
+    account, settings = demo.studio.account, shlex.quote(str(demo.home / SETTINGS_FILE))
+    return [
         "",
         f"Label Studio   {demo.studio.url}   sign in as {account.email} with {account.password}",
         f"Dashboard      {demo.loop.url}/dashboard   user {USER}, the same password",
+        f"Commands       . {settings}   makes a shell's commands those of this LayoutLoop",
+        "",
+    ]
+
+
+def tell(demo: Demo, projects: Sequence[int], *, trained: bool) -> None:
+    """Say where everything is and what to look at."""
+    lines = [
+        *addresses(demo)[:-1],
         *(f"Project {project}      {demo.studio.url}/projects/{project}/data" for project in projects),
         "",
         TRAINED if trained else UNTRAINED,

@@ -86,12 +86,14 @@ def waiting_for(job: Job, jobs: Iterable[Job], now: float) -> str:
         if job.tries:
             return f"Try {job.tries} of {MAX_ATTEMPTS} broke off; the next one begins in {wait}."
         return f"Waits {wait} for further annotations, then starts."
-    busy = [one for one in jobs if one.state == "running" and now - one.updated <= LEASE_S]
+    others = list(jobs)
+    busy = [one for one in others if one.state == "running" and now - one.updated <= LEASE_S]
     if any(one.project == job.project for one in busy):
         return "Waits for the job of this project that runs now, and learns from all that comes until then."
     if busy:
         return f"Waits for the worker, which is busy with project {busy[0].project}."
-    waited = now - max(job.created, job.not_before, job.updated)
+    ended = max((one.ended or 0.0 for one in others), default=0.0)  # until then the worker was busy
+    waited = now - max(job.created, job.not_before, job.updated, ended)
     if waited > UNCLAIMED_S:
         return f"No worker has taken it for {duration(waited)}. See that the trainer runs (logs/trainer.log)."
     return "Waits for a worker."

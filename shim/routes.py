@@ -36,7 +36,9 @@ def state() -> State:
 def authenticate() -> None:
     """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
     if request.endpoint not in _OPEN and not _is_authenticated():
-        raise Unauthorized("this shim asks for Basic auth; give the user and password in Label Studio's model settings")
+        raise Unauthorized(
+            "this shim asks for Basic auth: give user and password in Label Studio's model settings (to curl with -u)"
+        )
 
 
 @routes.get("/")

@@ -79,6 +79,13 @@ def running_demo(folder: Path, *arguments: str, **variables: str) -> Iterator[Ru
 def test_the_demo_trains_draws_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     with running_demo(tmp_path, "--count", "3") as demo:
         assert f"sign in as {demo.account.email} with {demo.account.password}" in demo.said
+        settings = subprocess.run(
+            ["bash", "-c", '. "$0"; echo "$LABEL_STUDIO_URL"', str(demo.home / "env.sh")],
+            capture_output=True,
+            text=True,
+        )
+        assert settings.stdout == f"{demo.studio}\n"
+        assert (demo.home / "env.sh").stat().st_mode & 0o777 == 0o600
         projects = demo.ask("/api/projects")["results"]
         assert len(projects) == 2
         for project in [one["id"] for one in projects]:
