@@ -136,8 +136,10 @@ def _once(watcher: Watcher) -> int:
 
 
 def _print_versions(model_dir: Path) -> None:
-    nodes = live_nodes(model_dir)
-    for name in models_in(model_dir):
+    nodes, names = live_nodes(model_dir), models_in(model_dir)
+    if not names:
+        print(f"no versions in {model_dir} (MODEL_DIR)", file=sys.stderr)
+    for name in names:
         serving = read_serving(model_dir, name)
         for path in sorted((model_dir / name).glob(f"{name}-*.mar"), reverse=True):
             version = path.stem.removeprefix(f"{name}-")

@@ -40,6 +40,15 @@ def test_a_damaged_report_hides_no_version(store: Path, capsys: pytest.CaptureFi
     assert "figures" not in lines[2]
 
 
+def test_an_empty_store_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "nothing here"))
+    monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path / "home"))
+    assert main(["--list"]) == 0
+    assert capsys.readouterr().err == f"no versions in {tmp_path / 'nothing here'} (MODEL_DIR)\n"
+
+
 @pytest.mark.parametrize(
     ("version", "says"),
     [
