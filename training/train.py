@@ -76,7 +76,9 @@ def train(folder: Path) -> bool:
         keep_best=keep_best,
     )
     progress = ProgressFile(folder, is_writer=arguments.process_index == 0)
-    callbacks = [progress, TensorBoardCallback(SummaryWriter(str(folder / "logs")))]  # type: ignore[no-untyped-call]
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)  # SummaryWriter fails where another process makes it at the same time
+    callbacks = [progress, TensorBoardCallback(SummaryWriter(str(logs)))]  # type: ignore[no-untyped-call]
     trainer = EntityTrainer(
         base,
         recipe.new_factor,
