@@ -91,7 +91,10 @@ def test_a_damaged_entry_counts_as_not_there(tmp_path: Path, damage: object, cap
     assert cache.get(KEYS[0]) == b"read anew"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.skipif(
+    os.geteuid() != 0,
+    reason="it needs another user's file, which only root can make; CI is root",
+)
 def test_an_entry_of_another_user_is_a_hit() -> None:
     """Its time of use cannot be noted; what it holds can be read all the same."""
     with tempfile.TemporaryDirectory() as folder:  # tmp_path lets nobody else in

@@ -7,21 +7,21 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from shim.credentials import LabelStudioKey
+from shim.credentials import REREAD_S, LabelStudioKey
 from shim.errors import ImageUnavailable, SettingsInvalid, StudioRefused, StudioUnavailable
 from shim.images import ImageFetcher
 from shim.key_file import MAX_KEY_BYTES, read_key_file
 from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio
-from tests.shim.far_servers import IMAGE, LEGACY_KEY, PERSONAL_KEY, SECRET, _Handler, jwt, serve
+from tests.shim.far_servers import IMAGE, LEGACY_KEY, PERSONAL_KEY, SECRET, _Handler, _Server, jwt, serve
 
 OTHER_LEGACY = "f" * 40
 OTHER_PERSONAL = jwt(token_type="refresh", exp=8_000_000_000, jti="other")
@@ -75,6 +75,20 @@ def put(folder: Path, key: str) -> Path:
     (folder / "..new").symlink_to(new.name)
     (folder / "..new").replace(folder / "..data")
     return folder / "key"
+
+
+@contextmanager
+def opened(
+    server: _Server, path: Path, reread_s: float = 0.0
+) -> Iterator[tuple[LabelStudioKey, StudioClient, ImageFetcher]]:
+    """A key, and those who ask Label Studio with it."""
+    url = f"http://127.0.0.1:{server.port}"
+    with (
+        closing(LabelStudioKey(url, path, reread_s=reread_s)) as key,
+        closing(StudioClient(url, key)) as client,
+        closing(ImageFetcher(url, key)) as images,
+    ):
+        yield key, client, images
 
 
 def make_nothing(path: Path) -> None:
@@ -133,9 +147,7 @@ def test_another_key_is_taken_when_the_known_one_is_refused(
     with (
         caplog.at_level(logging.INFO, "shim"),
         serve("127.0.0.1", studio) as server,
-        closing(LabelStudioKey(f"http://127.0.0.1:{server.port}", path)) as key,
-        closing(StudioClient(f"http://127.0.0.1:{server.port}", key)) as client,
-        closing(ImageFetcher(f"http://127.0.0.1:{server.port}", key)) as images,
+        opened(server, path, REREAD_S) as (key, client, images),
     ):
         assert client.get("/api/x") == {"well": True}
         studio.change(after)
@@ -157,9 +169,8 @@ def test_another_key_is_taken_when_the_exchange_is_refused(folder: Path, status:
         with open_studio(f"http://127.0.0.1:{server.port}", put(folder, PERSONAL_KEY)) as client:
             studio.change(after)
             put(folder, after)
-            assert client.get("/api/x") == {
-                "well": True
-            }  # no access token yet: the exchange is the first to be refused
+            # No access token yet: the exchange is the first to be refused.
+            assert client.get("/api/x") == {"well": True}
         assert [seen.target for seen in server.seen].count("/api/x") == 1
 
 
@@ -167,21 +178,15 @@ def test_another_key_is_taken_when_the_exchange_is_refused(folder: Path, status:
 def test_a_key_that_may_see_more_is_taken_although_the_known_one_is_good(folder: Path, status: int) -> None:
     studio = Studio(LEGACY_KEY, to_others=status)
     path = put(folder, OTHER_LEGACY)
-    with serve("127.0.0.1", studio) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        with (
-            closing(LabelStudioKey(url, path, reread_s=0.0)) as key,
-            closing(StudioClient(url, key)) as client,
-            closing(ImageFetcher(url, key)) as images,
-        ):
-            with pytest.raises(StudioRefused):
-                client.get("/api/x")
-            assert len(server.seen) == 1
-            put(folder, LEGACY_KEY)
-            assert images.fetch("/data/upload/1/a.png") == IMAGE
-            put(folder, OTHER_LEGACY)
-            studio.change(OTHER_LEGACY)
-            assert client.post("/api/x", {}) == {"well": True}
+    with serve("127.0.0.1", studio) as server, opened(server, path) as (_, client, images):
+        with pytest.raises(StudioRefused):
+            client.get("/api/x")
+        assert len(server.seen) == 1
+        put(folder, LEGACY_KEY)
+        assert images.fetch("/data/upload/1/a.png") == IMAGE
+        put(folder, OTHER_LEGACY)
+        studio.change(OTHER_LEGACY)
+        assert client.post("/api/x", {}) == {"well": True}
 
 
 @pytest.mark.parametrize("after", [OTHER_LEGACY, OTHER_PERSONAL], ids=["legacy", "personal"])
@@ -231,28 +236,22 @@ def test_nobody_looks_while_the_key_is_taken(folder: Path) -> None:
 def test_a_file_that_breaks_leaves_the_key_and_is_named(folder: Path, key: str) -> None:
     studio = Studio(key)
     path = put(folder, key)
-    with serve("127.0.0.1", studio) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        with (
-            closing(LabelStudioKey(url, path, reread_s=0.0)) as keyed,
-            closing(StudioClient(url, keyed)) as client,
-            closing(ImageFetcher(url, keyed)) as images,
-        ):
+    with serve("127.0.0.1", studio) as server, opened(server, path) as (_, client, images):
+        client.get("/api/x")
+        studio.change(OTHER_LEGACY)
+        put(folder, f"{SECRET} b")
+        says = rf"into {path} \(LABEL_STUDIO_API_KEY_FILE\), no restart is needed; now {path} .* holds white space"
+        with pytest.raises(StudioUnavailable, match=says) as refused:
             client.get("/api/x")
-            studio.change(OTHER_LEGACY)
-            put(folder, f"{SECRET} b")
-            says = rf"into {path} \(LABEL_STUDIO_API_KEY_FILE\), no restart is needed; now {path} .* holds white space"
-            with pytest.raises(StudioUnavailable, match=says) as refused:
-                client.get("/api/x")
-            assert not any(secret in str(refused.value) for secret in (key, SECRET))
-            path.unlink()
-            with pytest.raises(ImageUnavailable, match=rf"now {path} .* cannot be read: No such file"):
-                images.fetch("/data/upload/1/a.png")
-            studio.change(key)
-            assert client.get("/api/x") == {"well": True}
-            path.write_text(OTHER_LEGACY)
-            studio.change(OTHER_LEGACY)
-            assert client.get("/api/x") == {"well": True}
+        assert not any(secret in str(refused.value) for secret in (key, SECRET))
+        path.unlink()
+        with pytest.raises(ImageUnavailable, match=rf"now {path} .* cannot be read: No such file"):
+            images.fetch("/data/upload/1/a.png")
+        studio.change(key)
+        assert client.get("/api/x") == {"well": True}
+        path.write_text(OTHER_LEGACY)
+        studio.change(OTHER_LEGACY)
+        assert client.get("/api/x") == {"well": True}
 
 
 def test_what_the_known_key_bought_is_not_used_with_another(folder: Path) -> None:
