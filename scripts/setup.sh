@@ -159,7 +159,9 @@ make_venv() {
 }
 
 pip_install() { # FOLDER ARGUMENTS...
-  "$1/bin/python" -m pip --disable-pip-version-check --no-input install --quiet "${@:2}" >&2 ||
+  # Without --use-pep517 a pip before 25.3 builds old packages (seqeval) with whatever lies in the environment already,
+  # and not with what they ask for: test.sh after serve.sh then fails.
+  "$1/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --use-pep517 "${@:2}" >&2 ||
     fail "pip could not install everything; its message is above. The next start tries again."
 }
 
