@@ -23,6 +23,7 @@ from benchmarks.ocr_recall import read_sroie
 from benchmarks.training_data import measure, train
 from handler.cache import FileCache
 from handler.images import ImageLimits, open_page
+from handler.layoutlm import DTYPES
 from handler.ocr import OcrSettings
 from handler.page import BOX_LEVELS, Page, Size, Word
 from handler.reading import Reader
@@ -218,6 +219,9 @@ def main() -> None:
     print(f"{given.words} words, boxes of {given.box_level}, {given.base}, seed {given.seed}:", end=" ")
     print(f"{trained.steps} steps in {trained.seconds:.0f} s; {reading_ceiling(unseen):.1%} of the boxes have a word")
     print_scores([*scores.labels, scores.overall])
+    for name, pages in (("unseen", unseen), ("all", examples)):
+        f1 = {dtype: measure(trained, plan, pages, dtype).overall.f1 for dtype in DTYPES}
+        print(f"{name} pages: " + ", ".join(f"F1 {value:.4f} in {dtype}" for dtype, value in f1.items()))
 
 
 if __name__ == "__main__":

@@ -59,9 +59,9 @@ def train(folder: Path, plan: Plan, training: Sequence[Example], validation: Seq
     return Trained(folder / "checkpoint", time.monotonic() - began, progress.step)
 
 
-def measure(trained: Trained, plan: Plan, examples: Sequence[Example]) -> Scores:
+def measure(trained: Trained, plan: Plan, examples: Sequence[Example], dtype: str = "auto") -> Scores:
     """Score a training's checkpoint on pages as a report does."""
-    answers = tag_examples(trained.checkpoint, examples, TaggerSettings(box_level=plan.box_level))
+    answers = tag_examples(trained.checkpoint, examples, TaggerSettings(dtype=dtype, box_level=plan.box_level))
     return score(examples, answers, plan.labels)
 
 

@@ -79,7 +79,7 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
     Args:
         folder: with config.json, model.safetensors and tokenizer.json.
         device: `auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1`, ...
-        dtype: `auto` (bfloat16 on a GPU that has it, else float32), `float32`, `bfloat16`.
+        dtype: `auto` (bfloat16 where the device multiplies it in hardware, else float32), `float32`, `bfloat16`.
 
     Raises:
         CheckpointInvalid: the folder is no LayoutLMv3 checkpoint, or has no fast tokenizer.
@@ -114,6 +114,13 @@ def respect_thread_limit() -> None:
     limit = os.environ.get("OMP_THREAD_LIMIT", "")
     if limit.isdecimal() and 0 < int(limit) < torch.get_num_threads():
         torch.set_num_threads(int(limit))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; without it, bfloat16 is emulated and slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:
@@ -170,8 +177,7 @@ def _device(name: str) -> torch.device:
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
     if name not in DTYPES:
         raise CheckpointInvalid(f"dtype is auto, {' or '.join(DTYPES)}, got {name!r}")
     return DTYPES[name]

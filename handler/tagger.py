@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from handler.decoding import label_words, regions_of
-from handler.encoding import Encoder, Encoding, Window, collate
+from handler.encoding import Batch, Encoder, Encoding, Window, collate
 from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOfMemory
 from handler.layoutlm import LayoutLM, load
 from handler.page import BoxLevel, Page, TaggedPage
 
 logger = logging.getLogger(__name__)
+
+_BATCHES_AHEAD = 2
+"""Pages for about so many batches are encoded together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,21 @@ class _Job:
     page: int
     window: Window
     pixels: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Some pages made ready for the model.
+
+    Args:
+        pages: in order.
+        encodings: of each page.
+        batches: windows, sorted by length, each with what the model gets for them.
+    """
+
+    pages: Sequence[Page]
+    encodings: Sequence[Encoding]
+    batches: Sequence[tuple[Sequence[_Job], Batch]]
 
 
 class Tagger:
@@ -94,26 +113,37 @@ class Tagger:
         Raises:
             PageInvalid: the model looks at the image and a page has no thumbnail.
         """
-        encodings = [self.encoder.encode(page) for page in pages]
-        answers: list[TaggedPage | HandlerError] = []
-        for page, encoding, logits in zip(pages, encodings, self._word_logits(pages, encodings), strict=True):
-            if isinstance(logits, HandlerError):
-                answers.append(logits)
-                continue
-            regions = regions_of(page, label_words(logits, self.labels), self.labels)
-            answers.append(TaggedPage(regions, len(encoding.windows)))
-        return answers
+        return [
+            logits if isinstance(logits, HandlerError) else self._tagged(page, encoding, logits)
+            for prepared in self.prepare(pages)
+            for page, encoding, logits in zip(
+                prepared.pages, prepared.encodings, self._word_logits(prepared), strict=True
+            )
+        ]
 
     def word_logits(self, pages: Sequence[Page]) -> list[NDArray[np.float32] | HandlerError]:
         """Return for each page (words, tags) float32: logits of each word's first token, NaN where it has none."""
-        return self._word_logits(pages, [self.encoder.encode(page) for page in pages])
+        return [logits for prepared in self.prepare(pages) for logits in self._word_logits(prepared)]
 
-    def _word_logits(
-        self, pages: Sequence[Page], encodings: Sequence[Encoding]
-    ) -> list[NDArray[np.float32] | HandlerError]:
-        answers: list[NDArray[np.float32] | HandlerError] = [
-            np.full((len(page.words), len(self.labels.tags)), np.nan, dtype=np.float32) for page in pages
-        ]
+    def prepare(self, pages: Sequence[Page]) -> Iterator[Prepared]:
+        """Yield the pages in order, a few batches at a time; the next ones are made while the caller has these.
+
+        So a call with any number of pages keeps little more in memory than its answers.
+        """
+        size = _BATCHES_AHEAD * self._batch_windows
+        groups = [pages[start : start + size] for start in range(0, len(pages), size)]
+        if len(groups) < 2:
+            yield from map(self._prepare, groups)
+            return
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as ahead:
+            coming = ahead.submit(self._prepare, groups[0])
+            for group in groups[1:]:
+                prepared, coming = coming.result(), ahead.submit(self._prepare, group)
+                yield prepared
+            yield coming.result()
+
+    def _prepare(self, pages: Sequence[Page]) -> Prepared:
+        encodings = [self.encoder.encode(page) for page in pages]
         jobs = [
             _Job(index, window, encoding.pixels)
             for index, encoding in enumerate(encodings)
@@ -121,8 +151,21 @@ class Tagger:
         ]
         # Windows of like length share a batch, so that little of it is padding.
         jobs.sort(key=lambda job: len(job.window.input_ids))
-        for start in range(0, len(jobs), self._batch_windows):
-            for job, logits in self._forward(jobs[start : start + self._batch_windows]):
+        groups = [jobs[start : start + self._batch_windows] for start in range(0, len(jobs), self._batch_windows)]
+        return Prepared(pages, encodings, [(group, self._collate(group)) for group in groups])
+
+    def _collate(self, jobs: Sequence[_Job]) -> Batch:
+        return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id)
+
+    def _tagged(self, page: Page, encoding: Encoding, logits: NDArray[np.float32]) -> TaggedPage:
+        return TaggedPage(regions_of(page, label_words(logits, self.labels), self.labels), len(encoding.windows))
+
+    def _word_logits(self, prepared: Prepared) -> list[NDArray[np.float32] | HandlerError]:
+        answers: list[NDArray[np.float32] | HandlerError] = [
+            np.full((len(page.words), len(self.labels.tags)), np.nan, dtype=np.float32) for page in prepared.pages
+        ]
+        for jobs, batch in prepared.batches:
+            for job, logits in self._forward(jobs, batch):
                 answer = answers[job.page]
                 if isinstance(logits, HandlerError):
                     answers[job.page] = logits
@@ -132,9 +175,8 @@ class Tagger:
                         answers[job.page] = AnswerInvalid(f"the model's logits are not finite in {self.model.dtype}")
         return answers
 
-    def _forward(self, jobs: Sequence[_Job]) -> Iterator[tuple[_Job, NDArray[np.float32] | HandlerError]]:
+    def _forward(self, jobs: Sequence[_Job], batch: Batch) -> Iterator[tuple[_Job, NDArray[np.float32] | HandlerError]]:
         """Run one batch; one that does not fit is halved until it does."""
-        batch = collate([(job.window, job.pixels) for job in jobs], self.model.pad_id)
         try:
             logits = self.model.logits(batch)
         except (RuntimeError, MemoryError) as error:
@@ -155,8 +197,8 @@ class Tagger:
             return
         logger.warning("%d windows do not fit %s, trying half of them", len(jobs), self.model.device)
         middle = len(jobs) // 2
-        yield from self._forward(jobs[:middle])
-        yield from self._forward(jobs[middle:])
+        for half in (jobs[:middle], jobs[middle:]):
+            yield from self._forward(half, self._collate(half))
 
     def _warm_up(self, max_tokens: int) -> None:
         """Run once what costs time only once; a GPU sees its largest batch, so that memory is found early."""
@@ -166,7 +208,8 @@ class Tagger:
         nothing = np.zeros(0, dtype=np.int64)
         window = Window(ids, np.zeros((length, 4), dtype=np.int64), nothing, nothing)
         pixels = np.zeros((3, 224, 224), dtype=np.float32) if self.model.uses_image else None
-        for _ in self._forward([_Job(0, window, pixels)] * rows):
+        jobs = [_Job(0, window, pixels)] * rows
+        for _ in self._forward(jobs, self._collate(jobs)):
             pass
 
 

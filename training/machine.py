@@ -6,17 +6,16 @@ import os
 
 import torch
 
+from handler.layoutlm import has_bfloat16
 from training.report import Machine
 
 
-def has_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 in hardware; without it, bfloat16 would be emulated and slower."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())
+def trains_in_bfloat16() -> bool:
+    """Whether the device that trains multiplies bfloat16 in hardware."""
+    return has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def this_machine() -> Machine:
     """Return the cores, the device that trains and the number type it computes in."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return Machine(os.cpu_count() or 1, device, "bfloat16" if has_bfloat16() else "float32")
+    return Machine(os.cpu_count() or 1, device, "bfloat16" if trains_in_bfloat16() else "float32")

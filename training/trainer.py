@@ -18,7 +18,7 @@ from handler.page import TaggedPage
 from handler.tagger import Tagger, TaggerSettings
 from training.bases import Base
 from training.examples import Example, pages_of
-from training.machine import has_bfloat16
+from training.machine import trains_in_bfloat16
 from training.scoring import score
 
 MOMENTS = 10
@@ -119,7 +119,7 @@ def trainer_arguments(
         warmup_steps=max(1, steps // 10),
         weight_decay=0.0,
         use_cpu=not torch.cuda.is_available(),
-        bf16=has_bfloat16(),
+        bf16=trains_in_bfloat16(),
         logging_steps=max(1, min(10, moment)),
         eval_strategy="steps" if keep_best else "no",
         eval_steps=moment,

@@ -67,7 +67,7 @@ def test_load(folder: Path) -> None:
     model = load(folder, "cpu", "auto")
     assert model.labels.names == LABELS
     assert model.labels.tags[:3] == ("O", "B-vendor", "I-vendor")
-    assert (model.device, model.dtype) == (torch.device("cpu"), torch.float32)
+    assert model.device == torch.device("cpu")
     assert (model.pad_id, model.max_tokens, model.uses_image) == (1, 512, False)
     assert not model.model.training
     assert model.tokenizer.get_vocab_size() > 250
@@ -85,6 +85,12 @@ def test_the_fast_forward_pass_shares_what_it_need_not_rearrange(folder: Path) -
 
 def test_the_image_branch_is_known_from_the_checkpoint(image_checkpoint: Path) -> None:
     assert load(image_checkpoint, "cpu").uses_image
+
+
+def test_auto_is_bfloat16_where_the_processor_says_it_has_it(folder: Path) -> None:
+    flags = Path("/proc/cpuinfo").read_text()
+    expected = torch.bfloat16 if " avx512_bf16" in flags else torch.float32
+    assert load(folder, "cpu", "auto").dtype == expected
 
 
 def test_bfloat16(folder: Path) -> None:

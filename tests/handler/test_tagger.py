@@ -119,6 +119,15 @@ def test_a_page_without_the_thumbnail_that_the_model_needs(checkpoints: dict[str
     assert tagger.tag([page_of()]) == [TaggedPage((), 0)], "a page without words needs none"
 
 
+def test_pages_are_made_ready_a_few_at_a_time(checkpoints: dict[str, Path]) -> None:
+    tagger = Tagger.load(checkpoints["image"], replace(ON_CPU, batch_windows=1))
+    pages = [page_of("Total", thumbnail=noisy_thumbnail(seed)) for seed in range(5)]
+    ready = tagger.prepare([*pages, page_of("Total")])
+    assert [next(ready).pages, next(ready).pages] == [pages[:2], pages[2:4]]
+    with pytest.raises(PageInvalid):
+        next(ready)
+
+
 def test_boxes_of_lines_and_of_words_differ(checkpoints: dict[str, Path]) -> None:
     """P7."""
     page = page_of(*["Total"] * 6, lines=[0, 0, 0, 1, 1, 1])

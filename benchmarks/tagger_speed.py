@@ -1,0 +1,99 @@
+"""Tagger from Page to Regions against the forward pass alone, on the same batches, in one run.
+
+`python -m benchmarks.tagger_speed [--funsd DIR --sroie DIR --docbank DIR] [--repeats 5] [--threads 0]`. Pages are those
+of `forward_speed`. "Forward alone" gets batches that were made beforehand; the Tagger tokenises, makes batches,
+runs them and turns logits into regions. Sides take turns; medians. In the end each part is timed alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+import torch
+
+from benchmarks.forward_speed import MODELS, PER_SET, given_pages
+from handler.encoding import collate
+from handler.page import Page
+from handler.tagger import Tagger, TaggerSettings
+
+COLUMNS = (
+    "model",
+    "dtype",
+    "pages",
+    "windows",
+    "forward pages/s",
+    "Tagger pages/s",
+    "Tagger / forward",
+    "lowest, highest",
+)
+
+
+def timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Return the seconds on the clock and of all cores together that a call takes."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def parts(tagger: Tagger, pages: Sequence[Page]) -> str:
+    """Return what each part takes where nothing overlaps, in CPU milliseconds a page."""
+    encode = timed(lambda: [tagger.encoder.encode(page) for page in pages])
+    prepared = list(tagger.prepare(pages))
+    batches = [one for each in prepared for one in each.batches]
+    jobs = [[(job.window, job.pixels) for job in jobs] for jobs, _ in batches]
+    collated = timed(lambda: [collate(each, tagger.model.pad_id) for each in jobs])
+    forward = timed(lambda: [tagger.model.logits(batch) for _, batch in batches])
+    whole = timed(lambda: tagger.tag(pages))
+    figures = {"encode": encode, "collate": collated, "forward": forward, "whole": whole}
+    return ", ".join(f"{name} {1000 * cpu / len(pages):.2f}" for name, (_, cpu) in figures.items())
+
+
+def compare(name: str, tagger: Tagger, pages: Sequence[Page], repeats: int) -> str:
+    """Return one row of the table."""
+    batches = list(chain.from_iterable(each.batches for each in tagger.prepare(pages)))
+    windows = sum(len(jobs) for jobs, _ in batches)
+    sides = (lambda: [tagger.model.logits(batch) for _, batch in batches], lambda: tagger.tag(pages))
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(repeats):
+        for side in (0, 1) if turn % 2 else (1, 0):
+            times[side].append(timed(sides[side])[0])
+    forward, whole = (statistics.median(side) for side in times)
+    ratios = sorted(one / other for one, other in zip(*times, strict=True))
+    cells = (name, str(tagger.model.dtype).removeprefix("torch."), len(pages), windows, f"{len(pages) / forward:.2f}")
+    spread = f"{ratios[0]:.2f}, {ratios[-1]:.2f}"
+    return "| " + " | ".join(map(str, (*cells, f"{len(pages) / whole:.2f}", f"{forward / whole:.2f}", spread))) + " |"
+
+
+def main() -> None:
+    """Print the table and the parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("funsd", "sroie", "docbank"):
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR")
+    parser.add_argument("--pages", type=int, nargs="+", default=[1, 8, 3 * PER_SET])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice (default)")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--dtype", default="auto")
+    args = parser.parse_args()
+    pages = list(islice(given_pages(args.funsd, args.sroie, args.docbank), max(args.pages)))
+    print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
+    spent = []
+    for name in args.models:
+        with tempfile.TemporaryDirectory() as folder:
+            MODELS[name](Path(folder))
+            tagger = Tagger.load(folder, TaggerSettings(dtype=args.dtype, threads=args.threads))
+        tagger.tag(pages[:2])  # what costs time only once
+        for count in args.pages:
+            print(compare(name, tagger, pages[:count], args.repeats), flush=True)
+        spent.append(f"{name}: {parts(tagger, pages)}")
+    print(f"\n{torch.get_num_threads()} threads; CPU ms a page:", *spent, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
