@@ -127,6 +127,34 @@ def _plain_row(processor: Any, example: Example, labels: LabelSet, image: bool) 
     return {name: tensor[0] for name, tensor in encoded.items()}
 
 
+class PlainLoop:
+    """The plain loop with AdamW, one step at a time."""
+
+    def __init__(self, folder: Path, *, planned: int, warmup: float, learning_rate: float) -> None:
+        """Load the model.
+
+        Args:
+            folder: checkpoint to start from.
+            planned: the step at which the schedule ends.
+            warmup: steps until the peak rate.
+            learning_rate: the peak.
+        """
+        self._model: Any = LayoutLMv3ForTokenClassification.from_pretrained(folder)
+        self._model.train()
+        self._optimizer = torch.optim.AdamW(self._model.parameters(), lr=learning_rate, weight_decay=0.0)
+        self._schedule = get_scheduler("cosine", self._optimizer, int(warmup), planned)
+
+    def step(self, rows: Sequence[dict[str, Tensor]]) -> float:
+        """Learn from one batch of rows of 512 tokens; return its loss."""
+        loss = self._model(**{name: torch.stack([row[name] for row in rows]) for name in rows[0]}).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)  # as the Trainer does by default
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad()
+        return float(loss.detach())
+
+
 def plain_losses(
     folder: Path,
     rows: Sequence[dict[str, Tensor]],
@@ -146,20 +174,8 @@ def plain_losses(
         warmup: steps until the peak rate.
         learning_rate: the peak.
     """
-    model: Any = LayoutLMv3ForTokenClassification.from_pretrained(folder)
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-    schedule = get_scheduler("cosine", optimizer, int(warmup), planned)
-    losses = []
-    for numbers in order:
-        loss = model(**{name: torch.stack([rows[number][name] for number in numbers]) for name in rows[0]}).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # as the Trainer does by default
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        losses.append(float(loss.detach()))
-    return losses
+    loop = PlainLoop(folder, planned=planned, warmup=warmup, learning_rate=learning_rate)
+    return [loop.step([rows[number] for number in numbers]) for numbers in order]
 
 
 def plain_tags(

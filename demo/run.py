@@ -36,7 +36,7 @@ from demo.projects import annotate, make_project, project_title, retrieve_predic
 from demo.studio import Account, RunningStudio, StudioFailed, running_studio
 from demo.tasks import OCR, RECTANGLES, label_config
 from scripts.node import REPOSITORY
-from scripts.serve import instance_lock
+from scripts.parts import instance_lock
 from shim.errors import LayoutLoopError
 from shim.studio_client import StudioClient, open_studio
 

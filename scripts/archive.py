@@ -12,17 +12,25 @@ import logging
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from handler.errors import HandlerError
 from handler.ocr import ENGINES, OcrSettings
-from scripts.node import ServeSettings
+from scripts.node import ServeSettings, shim_settings
 from shim.errors import LayoutLoopError, SettingsInvalid
 from shim.serving import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
+from shim.store_path import StorePath, store_access
 from training.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 from training.packing import ArchiveFailed
 from training.rollout import RolloutFailed, promote
+from training.store import TRAININGS, locked, open_leases
+from training.transfer import checkpoint_path, folder_here
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 _MAX_TIMEOUT_S = 35.0
 """Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""
@@ -37,12 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         model_dir = ServeSettings.from_env(os.environ).model_dir
-        if options.ocr:
-            _ocr(model_dir)
-        elif options.refresh:
-            return _refresh(model_dir, untested=options.untested)
-        else:
-            _project(model_dir, options)
+        leases = open_leases(shim_settings(os.environ).redis_url)
+        with store_access(model_dir):
+            if options.ocr:
+                _ocr(model_dir, leases)
+            elif options.refresh:
+                return _refresh(model_dir, leases, untested=options.untested)
+            else:
+                _project(model_dir, options, leases)
     except _FAILURES as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -69,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _project(model_dir: Path, options: argparse.Namespace) -> None:
+def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases | None) -> None:
     if options.checkpoint is None:
         raise ArchiveFailed("--project needs --checkpoint FOLDER")
     settings = ProjectSettings(
@@ -82,25 +92,27 @@ def _project(model_dir: Path, options: argparse.Namespace) -> None:
     labels = (
         [line.strip() for line in options.labels.read_text().splitlines() if line.strip()] if options.labels else None
     )
-    card = build_project(model_dir, options.project, options.checkpoint, settings, labels=labels)
+    card = build_project(model_dir, options.project, options.checkpoint, settings, labels=labels, leases=leases)
     _built(model_dir, card)
     command = f"python -m scripts.rollout --project {options.project} --to {card.version}"
     if not options.serve:
         print(f"into service: {command}")
         return
     try:
-        promote(model_dir, card.model, card.version, untested=options.untested)
+        promote(model_dir, card.model, card.version, untested=options.untested, leases=leases)
     except RolloutFailed as error:
         raise RolloutFailed(f"{error}. The archive is kept; to try again: {command}") from error
 
 
-def _ocr(model_dir: Path) -> None:
+def _ocr(model_dir: StorePath, leases: Leases | None) -> None:
+    """Build `ocr` where it is missing or old; of nodes that start together, one does it for all."""
     settings = ocr_settings()
-    if ocr_is_current(model_dir, settings):
-        return
-    card = build_ocr(model_dir, settings)
-    _built(model_dir, card)
-    promote(model_dir, card.model, card.version, untested=True)
+    with locked(model_dir, f"{TRAININGS}/{OCR_MODEL}", leases=leases):
+        if ocr_is_current(model_dir, settings):
+            return
+        card = build_ocr(model_dir, settings, leases=leases)
+        _built(model_dir, card)
+        promote(model_dir, card.model, card.version, untested=True, leases=leases)
 
 
 def _device_here() -> str:
@@ -109,22 +121,22 @@ def _device_here() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def _refresh(model_dir: Path, *, untested: bool) -> int:
+def _refresh(model_dir: StorePath, leases: Leases | None, *, untested: bool) -> int:
     """Rebuild every archive in service; one that fails is told and stops no other. Return 1 if any did."""
     failed = 0
     for name in (OCR_MODEL, *(name for name in models_in(model_dir) if name != OCR_MODEL)):
         try:
             if name == OCR_MODEL:
-                _ocr(model_dir)
+                _ocr(model_dir, leases)
             else:
-                _refresh_project(model_dir, name, untested=untested)
+                _refresh_project(model_dir, name, leases, untested=untested)
         except (*_FAILURES, OSError) as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             failed = 1
     return failed
 
 
-def _refresh_project(model_dir: Path, name: str, *, untested: bool) -> None:
+def _refresh_project(model_dir: StorePath, name: str, leases: Leases | None, *, untested: bool) -> None:
     project = _PROJECT.fullmatch(name)
     if project is None:
         raise ArchiveFailed(f"{model_dir / name} is the folder of no model: these are called ocr or project-<id>")
@@ -140,10 +152,11 @@ def _refresh_project(model_dir: Path, name: str, *, untested: bool) -> None:
         device=old.device,
         engine=old.engine,
     )
-    checkpoint = model_dir / name / f"checkpoint-{old.version}"
-    card = build_project(model_dir, int(project[1]), checkpoint, settings, restored_from=old.version)
+    with tempfile.TemporaryDirectory(prefix="layoutloop-refresh-") as scratch:
+        checkpoint = folder_here(checkpoint_path(model_dir, name, old.version), Path(scratch))
+        card = build_project(model_dir, int(project[1]), checkpoint, settings, restored_from=old.version, leases=leases)
     _built(model_dir, card)
-    promote(model_dir, card.model, card.version, untested=untested)
+    promote(model_dir, card.model, card.version, untested=untested, leases=leases)
 
 
 def ocr_settings() -> OcrSettings:
@@ -170,7 +183,7 @@ def ocr_settings() -> OcrSettings:
     return settings
 
 
-def _built(model_dir: Path, card: Card) -> None:
+def _built(model_dir: StorePath, card: Card) -> None:
     path = archive_path(model_dir, card.model, card.version)
     print(f"built {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

@@ -31,6 +31,7 @@ from scripts.node import ServeSettings
 from shim.errors import LayoutLoopError
 from shim.serving import project_model
 from shim.settings import Settings
+from shim.store_mirror import nearby
 from training.annotations import AnnotatedPage, select_pages
 from training.dataset import Dataset
 from training.layouts import Layout, page_name
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.psm = training.psm if options.psm is None else options.psm
         require_ocr(options, settings)
         annotations = get_annotations(options, settings)
-        dataset, validation = _write(options, settings, annotations)
+        with nearby(settings) as near:
+            dataset, validation = _write(options, near, annotations)
     except (LayoutLoopError, HandlerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

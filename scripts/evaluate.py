@@ -39,6 +39,8 @@ from shim.errors import LayoutLoopError, ModelNotReady
 from shim.label_config import LabelConfig
 from shim.serving import project_model
 from shim.settings import Settings
+from shim.store_mirror import nearby
+from shim.store_path import StorePath, store_access
 from training.annotations import select_pages
 from training.dataset import Dataset
 from training.drawing import Drawing, draw_worst
@@ -73,12 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = _now()
     try:
         settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
-        with tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch:
+        with (
+            tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
+            store_access(settings.model_dir),
+            nearby(settings) as near,
+        ):
             models = _models(options, settings.model_dir, Path(scratch))
             require_ocr(options, settings)
             studio = StudioImages(settings)
             try:
-                pages = _pages(options, settings, models, studio)
+                pages = _pages(options, near, models, studio)
                 report, drawings = _measure(models, pages, options)
             finally:
                 studio.close()
@@ -119,7 +125,7 @@ def _problem(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _models(options: argparse.Namespace, model_dir: Path, scratch: Path) -> list[StoredModel]:
+def _models(options: argparse.Namespace, model_dir: StorePath, scratch: Path) -> list[StoredModel]:
     if options.checkpoint is not None:
         return [stored_at(options.checkpoint, scratch / "0")]
     name = project_model(options.project)
@@ -149,7 +155,9 @@ def _pages(
     return _Pages(annotations.config, dataset, lambda example: images(places[example.task, example.item]), reading)
 
 
-def _held_out(tasks: set[int], models: Sequence[StoredModel], model_dir: Path, project: int | None) -> frozenset[int]:
+def _held_out(
+    tasks: set[int], models: Sequence[StoredModel], model_dir: StorePath, project: int | None
+) -> frozenset[int]:
     """Return the tasks that no training of the project used.
 
     The project's `split.json` tells, else the reports of the models; where there is neither, it is the split of a

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.parts import PARTS
 from shim.errors import SettingsInvalid
+from shim.setting_values import LOOPBACK, reachable
 from shim.settings import Settings
-from training.settings import TrainSettings
+from shim.store_path import StorePath
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LOOPBACK = "127.0.0.1"
 TORCHSERVE_PORTS = 5
 HIGHEST_TORCHSERVE_PORT = 65000  # leaves room for the ports counted from it
 
@@ -24,17 +24,19 @@ class ServeSettings:
 
     Args:
         home: LAYOUTLOOP_HOME, absolute; all running state of this instance.
-        model_dir: MODEL_DIR, absolute; the model store, which instances may share.
-        host: LAYOUTLOOP_HOST, where the shim listens. TorchServe always listens on loopback.
+        model_dir: MODEL_DIR, absolute, or a URL; the model store, which instances may share.
+        host: LAYOUTLOOP_HOST, where the shim listens.
         port: LAYOUTLOOP_PORT, the address that Label Studio is given.
         torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT, the first of TorchServe's five ports.
+        torchserve_host: LAYOUTLOOP_TORCHSERVE_HOST, where its inference and metrics listen; the rest is on loopback.
     """
 
     home: Path
-    model_dir: Path
+    model_dir: StorePath
     host: str = LOOPBACK
     port: int = 9090
     torchserve_port: int = 7080
+    torchserve_host: str = LOOPBACK
 
     def __post_init__(self) -> None:
         if not 1 <= self.torchserve_port <= HIGHEST_TORCHSERVE_PORT:
@@ -59,15 +61,16 @@ class ServeSettings:
         Raises:
             SettingsInvalid: a value that cannot be used.
         """
-        places = {"LAYOUTLOOP_HOME": str(REPOSITORY / "var"), "MODEL_DIR": str(REPOSITORY / "model_store")}
+        from training.settings import TrainSettings  # brings numpy along, which a readiness probe need not wait for
+
         given = {name: value for name, value in environ.items() if value.strip()}
-        shim = Settings.from_env(places | given)
+        shim = shim_settings(environ)
         TrainSettings.from_env(given)
         if not given.get("LAYOUTLOOP_CACHE_BYTES", "1").isdigit():
             raise SettingsInvalid(f"LAYOUTLOOP_CACHE_BYTES is a number, got {given['LAYOUTLOOP_CACHE_BYTES']!r}")
         if not Path(given.get("LAYOUTLOOP_CACHE_DIR", "/")).is_absolute():  # TorchServe runs in another folder
             raise SettingsInvalid(f"LAYOUTLOOP_CACHE_DIR is an absolute path, got {given['LAYOUTLOOP_CACHE_DIR']!r}")
-        return cls(shim.home, shim.model_dir, shim.host, shim.port, shim.torchserve_port)
+        return cls(shim.home, shim.model_dir, shim.host, shim.port, shim.torchserve_port, shim.torchserve_host)
 
     @property
     def logs(self) -> Path:
@@ -95,34 +98,36 @@ class ServeSettings:
         return self.home / "cache" / "pages"
 
     @property
-    def supervisor_config(self) -> Path:
-        """The rendered supervisord.conf."""
-        return self.home / "supervisord.conf"
-
-    @property
     def node(self) -> str:
         """The name of this node in the watchers' reports."""
         return f"{platform.node()}-{self.torchserve_port}"
 
     @property
-    def node_report(self) -> Path:
+    def node_report(self) -> StorePath:
         """Where this node's watcher says what its TorchServe holds."""
         return self.model_dir / ".nodes" / f"{self.node}.json"
 
     @property
     def address(self) -> str:
         """The shim's address as this machine reaches it: a wildcard host becomes loopback."""
-        return f"http://{_reachable(self.host)}:{self.port}"
+        return f"http://{reachable(self.host)}:{self.port}"
 
-    def listening(self) -> list[tuple[str, int, str, str]]:
-        """Every port this instance opens: (host, port, what for, variable that moves it)."""
+    @property
+    def management_url(self) -> str:
+        """Where TorchServe's management listens, whatever else does elsewhere."""
+        return f"http://{LOOPBACK}:{self.torchserve_port + 1}"
+
+    def listening(self, parts: Sequence[str] = PARTS) -> list[tuple[str, int, str, str]]:
+        """Every port that these parts open: (host, port, what for, variable that moves it)."""
         first = self.torchserve_port
+        hosts = (self.torchserve_host, LOOPBACK, self.torchserve_host, LOOPBACK, LOOPBACK)
         uses = ("inference", "management", "metrics", "gRPC inference", "gRPC management")
         torchserve = [
-            (LOOPBACK, first + offset, f"TorchServe {use}", "LAYOUTLOOP_TORCHSERVE_PORT")
-            for offset, use in enumerate(uses)
+            (host, first + offset, f"TorchServe {use}", "LAYOUTLOOP_TORCHSERVE_PORT")
+            for offset, (host, use) in enumerate(zip(hosts, uses, strict=True))
         ]
-        return [(self.host, self.port, "the shim", "LAYOUTLOOP_PORT"), *torchserve]
+        shim = [(self.host, self.port, "the shim", "LAYOUTLOOP_PORT")]
+        return (shim if "shim" in parts else []) + (torchserve if "torchserve" in parts else [])
 
     def environment(self) -> dict[str, str]:
         """These settings as variables, so that every child reads the same absolute ones."""
@@ -135,11 +140,11 @@ class ServeSettings:
         }
 
 
-def _reachable(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host  # a name
-    if address.version == 6:
-        return "[::1]" if address.is_unspecified else f"[{address}]"
-    return LOOPBACK if address.is_unspecified else str(address)
+def shim_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the shim's settings; state lies in the repository unless told otherwise.
+
+    Raises:
+        SettingsInvalid: a value that cannot be used.
+    """
+    places = {"LAYOUTLOOP_HOME": str(REPOSITORY / "var"), "MODEL_DIR": str(REPOSITORY / "model_store")}
+    return Settings.from_env(places | {name: value for name, value in environ.items() if value.strip()})

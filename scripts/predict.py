@@ -27,12 +27,13 @@ from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
 from scripts.documents import DocumentUnreadable, add_dpi, page_count, pages_of
 from scripts.drawing import draw_regions
-from shim.errors import LayoutLoopError, ModelNotReady
+from shim.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
 from shim.models import Models
 from shim.pages import parse_page, text_lines
 from shim.serving import OCR_MODEL, Card, project_model, read_serving
 from shim.settings import Settings
-from shim.torchserve import InferenceClient, TokenFile
+from shim.store_mirror import nearby
+from shim.torchserve import inference_client
 from training.reading import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
@@ -61,16 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem := torchserve_problem(settings):
         print(f"error: {problem}", file=sys.stderr)
         return 2
-    client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
+    try:
+        with nearby(settings) as near:
+            return _predict(options, near)
+    except StoreUnavailable as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _predict(options: argparse.Namespace, settings: Settings) -> int:
+    client = inference_client(settings)
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
     if model and read_serving(settings.model_dir, model) is None:
         print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
     drawn: set[Path] = set()
-    answers = in_order(
-        lambda job: _answer(models, model, job), _jobs(options.files, options.dpi), 4 * settings.ocr_workers
-    )
+    window = 4 * settings.ocr_workers * client.node_count()
+    answers = in_order(lambda job: _answer(models, model, job), _jobs(options.files, options.dpi), window)
     pages = sum(page_count(path) for path in options.files)
     for job, answer in tqdm(answers, total=pages, unit="page", disable=None):
         failed += "error" in answer

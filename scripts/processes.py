@@ -8,15 +8,27 @@ from pathlib import Path
 
 import psutil
 
+from scripts.parts import PARTS
+
 INSTANCE = "_LAYOUTLOOP_INSTANCE"
 """The variable every process of an instance inherits; its value is LAYOUTLOOP_HOME."""
+
+PART = "_LAYOUTLOOP_PART"
+"""The variable that says which part of the instance a process belongs to; what holds several names them all."""
 
 GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
-def instance_processes(home: Path) -> list[psutil.Process]:
-    """Every living process started for this home, except this one and the ones above it."""
-    return _matching(lambda process: process.environ().get(INSTANCE) == str(home))
+def instance_processes(home: Path, parts: Sequence[str] = PARTS) -> list[psutil.Process]:
+    """Every living process started for these parts of a home, except this one and the ones above it."""
+
+    def belongs(process: psutil.Process) -> bool:
+        environ = process.environ()
+        if environ.get(INSTANCE) != str(home):
+            return False
+        return PART not in environ or not set(parts).isdisjoint(environ[PART].split(","))
+
+    return _matching(belongs)
 
 
 def torchserve_processes(tmp: Path) -> list[psutil.Process]:

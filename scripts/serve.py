@@ -1,15 +1,14 @@
 """Start TorchServe, the rollout watcher, the shim and the trainer under one supervisor: `python -m scripts.serve`.
 
-`scripts/serve.sh` prepares the machine and then runs this. It stays in the foreground, says in one line on stdout when
-everything is ready, and takes every process with it when it ends.
+`scripts/serve.sh` prepares the machine and then runs this; `--parts torchserve,rollout` starts some of them, where the
+others run elsewhere. It stays in the foreground, says in one line on stdout when everything is ready, and takes every
+process with it when it ends.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
-import re
 import shutil
 import signal
 import socket
@@ -18,23 +17,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 import requests
 
 from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import INSTANCE, instance_processes, stop_child, stop_processes
-from scripts.studio import label_studio_problem
-from scripts.supervision import Commands, programs, supervisor_config, torchserve_config
+from scripts.parts import PARTS, parse_parts, part_locks
+from scripts.processes import INSTANCE, PART, instance_processes, stop_child, stop_processes
+from scripts.readiness import note_path
+from scripts.startup import Startup
+from scripts.supervision import Commands, programs, supervision_file, supervisor_config, torchserve_config
+from scripts.supervisor_news import SupervisorNews
 from shim.errors import SettingsInvalid
 from shim.settings import Settings
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
 SUPERVISOR_STOPS_S = 90.0  # the programs stop one after the other; this is more than all of them may take
 POLL_S = 0.25
-ENDED = re.compile(r"(?:exited|gave up): (?P<name>\S+) (?P<how>.*)")
+PART_NAMES = {
+    "torchserve": "TorchServe",
+    "rollout": "the rollout watcher",
+    "shim": "the shim",
+    "trainer": "the trainer",
+}
 
 
 class StopSignals:
@@ -49,52 +56,14 @@ class StopSignals:
         self.received += 1
 
 
-class SupervisorNews:
-    """Tells, once each, what supervisord logged about programs that ended."""
-
-    def __init__(self, logs: Path) -> None:
-        self.logs = logs
-        self.log = logs / "supervisord.log"
-        self.read = self.log.stat().st_size if self.log.exists() else 0
-
-    def ended(self) -> list[str]:
-        """A sentence for each program that ended since the last call."""
-        if not self.log.exists():
-            return []
-        if self.log.stat().st_size < self.read:
-            self.read = 0  # the log was rotated
-        with self.log.open("rb") as log:
-            log.seek(self.read)
-            news = log.read()
-        self.read += len(news)
-        return [self._sentence(match) for match in ENDED.finditer(news.decode(errors="replace"))]
-
-    def _sentence(self, match: re.Match[str]) -> str:
-        log = self.logs / f"{match['name']}.log"
-        said = last_line(log)
-        return f"{match['name']} ended {match['how']} and is started again; {log}" + (
-            f" ends with: {said}" if said else ""
-        )
-
-
 def say(text: str) -> None:
     """Print a progress line; stdout is kept for the one line that matters."""
     print(f"serve: {text}", file=sys.stderr, flush=True)
 
 
-def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, at most 300 characters of it."""
-    if not log.exists():
-        return ""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - 4096))
-        lines = stream.read().decode(errors="replace").split("\n")
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "")
-
-
-def port_problem(settings: ServeSettings) -> str | None:
-    """Try every port; the sentence about the first that cannot be opened, or None."""
-    for host, port, use, variable in settings.listening():
+def port_problem(settings: ServeSettings, parts: Sequence[str] = PARTS) -> str | None:
+    """Try every port of these parts; the sentence about the first that cannot be opened, or None."""
+    for host, port, use, variable in settings.listening(parts):
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind, protocol) as probe:
@@ -109,18 +78,6 @@ def _advice(variable: str) -> str:
     if variable == "LAYOUTLOOP_TORCHSERVE_PORT":
         return f"Stop what uses it, or set {variable} to the first of five free ports."
     return f"Stop what uses it, or set {variable} to a free port."
-
-
-@contextmanager
-def instance_lock(home: Path) -> Iterator[bool]:
-    """Hold the home's lock; False if another process has it."""
-    with (home / "serve.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 @contextmanager
@@ -147,118 +104,137 @@ def private_tmp(settings: ServeSettings) -> Iterator[Path]:
         note.unlink(missing_ok=True)
 
 
-def write_configuration(settings: ServeSettings, commands: Commands, tmp: Path, environ: Mapping[str, str]) -> None:
-    """Render config.properties and supervisord.conf into the home."""
-    template = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
-    settings.torchserve_config.write_text(torchserve_config(settings, template), encoding="ascii")
-    started = programs(settings, commands, tmp, environ)
-    settings.supervisor_config.write_text(supervisor_config(settings, started), encoding="utf-8")
+def write_configuration(
+    settings: ServeSettings,
+    commands: Commands,
+    tmp: Path,
+    environ: Mapping[str, str],
+    parts: Sequence[str] = PARTS,
+) -> None:
+    """Render supervisord.conf into the home, and config.properties where TorchServe runs."""
+    if "torchserve" in parts:
+        template = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
+        settings.torchserve_config.write_text(torchserve_config(settings, template), encoding="ascii")
+    started = programs(settings, commands, tmp, environ, parts)
+    conf = supervision_file(settings, parts, "conf")
+    conf.write_text(supervisor_config(settings, started), encoding="utf-8")
 
 
-def serve(settings: ServeSettings, environ: Mapping[str, str], commands: Commands) -> int:
-    """Run everything until a signal comes.
+def make_folders(settings: ServeSettings, parts: Sequence[str]) -> None:
+    """Make the folders that these parts work in."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    if "torchserve" in parts or "rollout" in parts:
+        settings.archives.mkdir(parents=True, exist_ok=True)
+    if "torchserve" in parts:
+        settings.page_cache.mkdir(parents=True, exist_ok=True)
+    if parts != ("torchserve",) and isinstance(settings.model_dir, Path):  # a URL has no folders
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+
+
+def serve(
+    settings: ServeSettings, environ: Mapping[str, str], commands: Commands, parts: tuple[str, ...] = PARTS
+) -> int:
+    """Run these parts until a signal comes.
 
     Returns:
         0 after SIGINT or SIGTERM, 1 if it could not start or the supervisor ended.
     """
     stop = StopSignals()
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for folder in (settings.model_dir, settings.logs, settings.archives, settings.page_cache):
-        folder.mkdir(parents=True, exist_ok=True)
-    with instance_lock(settings.home) as held:
-        if held:
-            stop_processes(instance_processes(settings.home))  # what a killed predecessor left
-        problem = port_problem(settings)
-        if not problem and not held:
-            problem = f"another LayoutLoop runs in {settings.home}. Stop it, or set LAYOUTLOOP_HOME to another folder."
+    make_folders(settings, parts)
+    with part_locks(settings.home, parts) as busy:
+        if not busy:
+            stop_processes(instance_processes(settings.home, parts))  # what a killed predecessor left
+        problem = port_problem(settings, parts)
+        if not problem and busy:
+            problem = (
+                f"another LayoutLoop runs in {settings.home} ({PART_NAMES[busy]}). Stop it, or set LAYOUTLOOP_HOME to "
+                "another folder."
+            )
         if problem:
             say(problem)
             return 1
-        inherited = {**environ, **settings.environment(), INSTANCE: str(settings.home), "PYTHONNOUSERSITE": "1"}
-        with private_tmp(settings) as tmp:
-            write_configuration(settings, commands, tmp, environ)
-            settings.node_report.unlink(missing_ok=True)  # of a run that was killed: it would hold up the archive
-            say("building the archive of the ocr model, if its code changed")
-            built = subprocess.run(commands.archive, cwd=REPOSITORY, env=inherited, stdout=sys.stderr, check=False)
-            if built.returncode:
-                say("the archive of the ocr model could not be built")
+        marks = {INSTANCE: str(settings.home), PART: ",".join(parts), "PYTHONNOUSERSITE": "1"}
+        inherited = {**environ, **settings.environment(), **marks}
+        with private_tmp(settings) if "torchserve" in parts else nullcontext(settings.torchserve / "tmp") as tmp:
+            write_configuration(settings, commands, tmp, environ, parts)
+            if "rollout" in parts and not prepare_models(settings, commands, inherited):
                 return 1
-            return 0 if stop.received else supervise(settings, inherited, stop)
+            return 0 if stop.received else supervise(settings, inherited, stop, parts)
 
 
-def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSignals) -> int:
+def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping[str, str]) -> bool:
+    """Forget what a killed watcher reported, and see that the archive of `ocr` is there."""
+    settings.node_report.unlink(missing_ok=True)  # it would hold up the archive
+    note_path(settings.home).unlink(missing_ok=True)
+    say("building the archive of the ocr model, if its code changed")
+    built = subprocess.run(commands.archive, cwd=REPOSITORY, env=environ, stdout=sys.stderr, check=False)
+    if built.returncode:
+        say("the archive of the ocr model could not be built")
+    return built.returncode == 0
+
+
+def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]) -> int:
     """Run supervisord until a signal comes or it ends; then see to it that nothing is left."""
-    news = SupervisorNews(settings.logs)
+    news = SupervisorNews(supervision_file(settings, parts, "log"))
     launcher = [sys.executable, "-m", "scripts.launch", "--"]
-    supervisord = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings.supervisor_config)]
+    conf = str(supervision_file(settings, parts, "conf"))
+    supervisord = [sys.executable, "-m", "supervisor.supervisord", "-c", conf]
     # A session of its own: Ctrl-C reaches this process alone, which then stops the rest in order.
     supervisor = subprocess.Popen([*launcher, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
-    say(f"starting TorchServe, the rollout watcher, the shim and the trainer; logs are in {settings.logs}")
+    names = [PART_NAMES[part] for part in parts]
+    together = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    say(f"starting {together}; logs are in {settings.logs}")
     try:
-        watch(settings, supervisor, news, stop, environ)
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands between this machine and itself
+            watch(supervisor, news, stop, Startup(settings, Settings.from_env(environ), parts, session))
     finally:
         stop_child(supervisor, SUPERVISOR_STOPS_S)
-        stop_processes(instance_processes(settings.home))
+        stop_processes(instance_processes(settings.home, parts))
     say("everything is stopped")
     return 0 if stop.received else 1
 
 
-def watch(
-    settings: ServeSettings,
-    supervisor: subprocess.Popen[bytes],
-    news: SupervisorNews,
-    stop: StopSignals,
-    environ: Mapping[str, str],
-) -> None:
+def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopSignals, startup: Startup) -> None:
     """Report progress, readiness (once, on stdout) and restarts, until a signal comes or supervisord ends."""
     ready, state = False, ""
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy stands between this machine and itself
-        while not stop.received:
-            if supervisor.poll() is not None:
-                say(f"the supervisor ended with status {supervisor.returncode}; stopping the rest")
-                return
-            for sentence in news.ended():
-                say(sentence)
-            if not ready:
-                before, (ready, state) = state, health(session, settings.address)
-                if ready:
-                    print(ready_line(settings), flush=True)
-                    if problem := label_studio_problem(Settings.from_env(environ)):
-                        say(f"warning: {problem}")
-                elif state != before:
-                    say(state)
-            time.sleep(POLL_S)
+    while not stop.received:
+        if supervisor.poll() is not None:
+            say(f"the supervisor ended with status {supervisor.returncode}; stopping the rest")
+            return
+        for sentence in news.ended():
+            say(sentence)
+        if not ready:
+            before, (ready, state) = state, startup.look()
+            if ready:
+                print(state, flush=True)
+                if problem := startup.studio_problem():
+                    say(f"warning: {problem}")
+            elif state != before:
+                say(state)
+        time.sleep(POLL_S)
     say("stopping; this takes a few seconds")
-
-
-def health(session: requests.Session, address: str) -> tuple[bool, str]:
-    """Ask the shim whether pages can be predicted; (ready, what is being waited for)."""
-    try:
-        answer = session.get(f"{address}/health", timeout=2)
-        status = answer.json()
-    except requests.RequestException:
-        return False, f"waiting for the shim at {address}"
-    if not isinstance(status, dict) or status.get("status") != "UP":
-        return False, f"waiting for the shim at {address} to be up (HTTP {answer.status_code})"
-    return bool(status.get("ready")), "waiting for TorchServe and its ocr model"
-
-
-def ready_line(settings: ServeSettings) -> str:
-    """The line a person copies the address from."""
-    return f"LayoutLoop is ready. Paste this address into Label Studio (Settings > Model): {settings.address}"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Read the command line and the environment, then serve."""
-    argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__)
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="which to start, with commas between (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        parts = parse_parts(options.parts)
+    except ValueError as error:
+        parser.error(str(error))
     try:
         settings = ServeSettings.from_env(os.environ)
     except SettingsInvalid as error:
         say(str(error))
         return 2
     try:
-        return serve(settings, os.environ, Commands())
+        return serve(settings, os.environ, Commands(), parts)
     except OSError as error:
         say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
         return 1

@@ -10,7 +10,9 @@ from pathlib import Path
 from string import Template
 
 from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import INSTANCE
+from scripts.parts import PARTS
+from scripts.processes import INSTANCE, PART
+from shim.setting_values import LOOPBACK
 
 LOG_BYTES = "10MB"
 LOG_BACKUPS = 3
@@ -21,6 +23,7 @@ TORCHSERVE_KEEPS = (
     "JAVA_HOME",
     "LD_LIBRARY_PATH",  # where some machines with a GPU keep the driver's libraries
     "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",  # in a container with fewer CPUs than the machine, which torch does not see
     "TESSDATA_PREFIX",
     "LAYOUTLOOP_CACHE_DIR",
     "LAYOUTLOOP_CACHE_BYTES",
@@ -70,8 +73,14 @@ def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[st
     return [f"{name}={value}" for name, value in additions.items()]
 
 
-def programs(settings: ServeSettings, commands: Commands, tmp: Path, environ: Mapping[str, str]) -> list[Program]:
-    """The four programs, in the order they start; they stop in the opposite one."""
+def programs(
+    settings: ServeSettings,
+    commands: Commands,
+    tmp: Path,
+    environ: Mapping[str, str],
+    parts: Sequence[str] = PARTS,
+) -> list[Program]:
+    """The program of each part, in the order they start; they stop in the opposite one."""
     additions = torchserve_additions(settings, tmp, environ)
     torchserve = Program(
         name="torchserve",
@@ -85,22 +94,30 @@ def programs(settings: ServeSettings, commands: Commands, tmp: Path, environ: Ma
         stop_wait_s=25,
         launch=["--keep", ",".join(TORCHSERVE_KEEPS), *(f"--set={addition}" for addition in additions)],
     )
-    return [
+    every = [
         torchserve,
         Program("rollout", commands.rollout, stop_wait_s=10),
         Program("shim", commands.shim, stop_wait_s=15),
         Program("trainer", commands.worker, stop_wait_s=25),  # a training that is stopped first writes a checkpoint
     ]
+    return [program for program in every if program.name in parts]
+
+
+def supervision_file(settings: ServeSettings, parts: Sequence[str], kind: str) -> Path:
+    """Where the supervisor of these parts has its `conf`, `log` or `pid`; all parts together need no name of theirs."""
+    name = "supervisord" if tuple(parts) == PARTS else "-".join(("supervisord", *parts))
+    return (settings.logs if kind == "log" else settings.home) / f"{name}.{kind}"
 
 
 def supervisor_config(settings: ServeSettings, started: Sequence[Program]) -> str:
     """supervisord.conf: stays in the foreground, restarts what ends, bounds every log, opens no port."""
+    parts = [program.name for program in started]
     head = [
         "[supervisord]",
         "nodaemon=true",
         "silent=true",
-        f"pidfile={_escaped(settings.home / 'supervisord.pid')}",
-        f"logfile={_escaped(settings.logs / 'supervisord.log')}",
+        f"pidfile={_escaped(supervision_file(settings, parts, 'pid'))}",
+        f"logfile={_escaped(supervision_file(settings, parts, 'log'))}",
         f"logfile_maxbytes={LOG_BYTES}",
         f"logfile_backups={LOG_BACKUPS}",
     ]
@@ -109,9 +126,8 @@ def supervisor_config(settings: ServeSettings, started: Sequence[Program]) -> st
 
 
 def _section(settings: ServeSettings, program: Program, order: int) -> str:
-    command = shlex.join(
-        [sys.executable, "-m", "scripts.launch", *program.launch, "--", *program.command],
-    )
+    launch = ["scripts.launch", *program.launch, f"--set={PART}={program.name}"]
+    command = shlex.join([sys.executable, "-m", *launch, "--", *program.command])
     lines = [
         "",
         f"[program:{program.name}]",
@@ -144,6 +160,8 @@ def torchserve_config(settings: ServeSettings, template: str) -> str:
     """
     first = settings.torchserve_port
     return Template(template).substitute(
+        inference_host=_listening_host(settings.torchserve_host),
+        token_authorization_disabled=str(settings.torchserve_host != LOOPBACK).lower(),
         inference_port=first,
         management_port=first + 1,
         metrics_port=first + 2,
@@ -153,6 +171,11 @@ def torchserve_config(settings: ServeSettings, template: str) -> str:
         archives=_property(settings.archives),
         metrics_config=_property(REPOSITORY / "deploy" / "torchserve" / "metrics.yaml"),
     )
+
+
+def _listening_host(host: str) -> str:
+    """Spell an address as a URL does."""
+    return f"[{host}]" if ":" in host else host
 
 
 def _property(path: Path) -> str:

@@ -23,6 +23,7 @@ from shim.errors import (
     JobsUnavailable,
     LayoutLoopError,
     ModelNotReady,
+    StoreUnavailable,
     StudioRefused,
     StudioUnavailable,
     Superseded,
@@ -32,12 +33,14 @@ from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.serving import project_model
 from shim.settings import Settings
+from shim.store_mirror import nearby
+from shim.store_path import StorePath, children, store_access
 from shim.studio_client import StudioClient, open_studio
-from shim.torchserve import InferenceClient, TokenFile
+from shim.torchserve import inference_client
 from training.bases import uses_image
 from training.collect import Source
 from training.compare import current_card, kept_versions
-from training.deploy import archived_version
+from training.deploy import archived_version, forget
 from training.errors import BaseUnavailable, DatasetFailed, SourceAway, TrainingFailed
 from training.export import export_project, read_export, read_project
 from training.keep import discard
@@ -47,11 +50,12 @@ from training.restore import restore
 from training.retrain import Outcome, Surroundings, Wish, retrain
 from training.rollout import NobodyTried, RolloutFailed
 from training.settings import TrainSettings
+from training.store import open_leases
 
 logger = logging.getLogger(__name__)
 
-_AWAY = (ImageSourceAway, TorchServeUnavailable, SourceAway, NobodyTried)
-"""TorchServe or who has the images is away, as Label Studio may be: a person may be about to start it again."""
+_AWAY = (ImageSourceAway, TorchServeUnavailable, StoreUnavailable, SourceAway, NobodyTried)
+"""TorchServe, the model store or who has the images is away, as Label Studio may be: it may be back in a while."""
 _PASSES = (
     *(StudioUnavailable, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable),
     *(ModelNotReady, DeadlineExceeded),
@@ -76,9 +80,9 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
     _tidy(jobs, settings)
     watching = JobWatching(jobs, job)
     try:
-        outcome = (
-            _restore(job, settings, watching) if job.kind == "restore" else _retrain(job, settings, training, watching)
-        )
+        with store_access(settings.model_dir):
+            restores = job.kind == "restore"
+            outcome = _restore(job, settings, watching) if restores else _retrain(job, settings, training, watching)
     except Superseded as error:
         logger.warning("%s", error)
         return 1
@@ -104,7 +108,7 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
         )
     )
     # Not before the outcome is written down: until then the folder is the proof of what was done.
-    delete_folder(_folder(job, settings))
+    _forget(_folder(job, settings), job.project, settings)
     logger.info("job %s: %s. %s", job.id, outcome.verdict, outcome.message)
     return 0
 
@@ -122,8 +126,14 @@ def _give_up(job: Job, settings: Settings) -> None:
     folder = _folder(job, settings)
     version = archived_version(folder)
     if version is not None:
-        discard(settings.model_dir, job.project, version)
+        discard(settings.model_dir, job.project, version, leases=open_leases(settings.redis_url))
+    _forget(folder, job.project, settings)
+
+
+def _forget(folder: Path, project: int, settings: Settings) -> None:
+    """Delete what proves how far a job came, here and where other machines look."""
     delete_folder(folder)
+    forget(folder, settings.model_dir, project, open_leases(settings.redis_url))
 
 
 def delete_folder(folder: Path) -> None:
@@ -150,19 +160,19 @@ def train_here(wish: Wish, files: Files, settings: Settings, training: TrainSett
     if folder.exists():
         print(f"going on where an earlier try was cut off, with its pages ({folder})", file=sys.stderr)
     try:
-        with surroundings(wish, folder, files, settings, training) as around:
+        with store_access(settings.model_dir), surroundings(wish, folder, files, settings, training) as around:
             outcome = retrain(wish, around, watching)
     except _FAILURES as error:
         lost = isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None
         hint = "; --images DIR takes the images from a folder, by their file names" if lost else ""
         print(f"error: {error}{hint}", file=sys.stderr)
-        delete_folder(folder)
+        _forget(folder, wish.project, settings)
         return 1
     finally:
         watching.close()
-    delete_folder(folder)
+    _forget(folder, wish.project, settings)
     print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
-    reports = (settings.model_dir / project_model(wish.project)).glob("*.report.html")
+    reports = children(settings.model_dir / project_model(wish.project), "*.report.html")
     print(f"report: {max(reports, key=lambda path: path.stat().st_mtime)}", file=sys.stderr)
     return 0
 
@@ -193,10 +203,11 @@ def surroundings(
     with (
         open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
         closing(StudioImages(settings)) as fetched,
+        nearby(settings) as near,
     ):
         images: Images = FolderImages(files.images, settings.max_image_bytes) if files.images else fetched
         read = TorchServeReader.from_settings(
-            settings,
+            near,
             images,
             language=training.language,
             psm=training.psm,
@@ -209,12 +220,13 @@ def surroundings(
             source=_source(wish.project, files, studio),
             read=read,
             images=images,
-            client=inference(settings),
+            client=inference_client(settings),
             threads=2 * settings.ocr_workers,
+            leases=open_leases(settings.redis_url),
         )
 
 
-def _as_current(model_dir: Path, project: int, training: TrainSettings) -> TrainSettings:
+def _as_current(model_dir: StorePath, project: int, training: TrainSettings) -> TrainSettings:
     """Return settings that read pages as the version in service reads them."""
     card = current_card(model_dir, project)
     if card is None:
@@ -223,15 +235,10 @@ def _as_current(model_dir: Path, project: int, training: TrainSettings) -> Train
     return replace(training, box_level=level, language=card.language, psm=card.psm)
 
 
-def _needs_images(model_dir: Path, wish: Wish, training: TrainSettings) -> bool:
+def _needs_images(model_dir: StorePath, wish: Wish, training: TrainSettings) -> bool:
     """Whether the candidate, or any version that it will be measured against, looks at the page's image."""
     kept = any(one.card.uses_image for one in kept_versions(model_dir, wish.project))
     return kept or (not wish.from_current and uses_image(training.base, training.image))
-
-
-def inference(settings: Settings) -> InferenceClient:
-    """Return the client of this machine's TorchServe."""
-    return InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
 
 
 def _source(project: int, files: Files, studio: StudioClient) -> Source:
@@ -263,8 +270,9 @@ def _restore(job: Job, settings: Settings, watching: JobWatching) -> Outcome:
         job.project,
         version,
         folder=_folder(job, settings),
-        client=inference(settings),
+        client=inference_client(settings),
         still_mine=watching.still_mine,
+        leases=open_leases(settings.redis_url),
     )
     return Outcome("promoted", f"Version {version} is in service again, as {new}.", new)
 

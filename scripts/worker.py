@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,12 @@ from scripts.serve import StopSignals
 from scripts.training_process import Place, has_ended, start_training, stop_group, tail
 from scripts.version_titles import VersionTitles
 from shim.app import set_up_logging
-from shim.errors import JobNotFound, JobsUnavailable, SettingsInvalid, Superseded
+from shim.errors import JobNotFound, JobsUnavailable, SettingsInvalid, StoreUnavailable, Superseded
 from shim.job_rules import RETRY_PAUSE_S
 from shim.job_store import JobStore, open_jobs
 from shim.jobs import Job
 from shim.settings import Settings
+from shim.store_mirror import nearby
 
 logger = logging.getLogger(__name__)
 
@@ -240,13 +241,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with worker_lock(node.home, stop) as held:
         if held:
             logger.info("worker %s waits for jobs", node.node)
-            titles = VersionTitles(settings)
-            titles.start()
-            jobs = open_jobs(settings.jobs_url)
-            Worker(jobs, node.node, Place(RETRAIN, node.logs / "jobs", environ), stop).run()
-            jobs.close()
-            titles.end()
+            try:
+                with nearby(settings, node.home / "store" / "trainer") as near:
+                    _work(near, node, environ, stop)
+            except StoreUnavailable as error:
+                print(f"error: {error}", file=sys.stderr)
+                return 1
     return 0
+
+
+def _work(settings: Settings, node: ServeSettings, environ: Mapping[str, str], stop: StopSignals) -> None:
+    titles = VersionTitles(settings)
+    titles.start()
+    jobs = open_jobs(settings.jobs_url)
+    Worker(jobs, node.node, Place(RETRAIN, node.logs / "jobs", environ), stop).run()
+    jobs.close()
+    titles.end()
 
 
 if __name__ == "__main__":

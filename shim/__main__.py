@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -16,6 +15,7 @@ from gunicorn.app.base import BaseApplication
 from shim.app import create_app, set_up_logging
 from shim.errors import SettingsInvalid
 from shim.settings import Settings
+from shim.store_path import store_path
 
 _SPARE_THREADS = 16
 """Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen on (LAYOUTLOOP_HOST)")
     parser.add_argument("--port", type=int, help="port to listen on (LAYOUTLOOP_PORT)")
     parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(LAYOUTLOOP_LOG_LEVEL)")
-    parser.add_argument("--model-dir", type=Path, help="the model store (MODEL_DIR)")
+    parser.add_argument("--model-dir", type=store_path, help="the model store, a folder or a URL (MODEL_DIR)")
     return parser
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cachetools
 
@@ -15,6 +16,7 @@ from shim.errors import ImageUnavailable, ModelNotReady
 from shim.images import ImageFetcher
 from shim.metrics import Metrics
 from shim.models import InService, Models
+from shim.page_memory import PageMemory
 from shim.pages import ReadPage, Region, Word, parse_page, parse_regions, parse_word_regions, text_lines
 from shim.pool import Again
 from shim.serving import Card
@@ -65,6 +67,7 @@ class PageAnswerer:
         self._metrics = metrics
         self._time_limit_s = time_limit_s
         self._lock = threading.Lock()
+        self._pages = PageMemory()
         self._answers: cachetools.LRUCache[tuple[object, ...], PageAnswer] = cachetools.LRUCache(
             _REMEMBERED, getsizeof=lambda answer: 1 + len(answer.regions) + len(answer.words)
         )
@@ -97,15 +100,27 @@ class PageAnswerer:
         if answer is not None:
             self._metrics.cached.inc()
             return answer
-        answer = self._make(data, in_service, deadline)
+        answer = self._make(digest, data, in_service, deadline)
         with self._lock:
             self._answers[key] = answer
         return answer
 
-    def _make(self, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
+    def _read(
+        self, digest: bytes, data: bytes, in_service: InService, deadline: float
+    ) -> tuple[dict[str, Any], ReadPage]:
+        """Return an image's page as the wire has it and as it is checked, read now or before."""
+        key = (digest, in_service.ocr.version, *in_service.reading.values())
+        known = self._pages.get(key)
+        if known is not None:
+            return known, parse_page(known)
         with self._metrics.seconds.labels("read").time():
             body = self.models.read(data, in_service, deadline)
         page = parse_page(body)
+        self._pages.put(key, body)
+        return body, page
+
+    def _make(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
+        body, page = self._read(digest, data, in_service, deadline)
         regions = tuple(text_lines(page))
         word_regions: tuple[int | None, ...] = (None,) * len(page.words)
         if in_service.model is not None:

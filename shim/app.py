@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
+from pathlib import Path
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
@@ -24,7 +26,8 @@ from shim.recent_warnings import RecentWarnings, keep_warnings
 from shim.routes import routes
 from shim.settings import Settings
 from shim.state import State
-from shim.torchserve import InferenceClient, TokenFile
+from shim.store_mirror import StoreMirror
+from shim.torchserve import inference_client
 from shim.version_reports import VersionReports
 
 logger = logging.getLogger(__name__)
@@ -34,7 +37,8 @@ MAX_BODY_BYTES = 64 * 2**20
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the app; opens no connection and asks nobody yet."""
+    """Return the app; asks nobody yet but a model store at a URL, which a thread begins to read."""
+    settings = _with_copy(settings)
     app = Flask("layoutloop", static_folder=None)  # Flask's own would serve a `static` of the working folder to anyone
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     warnings = keep_warnings(app)
@@ -48,6 +52,15 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
+def _with_copy(settings: Settings) -> Settings:
+    """Return settings with a model store on this disk: pages, /health and the dashboard read it all the time."""
+    if isinstance(settings.model_dir, Path):
+        return settings
+    mirror = StoreMirror(settings.model_dir, settings.home.resolve() / "store" / "shim")
+    mirror.start()
+    return replace(settings, model_dir=mirror.folder)
+
+
 def set_up_logging(settings: Settings) -> None:
     """Log to standard error; never request bodies, and no addresses with signatures in them."""
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
@@ -55,8 +68,9 @@ def set_up_logging(settings: Settings) -> None:
 
 
 def _state(settings: Settings, warnings: RecentWarnings) -> State:
+    client = inference_client(settings)
     # As many as are read and tagged at a time, and as many again that are fetched or wait.
-    pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages)
+    pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages, client.node_count)
     metrics = Metrics(lambda: pool.waiting)
     key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
     fetcher = ImageFetcher(
@@ -66,7 +80,6 @@ def _state(settings: Settings, warnings: RecentWarnings) -> State:
         settings.image_networks,
         max_bytes=settings.max_image_bytes,
     )
-    client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     answerer = PageAnswerer(models, fetcher, metrics, settings.deadline_s)
     return State(

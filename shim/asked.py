@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from shim.store_path import AnyPath, StorePath
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ RENEW_S = 2.0
 """A mark younger than this is not renewed: 300 pages write it once. Below `training.worker_counts.SETTLE_S`."""
 
 
-def asked_path(model_dir: Path, model: str) -> Path:
+def asked_path(model_dir: AnyPath, model: str) -> AnyPath:
     """Return the file whose time says when a model was asked."""
     return model_dir / ".asked" / model
 
@@ -31,7 +32,7 @@ class AskedMarks:
         model_dir: the model store.
     """
 
-    model_dir: Path
+    model_dir: StorePath
     _noted: dict[str, float] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _failing: bool = False

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 
 from shim.errors import JobsUnavailable, ModelNotReady
 from shim.job_store import JobStore
 from shim.jobs import Job
 from shim.project_titles import ProjectTitles
 from shim.serving import project_model, read_card, read_serving
+from shim.store_path import StorePath
 from shim.studio_status import StudioStatus
 from shim.version_reports import VersionReport, VersionReports, report_paths
 
@@ -157,7 +157,7 @@ def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
     return found, JobList((*running, *queued), tuple(ended[:MOST_ENDED]))
 
 
-def read_projects(model_dir: Path, reports: VersionReports, names: Names, jobs: Iterable[Job]) -> ProjectList:
+def read_projects(model_dir: StorePath, reports: VersionReports, names: Names, jobs: Iterable[Job]) -> ProjectList:
     """Return the projects that have a folder in the model store or a job, or that are in use in Label Studio."""
     listed = list(jobs)
     moments = {number: changed / 1e9 for number, changed in _folders(model_dir).items()}
@@ -173,7 +173,7 @@ def read_projects(model_dir: Path, reports: VersionReports, names: Names, jobs: 
 
 
 def read_project(
-    model_dir: Path, number: int, title: str, reports: VersionReports, jobs: Sequence[Job] = ()
+    model_dir: StorePath, number: int, title: str, reports: VersionReports, jobs: Sequence[Job] = ()
 ) -> Project:
     """Return one project; one that nobody knows has no versions."""
     name = project_model(number)
@@ -190,7 +190,7 @@ def read_project(
     return Project(number, title, versions, current, _since(number, current, versions, jobs), problem)
 
 
-def revision(model_dir: Path, titles: Mapping[int, str], jobs: Iterable[Job]) -> str:
+def revision(model_dir: StorePath, titles: Mapping[int, str], jobs: Iterable[Job]) -> str:
     """Return a string that changes when what the page says of projects may have changed; costs next to nothing."""
     listed = list(jobs)
     ended = [job.ended or 0.0 for job in listed if job.state in ("done", "failed")]
@@ -203,7 +203,7 @@ def revision(model_dir: Path, titles: Mapping[int, str], jobs: Iterable[Job]) ->
     return hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _folders(model_dir: Path) -> dict[int, int]:
+def _folders(model_dir: StorePath) -> dict[int, int]:
     """Return when the folder of each project changed last, by project, in nanoseconds of Unix time.
 
     It changes with every file that comes, goes, or takes another's place, as all do that are written there.
@@ -219,7 +219,7 @@ def _folders(model_dir: Path) -> dict[int, int]:
     return found
 
 
-def _stamps(model_dir: Path, name: str, current: str) -> list[str]:
+def _stamps(model_dir: StorePath, name: str, current: str) -> list[str]:
     """Return the versions of a project that left an archive, a card or a report, newest first."""
     found = {current} if current else set()
     for path in (model_dir / name).glob(f"{name}-*"):
@@ -230,7 +230,7 @@ def _stamps(model_dir: Path, name: str, current: str) -> list[str]:
     return newest if not current or current in newest else [*newest[:-1], current]
 
 
-def _version(model_dir: Path, number: int, stamp: str, current: str, reports: VersionReports) -> Version:
+def _version(model_dir: StorePath, number: int, stamp: str, current: str, reports: VersionReports) -> Version:
     name = project_model(number)
     restored_from = base_model = ""
     readable = True

@@ -23,6 +23,8 @@ LayoutLoopError                 500
 ├── StudioUnavailable           502  Label Studio's API did not answer, or not with what was asked for
 │   └── StudioRefused           502  it does not have this, or the key may not see it; asking again changes nothing
 ├── NotConnected                502  Label Studio and the shim are not connected as they should be
+├── StoreUnavailable            503  the model store, or the Redis that keeps its locks, does not answer
+│   └── LeaseLost               503  another process may hold the lock by now: nothing is changed
 └── JobsUnavailable             503  the job records cannot be read or written now
 """
 
@@ -205,6 +207,19 @@ class NotConnected(LayoutLoopError):
 
     status = 502
     code = "not_connected"
+
+
+class StoreUnavailable(LayoutLoopError):
+    """The model store at its URL, or the Redis that keeps its locks, does not answer now."""
+
+    status = 503
+    code = "store_unavailable"
+
+
+class LeaseLost(StoreUnavailable):
+    """The lock that was held may be another process's by now, so nothing is changed under it."""
+
+    code = "lease_lost"
 
 
 class JobsUnavailable(LayoutLoopError):

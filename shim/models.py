@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from shim.asked import AskedMarks
 from shim.errors import ModelNotReady, TorchServeUnavailable
 from shim.serving import OCR_MODEL, Card, read_card, read_serving
+from shim.store_path import StorePath
 from shim.torchserve import InferenceClient
 
 _QUEUED = 2
@@ -34,6 +34,17 @@ class InService:
         return self.stamp, self.ocr.version
 
     @property
+    def reading(self) -> dict[str, str]:
+        """How pages are read: as the project's model was trained, else as `ocr` is set."""
+        if self.model is None:
+            return {}
+        return {
+            "language": self.model.language,
+            "psm": str(self.model.psm),
+            "thumbnail": "1" if self.model.uses_image else "0",
+        }
+
+    @property
     def stamp(self) -> str | None:
         """The project's version, None in cold start."""
         return self.model.version if self.model else None
@@ -50,7 +61,7 @@ class Models:
         project_workers: of each project's model.
     """
 
-    model_dir: Path
+    model_dir: StorePath
     client: InferenceClient
     ocr_workers: int = 1
     project_workers: int = 1
@@ -83,21 +94,14 @@ class Models:
         Raises:
             LayoutLoopError: see `InferenceClient.predict`.
         """
-        parameters = {}
         if in_service.model:
-            if in_service.model.model:
-                self._asked.note(in_service.model.model)
-            parameters = {
-                "language": in_service.model.language,
-                "psm": str(in_service.model.psm),
-                "thumbnail": "1" if in_service.model.uses_image else "0",
-            }
+            self._asked.note(in_service.model.model)
         return self.client.predict(
             OCR_MODEL,
             in_service.ocr.version,
             data,
             content_type="application/octet-stream",
-            parameters=parameters,
+            parameters=in_service.reading,
             deadline=deadline,
             in_flight=_QUEUED * self.ocr_workers,
         )

@@ -35,10 +35,13 @@ class PagePool(Generic[T]):
     Args:
         threads: jobs that run at a time.
         max_waiting: jobs that may wait or run; more are refused.
+        times: how many times as many run at a time, asked with each job; threads once started stay.
     """
 
-    def __init__(self, threads: int, max_waiting: int) -> None:
+    def __init__(self, threads: int, max_waiting: int, times: Callable[[], int] = lambda: 1) -> None:
         """Start the threads; they end with the process."""
+        self._threads, self._started = threads, 0
+        self._times = times
         self._max_waiting = max_waiting
         self._turns: queue.PriorityQueue[tuple[int, int, Hashable]] = queue.PriorityQueue()
         self._order = itertools.count()
@@ -46,8 +49,7 @@ class PagePool(Generic[T]):
         self._futures: dict[Hashable, Future[T]] = {}
         self._waiting: dict[Hashable, tuple[int, Callable[[], T]]] = {}
         self._later: dict[Hashable, float] = {}
-        for number in range(threads):
-            threading.Thread(target=self._work, name=f"page-{number}", daemon=True).start()
+        self._start(threads)
         threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
 
     @property
@@ -61,7 +63,9 @@ class PagePool(Generic[T]):
         Raises:
             Overloaded: too many wait already.
         """
+        threads = self._threads * self._times()
         with self._lock:
+            self._start(threads)
             future = self._futures.get(key)
             if future is None:
                 if len(self._futures) >= self._max_waiting:
@@ -75,6 +79,12 @@ class PagePool(Generic[T]):
             # A job that got a better turn stands in the queue twice; whoever meets it second finds it gone.
             self._turns.put((turn, next(self._order), key))
         return future
+
+    def _start(self, threads: int) -> None:
+        """Have so many threads."""
+        for number in range(self._started, threads):
+            threading.Thread(target=self._work, name=f"page-{number}", daemon=True).start()
+        self._started = max(self._started, threads)
 
     def _work(self) -> None:
         while True:

@@ -50,8 +50,8 @@ def health() -> Response:
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if _is_authenticated():
         notes = [*service.missing, _COLD_START, *service.node_errors, *filter(None, [service.studio.problem])]
-        models, nodes = service.models, service.nodes
-        body |= {"model_dir": str(settings.model_dir), "models": models, "nodes": nodes, "notes": notes}
+        body |= {"model_dir": str(settings.model_dir), "models": service.models, "asleep": service.asleep}
+        body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": notes}
     return jsonify(body)
 
 

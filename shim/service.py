@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from shim.errors import ModelNotReady
 from shim.key_file import NO_KEY
 from shim.serving import OCR_MODEL, live_nodes, models_in, read_serving
+from shim.store_path import StorePath
 from shim.studio_status import StudioStatus, read_studio_status
 
 
@@ -20,6 +22,7 @@ class Service:
     Args:
         models: by name, `current` and `load`; None where the file cannot be understood.
         nodes: names of those heard of lately.
+        asleep: models that no node has a worker for, since nobody asks; the first page that comes wakes one.
         ready: some node holds the current `ocr`.
         missing: sentences about what is not there.
         node_errors: sentences of the nodes.
@@ -28,13 +31,14 @@ class Service:
 
     models: dict[str, Any]
     nodes: tuple[str, ...]
+    asleep: tuple[str, ...]
     ready: bool
     missing: tuple[str, ...]
     node_errors: tuple[str, ...]
     studio: StudioStatus
 
 
-def read_service(model_dir: Path, home: Path, *, has_key: bool) -> Service:
+def read_service(model_dir: StorePath, home: Path, *, has_key: bool) -> Service:
     """Return what is in service.
 
     Args:
@@ -61,6 +65,7 @@ def read_service(model_dir: Path, home: Path, *, has_key: bool) -> Service:
     return Service(
         models=models,
         nodes=tuple(sorted(nodes)),
+        asleep=_asleep(nodes.values()),
         ready=any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values()),
         missing=tuple(missing),
         node_errors=tuple(
@@ -68,3 +73,12 @@ def read_service(model_dir: Path, home: Path, *, has_key: bool) -> Service:
         ),
         studio=read_studio_status(home, time.time()),
     )
+
+
+def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the models that sleep on every node that holds them."""
+    holders = [
+        (set(report.get("asleep", ())), {name for name, held in report["holds"].items() if held}) for report in reports
+    ]
+    named = set().union(*(asleep for asleep, _ in holders))
+    return tuple(sorted(name for name in named if all(name in asleep for asleep, held in holders if name in held)))

@@ -11,16 +11,19 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from shim.errors import ModelNotReady
+from shim.store_path import AnyPath, StorePath, children, store_access
 
 logger = logging.getLogger(__name__)
 
 OCR_MODEL = "ocr"
 NODE_SILENT_S = 30.0
-"""A node that has not reported for this long no longer holds up a promotion, and is not counted as serving."""
+"""A node that has not reported for this long no longer holds up a promotion, and is not counted as serving.
+
+LAYOUTLOOP_NODE_SILENT_S, as the node was told it: its report names the time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,16 @@ class Serving:
         current: the one that answers; None before the first promotion is through.
         sha256: of each archive in `load`; nothing else is ever registered.
         left: Unix time at which a version in `load` stopped being current.
+        past: the newest versions that were current before, newest first.
+        number: of the lock's holder who wrote it; 0 where the lock was a file's.
     """
 
     load: tuple[str, ...] = ()
     current: str | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
     left: Mapping[str, float] = field(default_factory=dict)
+    past: tuple[str, ...] = ()
+    number: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's content."""
@@ -46,6 +53,8 @@ class Serving:
             "current": self.current,
             "sha256": dict(self.sha256),
             "left": dict(self.left),
+            "past": list(self.past),
+            "number": self.number,
         }
 
 
@@ -97,17 +106,17 @@ def project_model(project_id: int) -> str:
     return f"project-{project_id}"
 
 
-def archive_path(model_dir: Path, name: str, version: str) -> Path:
+def archive_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
     """Return where the archive of a version lies."""
     return model_dir / name / f"{name}-{version}.mar"
 
 
-def card_path(model_dir: Path, name: str, version: str) -> Path:
+def card_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
     """Return where the card of a version lies."""
     return model_dir / name / f"{name}-{version}.json"
 
 
-def read_serving(model_dir: Path, name: str) -> Serving | None:
+def read_serving(model_dir: StorePath, name: str) -> Serving | None:
     """Return what is in service under `name`; None where nothing ever was.
 
     Raises:
@@ -115,12 +124,16 @@ def read_serving(model_dir: Path, name: str) -> Serving | None:
     """
     path = model_dir / name / "serving.json"
     try:
-        body = json.loads(path.read_text())
+        with store_access(path):
+            text = path.read_text()
+        body = json.loads(text)
         return Serving(
             load=tuple(str(version) for version in body["load"]),
             current=body["current"],
             sha256={str(key): str(value) for key, value in body["sha256"].items()},
             left={str(key): float(value) for key, value in body.get("left", {}).items()},
+            past=tuple(str(version) for version in body.get("past", ())),
+            number=int(body.get("number", 0)),
         )
     except FileNotFoundError:
         return None
@@ -128,7 +141,7 @@ def read_serving(model_dir: Path, name: str) -> Serving | None:
         raise ModelNotReady(f"{path} cannot be understood ({error}); delete it and promote a version again") from error
 
 
-def read_card(model_dir: Path, name: str, version: str) -> Card:
+def read_card(model_dir: StorePath, name: str, version: str) -> Card:
     """Return the card of a version.
 
     Raises:
@@ -136,24 +149,27 @@ def read_card(model_dir: Path, name: str, version: str) -> Card:
     """
     path = card_path(model_dir, name, version)
     try:
-        body = json.loads(path.read_text())
+        with store_access(path):
+            text = path.read_text()
+        body = json.loads(text)
         return Card(**{**body, "labels": tuple(body["labels"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelNotReady(f"the card {path} cannot be read ({error}); archive the checkpoint again") from error
 
 
-def models_in(model_dir: Path) -> list[str]:
+def models_in(model_dir: StorePath) -> list[str]:
     """Return the names of all models that have a serving.json, sorted."""
-    return sorted(path.parent.name for path in model_dir.glob("*/serving.json"))
+    return [path.parent.name for path in children(model_dir, "*/serving.json")]
 
 
-def live_nodes(model_dir: Path, silent_s: float = NODE_SILENT_S) -> dict[str, dict[str, Any]]:
-    """Return the reports of all nodes heard of lately, by node name."""
+def live_nodes(model_dir: StorePath, silent_s: float | None = None) -> dict[str, dict[str, Any]]:
+    """Return the reports of all nodes heard of in the last `silent_s`, or as lately as each says, by node name."""
     reports: dict[str, dict[str, Any]] = {}
-    for path in sorted((model_dir / ".nodes").glob("*.json")):
+    for path in children(model_dir / ".nodes", "*.json"):
         try:
             body = json.loads(path.read_text())
-            if time.time() - float(body["time"]) < silent_s:
+            age = time.time() - float(body["time"])
+            if age < (float(body.get("silent_s", NODE_SILENT_S)) if silent_s is None else silent_s):
                 reports[path.stem] = body | {part: dict(body[part]) for part in ("holds", "errors")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is no report: %s", path, error)

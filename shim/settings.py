@@ -8,10 +8,22 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from shim.errors import SettingsInvalid
 from shim.key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
+from shim.setting_values import (
+    LOOPBACK,
+    TRUE,
+    convert,
+    is_address,
+    is_loopback,
+    is_node_address,
+    is_redis,
+    reachable,
+    redis_address,
+)
+from shim.store_path import StorePath, store_path
 from shim.web_address import parse_host_rules
 
 READ_ELSEWHERE = frozenset(
@@ -39,8 +51,10 @@ _GONE = {
     "USE_REDIS": "REDIS_URL alone chooses Redis, for the training jobs; unset it",
     "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
 }
-_ABOVE_ZERO = ("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers")
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+_ABOVE_ZERO = (
+    *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers"),
+    "node_silent_s",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +67,16 @@ class Settings:
             file of LABEL_STUDIO_API_KEY_FILE that holds one, read again when Label Studio refuses the key.
         basic_auth_user: BASIC_AUTH_USER, asked for on every route but / and /health.
         basic_auth_pass: BASIC_AUTH_PASS.
-        model_dir: MODEL_DIR, the model store.
+        model_dir: MODEL_DIR, the model store: a folder, or a URL that fsspec knows.
         home: LAYOUTLOOP_HOME, all running state.
         host: LAYOUTLOOP_HOST, where the shim listens.
         port: LAYOUTLOOP_PORT.
         torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT; inference there, management and metrics on the next two.
-        allow_open_bind: LAYOUTLOOP_ALLOW_OPEN_BIND, listen beyond loopback without Basic auth.
+        torchserve_host: LAYOUTLOOP_TORCHSERVE_HOST, where its inference and metrics listen; management is on loopback.
+        torchserve_url: LAYOUTLOOP_TORCHSERVE_URL, whom to ask for predictions: TorchServe elsewhere, on one or several
+            nodes (a name with several addresses, or addresses with commas between); "" is the one of this machine.
+        node_silent_s: LAYOUTLOOP_NODE_SILENT_S, a node whose report is older no longer holds up a promotion.
+        allow_open_bind: LAYOUTLOOP_ALLOW_OPEN_BIND, listen beyond loopback without Basic auth (TorchServe: keys).
         image_hosts: LAYOUTLOOP_IMAGE_HOSTS, other hosts that images may come from; `*.example.org` is a wildcard.
         image_networks: LAYOUTLOOP_IMAGE_NETWORKS, private networks (CIDR) that those hosts may be in.
         max_image_bytes: LAYOUTLOOP_MAX_IMAGE_BYTES, of one page image.
@@ -71,7 +89,7 @@ class Settings:
         project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model.
         idle_s: LAYOUTLOOP_IDLE_S, seconds after which a project that nobody asks has no worker; 0 is never.
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
-        redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where training jobs are kept; without it, in `home`.
+        redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where jobs are kept, and locks; without it, in files.
         log_level: LAYOUTLOOP_LOG_LEVEL.
     """
 
@@ -79,11 +97,14 @@ class Settings:
     label_studio_api_key: str | Path = field(default="", repr=False)
     basic_auth_user: str = ""
     basic_auth_pass: str = field(default="", repr=False)
-    model_dir: Path = Path("model_store")
+    model_dir: StorePath = Path("model_store")
     home: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 9090
     torchserve_port: int = 7080
+    torchserve_host: str = LOOPBACK
+    torchserve_url: str = ""
+    node_silent_s: float = 30.0
     allow_open_bind: bool = False
     image_hosts: tuple[str, ...] = ()
     image_networks: tuple[str, ...] = ()
@@ -102,16 +123,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming the variable."""
-        if not _is_address(self.label_studio_url):
+        if not is_address(self.label_studio_url):
             found = self.label_studio_url.rpartition("@")[2]  # what stands before it may be a password
             raise SettingsInvalid(f"LABEL_STUDIO_URL is like http://localhost:8080, got {found!r}")
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass):
             raise SettingsInvalid("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together; only one of them is set")
-        if not self.basic_auth_user and not self.allow_open_bind and not _is_loopback(self.host):
+        if not self.basic_auth_user and not self.allow_open_bind and not is_loopback(self.host):
             raise SettingsInvalid(
                 f"LAYOUTLOOP_HOST={self.host} is reachable from other machines: set BASIC_AUTH_USER and "
                 "BASIC_AUTH_PASS, or LAYOUTLOOP_ALLOW_OPEN_BIND=1 if something else keeps strangers out"
             )
+        self._check_torchserve()
         if not 0 <= self.score_threshold <= 1:
             raise SettingsInvalid(f"LAYOUTLOOP_SCORE_THRESHOLD is between 0 and 1, got {self.score_threshold}")
         for name in ("port", "torchserve_port"):
@@ -123,7 +145,11 @@ class Settings:
         for name in ("idle_s", "train_every"):
             if not getattr(self, name) >= 0:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is 0 (never) or more, got {getattr(self, name)}")
-        if self.redis_url and not _is_redis(self.redis_url):
+        if not isinstance(self.model_dir, Path) and not self.redis_url:
+            raise SettingsInvalid(
+                f"MODEL_DIR={self.model_dir} has no locks of its own: set REDIS_URL, where all machines lock projects"
+            )
+        if self.redis_url and not is_redis(self.redis_url):
             raise SettingsInvalid(
                 "REDIS_URL is like redis://localhost:6379/0 or rediss://...; the one given is not, and is not shown, "
                 "since it may hold a password"
@@ -136,6 +162,17 @@ class Settings:
                 ipaddress.ip_network(network)
             except ValueError as error:
                 raise SettingsInvalid(f"LAYOUTLOOP_IMAGE_NETWORKS: {error}") from error
+
+    def _check_torchserve(self) -> None:
+        if self.torchserve_host != LOOPBACK and not self.allow_open_bind:
+            raise SettingsInvalid(
+                f"LAYOUTLOOP_TORCHSERVE_HOST={self.torchserve_host} is not {LOOPBACK}: TorchServe then wants no keys, "
+                "since nobody else has them; set LAYOUTLOOP_ALLOW_OPEN_BIND=1 if something else keeps strangers out"
+            )
+        for url in self.torchserve_urls if self.torchserve_url else ():
+            if not is_node_address(url):
+                found = url.rpartition("@")[2]
+                raise SettingsInvalid(f"LAYOUTLOOP_TORCHSERVE_URL is like http://torchserve:7080, got {found!r}")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -151,22 +188,27 @@ class Settings:
             variable = variable_of(name)
             text = _lookup(environ, variable)
             if name == "redis_url":
-                text = text or _redis_address(environ)
+                text = text or redis_address(environ)
             if text:
-                values[name] = convert(variable, text, default)
+                values[name] = store_path(text) if name == "model_dir" else convert(variable, text, default)
         if key_file := _key_file(environ):
             values["label_studio_api_key"] = key_file
         return cls(**values)  # type: ignore[arg-type]
 
     @property
-    def torchserve_url(self) -> str:
-        """Address of TorchServe's inference interface."""
-        return f"http://127.0.0.1:{self.torchserve_port}"
+    def own_torchserve_url(self) -> str:
+        """Address of the inference interface of this machine's TorchServe."""
+        return f"http://{reachable(self.torchserve_host)}:{self.torchserve_port}"
 
     @property
-    def key_file(self) -> Path:
-        """Where TorchServe writes its tokens."""
-        return self.home / "torchserve" / "key_file.json"
+    def torchserve_urls(self) -> tuple[str, ...]:
+        """Addresses to ask for predictions; each name in them may mean several nodes."""
+        return tuple(url.strip() for url in (self.torchserve_url or self.own_torchserve_url).split(","))
+
+    @property
+    def key_file(self) -> Path | None:
+        """Where this machine's TorchServe writes its tokens; None where it asks for none."""
+        return self.home / "torchserve" / "key_file.json" if self.torchserve_host == LOOPBACK else None
 
     @property
     def jobs_url(self) -> str:
@@ -217,38 +259,6 @@ def _key_file(environ: Mapping[str, str]) -> Path | None:
     return path
 
 
-def _redis_address(environ: Mapping[str, str]) -> str:
-    host, port = environ.get("REDIS_HOST", "").strip(), environ.get("REDIS_PORT", "").strip() or "6379"
-    if not host:
-        return ""
-    # Kubernetes sets REDIS_PORT=tcp://10.0.0.5:6379 by itself beside a service that is called redis.
-    port = port.rpartition(":")[2] if port.startswith("tcp://") else port
-    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
-        raise SettingsInvalid(f"REDIS_PORT is between 1 and 65535, got {port!r}")
-    return f"redis://[{host}]:{port}/0" if ":" in host else f"redis://{host}:{port}/0"
-
-
-def convert(variable: str, text: str, default: object) -> object:
-    """Return what an environment variable says, in the type of its default.
-
-    Raises:
-        SettingsInvalid: it says something else.
-    """
-    try:
-        if isinstance(default, bool):
-            if text.lower() not in _TRUE + _FALSE:
-                raise ValueError
-            return text.lower() in _TRUE
-        if isinstance(default, tuple):
-            return tuple(part.strip() for part in text.split(",") if part.strip())
-        if isinstance(default, Path):
-            return Path(text).expanduser().resolve()
-        return type(default)(text)  # type: ignore[call-arg]
-    except ValueError as error:
-        wanted = {int: "a whole number", float: "a number"}.get(type(default), "1 or 0")
-        raise SettingsInvalid(f"{variable}: {wanted} is wanted, got {text!r}") from error
-
-
 def refuse_mistyped(environ: Mapping[str, str]) -> None:
     """See that every name with our prefix is a setting; those of a training are for `training.settings` to judge.
 
@@ -266,34 +276,5 @@ def _refuse_unknown(environ: Mapping[str, str]) -> None:
     for name in environ:
         if name in _GONE and environ[name].strip():
             raise SettingsInvalid(f"{name} means nothing here: {_GONE[name]}")
-    if (environ.get("LABEL_STUDIO_ML_BACKEND_V2") or "true").lower() not in _TRUE:
+    if (environ.get("LABEL_STUDIO_ML_BACKEND_V2") or "true").lower() not in TRUE:
         raise SettingsInvalid("LABEL_STUDIO_ML_BACKEND_V2: only the V2 protocol is spoken; unset it")
-
-
-def _is_address(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.username or parts.query)
-
-
-def _is_redis(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        database = parts.path.strip("/")
-        return (
-            parts.scheme in ("redis", "rediss")
-            and bool(parts.hostname)
-            and parts.port != 0  # raises where it is no port
-            and (not database or database.isdigit())
-        )
-    except ValueError:
-        return False
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

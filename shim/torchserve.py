@@ -11,8 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,6 +25,9 @@ from shim.errors import (
     PageRejected,
     TorchServeUnavailable,
 )
+from shim.gate import Gate
+from shim.nodes import Nodes
+from shim.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,9 @@ READ_TIMEOUT_S = 42.0
 
 _DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _NOT_JSON = (ValueError, RecursionError)
+_OTHER_NODE = (404, 500, 503, 507)
+"""What one node answers and another may not: it does not hold the version, is full, or its worker died."""
+_NO_KEYS = "on that machine set LAYOUTLOOP_TORCHSERVE_HOST to the address that is asked, where no keys are used"
 _MAX_CRASHES = 3
 _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
@@ -78,64 +83,40 @@ class TokenFile:
             return {}
 
 
-class _Gate:
-    """A semaphore that lets threads through in the order they came.
+class _TryAgain(Exception):
+    """A request came to nothing, and another one may do better; `crashed` if a worker died, perhaps of this page."""
 
-    threading's own lets a thread that comes back at once past those that wait, until these run out of time.
-    """
-
-    def __init__(self, places: int) -> None:
-        self._free = places
-        self._waiting: deque[threading.Event] = deque()
-        self._lock = threading.Lock()
-
-    def acquire(self, timeout: float) -> bool:
-        """Take a place; False where none came free in time."""
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            turn = threading.Event()
-            self._waiting.append(turn)
-        if turn.wait(timeout):
-            return True
-        with self._lock:
-            if turn.is_set():
-                return True
-            self._waiting.remove(turn)
-        return False
-
-    def release(self) -> None:
-        """Hand the place to whoever waits longest."""
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
-            else:
-                self._free += 1
+    def __init__(self, failure: str, *, crashed: bool = False) -> None:
+        super().__init__(failure)
+        self.crashed = crashed
 
 
 class InferenceClient:
-    """Asks models of one TorchServe for predictions; for use from many threads.
+    """Asks models of one or several TorchServe nodes for predictions; for use from many threads.
 
     Args:
-        url: of the inference interface.
-        keys: its token file.
+        urls: of the inference interface; several nodes may stand behind each (`shim.nodes`).
+        keys: the token file; None where no keys are asked for.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
     """
 
     def __init__(
         self,
-        url: str,
-        keys: TokenFile,
+        urls: str | Sequence[str],
+        keys: TokenFile | None,
         read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         """Open no connection yet."""
-        self._url = url.rstrip("/")
+        self._nodes = Nodes([urls] if isinstance(urls, str) else urls)
         self._keys = keys
         self._read_timeout_s = read_timeout_s
-        self._gates: dict[str, _Gate] = {}
+        self._gates: dict[str, Gate] = {}
         self._lock = threading.Lock()
         self._session = make_session()
+
+    def node_count(self) -> int:
+        """Return how many nodes are thought to answer, at least 1."""
+        return self._nodes.count()
 
     def predict(
         self,
@@ -157,16 +138,16 @@ class InferenceClient:
             content_type: of the body.
             parameters: of the handler; sent as headers, TorchServe drops the query string.
             deadline: `time.monotonic()` at which the answer is of no use any more.
-            in_flight: how many requests this version is sent at a time; further ones wait here.
+            in_flight: how many requests this version is sent at a time, for each node; further ones wait here.
 
         Raises:
             PageRejected: the handler refused this page.
-            ModelNotReady: TorchServe holds no such version, or it has no worker.
+            ModelNotReady: no node holds such a version, or it has no worker.
             TorchServeUnavailable: it did not answer, or crashed several times on this page.
             DeadlineExceeded: the time is up.
         """
         path = f"/predictions/{quote(model, safe='')}/{quote(version, safe='')}"
-        gate = self._gate(path, in_flight)
+        gate = self._gate(path, in_flight * self._nodes.count())
         if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise DeadlineExceeded(f"{model} was busy with other pages until the time was up")
         headers = {f"X-LayoutLoop-{name.title()}": value for name, value in (parameters or {}).items()}
@@ -175,63 +156,117 @@ class InferenceClient:
         finally:
             gate.release()
 
-    def _gate(self, path: str, places: int) -> _Gate:
+    def _gate(self, path: str, places: int) -> Gate:
         with self._lock:
-            if path not in self._gates:
-                self._gates[path] = _Gate(places)
-            return self._gates[path]
+            gate = self._gates.setdefault(path, Gate(places))
+            gate.resize(places)
+            return gate
 
     def _tries(self, path: str, body: bytes, headers: dict[str, str], deadline: float) -> dict[str, Any]:
+        """Ask one node after the other, and after a pause all of them again, until one answers or the time is up."""
         pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
+        tried: set[str] = set()
+        missing = 0
         while (left := deadline - time.monotonic()) > 0:
             try:
-                answer = self._session.post(
-                    self._url + path,
-                    data=body,
-                    headers={**headers, **self._keys.header("inference")},
-                    timeout=(min(CONNECT_TIMEOUT_S, left), min(self._read_timeout_s, left)),
-                )
-            except (*_DROPPED, TorchServeUnavailable) as error:
-                # Refused, cut off or silently dropped; a restarted TorchServe has new keys.
-                failure = f"no answer from TorchServe: {type(error).__name__}"
-                self._keys.forget()
-            except requests.RequestException as error:
-                raise TorchServeUnavailable(f"the request to TorchServe failed: {error}") from error
-            else:
-                if answer.status_code == 200:
-                    return _json_of(answer)
-                failure = self._failure(path, answer)
-                crashes += answer.status_code in (500, 507) or "Prediction failed" in failure
+                return self._try_next(path, body, headers, left, tried)
+            except _TryAgain as again:
+                failure = str(again)
+                crashes += again.crashed
                 if crashes >= _MAX_CRASHES:
-                    raise TorchServeUnavailable(f"{failure}, {crashes} times on this page")
+                    raise TorchServeUnavailable(f"{failure}, {crashes} times on this page") from again
+            except ModelNotReady as error:
+                failure = str(error)
+                missing += 1
+                if missing >= len(tried) and not self._nodes.others(tried):
+                    raise  # every node says so
             logger.info("trying %s again: %s", path, failure)
-            time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+            if not self._nodes.others(tried):
+                tried, missing = set(), 0
+                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise DeadlineExceeded(f"the time for this page is up; last: {failure}")
 
-    def _failure(self, path: str, answer: requests.Response) -> str:
-        """Return why another try makes sense; raise where it does not."""
+    def _try_next(
+        self, path: str, body: bytes, headers: dict[str, str], left: float, tried: set[str]
+    ) -> dict[str, Any]:
+        """Ask the next node and add it to `tried`; `left` seconds are left."""
+        try:
+            url = self._nodes.take(path, tried)
+        except TorchServeUnavailable as error:
+            raise _TryAgain(str(error)) from error
+        tried.add(url)
+        try:
+            answer = self._session.post(
+                url + path,
+                data=body,
+                headers={**headers, **(self._keys.header("inference") if self._keys else {})},
+                timeout=(min(CONNECT_TIMEOUT_S, left), min(self._read_timeout_s, left)),
+            )
+        except (*_DROPPED, TorchServeUnavailable) as error:
+            # Refused, cut off or silently dropped; a restarted TorchServe has new keys.
+            if left > self._read_timeout_s or not isinstance(error, requests.ReadTimeout):  # else our time was up
+                self._nodes.failed(url)
+            self._forget_keys()
+            raise _TryAgain(f"no answer from TorchServe: {type(error).__name__}") from error
+        except requests.RequestException as error:
+            raise TorchServeUnavailable(f"the request to TorchServe failed: {error}") from error
+        finally:
+            self._nodes.hand_back(url, path)
+        if error_of(answer) is None and answer.status_code in _OTHER_NODE:
+            self._nodes.failed(url, path)
+        else:
+            self._nodes.succeeded(url, path)
+        if answer.status_code == 200:
+            return _json_of(answer)
+        raise self._failure(path, answer)
+
+    def _failure(self, path: str, answer: requests.Response) -> Exception:
+        """Return what an answer means: `_TryAgain` where that makes sense."""
         verdict = error_of(answer)
         if verdict is not None:
-            raise verdict
-        kind = torchserve_error(answer)
-        if answer.status_code == 400 and "InvalidKey" in kind:
+            return verdict
+        kind, status = torchserve_error(answer), answer.status_code
+        if status == 400 and "InvalidKey" in kind and self._keys:
+            self._forget_keys()
+            return _TryAgain("the token was renewed")
+        if status == 400 and "InvalidKey" in kind:
+            return TorchServeUnavailable(f"{answer.url} asks for a key, and there is none: {_NO_KEYS}")
+        if status == 404 or (status == 503 and "no worker" in kind):
+            return ModelNotReady(f"TorchServe does not serve {path}: {kind}")
+        if status == 413:
+            return PageRejected("image_too_large", "the image has more bytes than TorchServe's max_request_size", 413)
+        if status in (500, 503, 507):
+            return _TryAgain(f"{status} {kind}", crashed=status != 503 or "Prediction failed" in kind)
+        return TorchServeUnavailable(f"TorchServe answered {status} for {path}: {kind}")
+
+    def _forget_keys(self) -> None:
+        if self._keys:
             self._keys.forget()
-            return "the token was renewed"
-        if answer.status_code == 404 or (answer.status_code == 503 and "no worker" in kind):
-            raise ModelNotReady(f"TorchServe does not serve {path}: {kind}")
-        if answer.status_code == 413:
-            raise PageRejected("image_too_large", "the image has more bytes than TorchServe's max_request_size", 413)
-        if answer.status_code in (500, 503, 507):
-            return f"{answer.status_code} {kind}"
-        raise TorchServeUnavailable(f"TorchServe answered {answer.status_code} for {path}: {kind}")
+
+
+def inference_client(settings: Settings) -> InferenceClient:
+    """Return the client of all nodes; a key goes to this machine's own TorchServe alone."""
+    if settings.torchserve_url:
+        return InferenceClient(settings.torchserve_urls, None)
+    return own_client(settings)
+
+
+def own_client(settings: Settings) -> InferenceClient:
+    """Return the client of this machine's TorchServe, whoever else there is."""
+    return InferenceClient(settings.own_torchserve_url, token_file(settings))
+
+
+def token_file(settings: Settings) -> TokenFile | None:
+    """Return the tokens of this machine's TorchServe; None where it asks for none."""
+    return TokenFile(settings.key_file) if settings.key_file else None
 
 
 def make_session() -> requests.Session:
     """Return a session that asks only the address it is given: no proxies, no netrc, no redirects kept."""
     session = requests.Session()
     session.trust_env = False
-    session.mount("http://", requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=32))
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_connections=64, pool_maxsize=32))
     return session
 
 

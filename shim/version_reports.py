@@ -10,12 +10,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import cachetools
 
 from shim.serving import project_model
+from shim.store_path import StorePath
 
 _REMEMBERED = 5000
 _MOST_LABELS = 200
@@ -70,7 +70,7 @@ class VersionReports:
         self._read: cachetools.LRUCache[tuple[str, int, int], VersionReport] = cachetools.LRUCache(_REMEMBERED)
         self._guard = threading.Lock()
 
-    def of(self, path: Path) -> VersionReport:
+    def of(self, path: StorePath) -> VersionReport:
         """Return a report's figures; a file that is not there, or is none, gives a report that says so."""
         try:
             found = path.stat()
@@ -90,13 +90,13 @@ class VersionReports:
         return report
 
 
-def report_paths(model_dir: Path, project: int, version: str) -> tuple[Path, Path]:
+def report_paths(model_dir: StorePath, project: int, version: str) -> tuple[StorePath, StorePath]:
     """Return where a version's report lies, as JSON and as a page."""
-    stem = model_dir / project_model(project) / f"{project_model(project)}-{version}"
-    return Path(f"{stem}.report.json"), Path(f"{stem}.report.html")
+    folder, stem = model_dir / project_model(project), f"{project_model(project)}-{version}"
+    return folder / f"{stem}.report.json", folder / f"{stem}.report.html"
 
 
-def _load(path: Path) -> VersionReport:
+def _load(path: StorePath) -> VersionReport:
     try:
         return parse_report(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -105,7 +105,7 @@ def _load(path: Path) -> VersionReport:
         return _damaged(path, "it is no JSON")
 
 
-def _damaged(path: Path, why: str) -> VersionReport:
+def _damaged(path: StorePath, why: str) -> VersionReport:
     return VersionReport(
         problem=f"The report {path.name} is damaged ({why}); the version itself is not touched by that."
     )

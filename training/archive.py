@@ -7,7 +7,7 @@ import logging
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -16,8 +16,13 @@ from handler.labels import LabelSet
 from handler.ocr import OcrSettings, make_engine
 from shim.errors import ModelNotReady
 from shim.serving import OCR_MODEL, Card, archive_path, project_model, read_card, read_serving
+from shim.store_path import StorePath
 from training.packing import HANDLER, ArchiveFailed, handler_sha256, pack
 from training.store import new_stamp, write_json
+from training.transfer import built_for, checkpoint_path
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +58,7 @@ class ProjectSettings:
 
 
 def build_project(
-    model_dir: Path,
+    model_dir: StorePath,
     project_id: int,
     checkpoint: Path,
     settings: ProjectSettings,
@@ -61,6 +66,7 @@ def build_project(
     labels: list[str] | None = None,
     restored_from: str | None = None,
     version: str | None = None,
+    leases: Leases | None = None,
 ) -> Card:
     """Archive a checkpoint as the next version of a project.
 
@@ -74,21 +80,28 @@ def build_project(
         labels: names for a head that has none, in the order of its classes.
         restored_from: the version whose checkpoint this is.
         version: a stamp that was given out for it before; what an earlier build left under it is replaced.
+        leases: locks that machines share.
 
     Raises:
         ArchiveFailed, CheckpointInvalid: nothing was changed.
     """
     name = project_model(project_id)
-    version = version or new_stamp(model_dir, name)
-    kept = model_dir / name / f"checkpoint-{version}"
-    shutil.rmtree(kept, ignore_errors=True)
-    _keep_checkpoint(checkpoint, kept, labels)
+    version = version or new_stamp(model_dir, name, leases=leases)
+    engine = settings.engine or _engine_in_service(model_dir, settings)
+    card = Card(name, version, engine=engine, restored_from=restored_from)
+    with built_for(model_dir, name, version) as place:
+        kept = checkpoint_path(place, name, version)
+        shutil.rmtree(kept, ignore_errors=True)
+        _keep_checkpoint(checkpoint, kept, labels)
+        return _pack_project(place, kept, checkpoint, card, settings)
+
+
+def _pack_project(place: Path, kept: Path, checkpoint: Path, card: Card, settings: ProjectSettings) -> Card:
+    """Archive a checkpoint's copy; what the copy was made of is named where it cannot be used."""
     try:
         config = _project_configuration(settings)
-        card = _project_card(name, version, kept, settings)
-        engine = settings.engine or _engine_in_service(model_dir, settings)
-        card = replace(card, engine=engine, batch_size=int(config["batchSize"]), restored_from=restored_from)
-        return pack(model_dir, card, config, _PROJECT_ENTRY, kept)
+        card = replace(_project_card(card, kept, settings), batch_size=int(config["batchSize"]))
+        return pack(place, card, config, _PROJECT_ENTRY, kept)
     except ArchiveFailed:
         shutil.rmtree(kept, ignore_errors=True)
         raise
@@ -105,14 +118,13 @@ def _project_configuration(settings: ProjectSettings) -> dict[str, Any]:
     return config
 
 
-def _project_card(name: str, version: str, checkpoint: Path, settings: ProjectSettings) -> Card:
-    """Return what the checkpoint, which is loaded for it, and its settings say."""
+def _project_card(card: Card, checkpoint: Path, settings: ProjectSettings) -> Card:
+    """Return a card with what the checkpoint, which is loaded for it, and its settings say."""
     from handler.layoutlm import load  # torch takes seconds to import, and the `ocr` archive needs none of it
 
     model = load(checkpoint, device="cpu", dtype="float32")
-    return Card(
-        model=name,
-        version=version,
+    return replace(
+        card,
         labels=model.labels.names,
         language=settings.language,
         psm=settings.psm,
@@ -123,7 +135,7 @@ def _project_card(name: str, version: str, checkpoint: Path, settings: ProjectSe
     )
 
 
-def _engine_in_service(model_dir: Path, settings: ProjectSettings) -> str | None:
+def _engine_in_service(model_dir: StorePath, settings: ProjectSettings) -> str | None:
     """Return the name of today's OCR engine as it names itself when it reads with a project's settings.
 
     None where no `ocr` is in service. The card of `ocr` names it with the language and mode of `ocr` itself.
@@ -142,7 +154,7 @@ def _engine_in_service(model_dir: Path, settings: ProjectSettings) -> str | None
     return f"{program}-{settings.language}-psm{settings.psm}"
 
 
-def build_ocr(model_dir: Path, settings: OcrSettings) -> Card:
+def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | None = None) -> Card:
     """Archive the next version of model `ocr`.
 
     Raises:
@@ -157,16 +169,17 @@ def build_ocr(model_dir: Path, settings: OcrSettings) -> Card:
     }
     card = Card(
         model=OCR_MODEL,
-        version=new_stamp(model_dir, OCR_MODEL),
+        version=new_stamp(model_dir, OCR_MODEL, leases=leases),
         engine=make_engine(settings).name,
         language=settings.language,
         psm=settings.psm,
         timeout_s=settings.timeout_s,
     )
-    return pack(model_dir, card, config, _OCR_ENTRY, None)
+    with built_for(model_dir, OCR_MODEL, card.version) as place:
+        return pack(place, card, config, _OCR_ENTRY, None)
 
 
-def ocr_is_current(model_dir: Path, settings: OcrSettings) -> bool:
+def ocr_is_current(model_dir: StorePath, settings: OcrSettings) -> bool:
     """Whether the `ocr` archive in service has today's handler, engine and settings."""
     serving = read_serving(model_dir, OCR_MODEL)
     if serving is None or serving.current is None or not archive_path(model_dir, OCR_MODEL, serving.current).exists():

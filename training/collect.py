@@ -13,6 +13,7 @@ from typing import Any
 
 from shim.label_config import parse_label_config
 from shim.serving import project_model
+from shim.store_path import StorePath
 from training.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
 from training.dataset import Progress, Read, build_examples
 from training.examples import Example, read_examples, write_examples
@@ -71,7 +72,7 @@ class TooFewNew(Exception):
 
 def collect(
     folder: Path,
-    model_dir: Path,
+    model_dir: StorePath,
     project: int,
     source: Source,
     read: Read,
@@ -144,7 +145,7 @@ def _check_new(selection: Selection, least_new: int, known: Mapping[str, str]) -
 
 
 def _split(
-    model_dir: Path, project: int, examples: Sequence[Example]
+    model_dir: StorePath, project: int, examples: Sequence[Example]
 ) -> tuple[list[Example], list[Example], frozenset[int]]:
     """Split by document, and remember it: what trained once never validates, what was held out stays held out."""
     path = model_dir / project_model(project) / "split.json"

@@ -6,18 +6,21 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from handler.errors import CheckpointInvalid, HandlerError, PageInvalid
 from handler.page import BOX_LEVELS, TaggedPage
 from handler.tagger import TaggerSettings
 from shim.errors import ModelNotReady
 from shim.serving import Card, project_model, read_card, read_serving
+from shim.store_path import StorePath, children
 from training.collect import Collected
 from training.deploy import archived_version
 from training.evaluate import tag_examples
 from training.examples import Example
 from training.report import Compared
 from training.scoring import Scores, score
+from training.transfer import folder_here
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ class Kept:
     """A version whose checkpoint is in the model store."""
 
     card: Card
-    checkpoint: Path
+    checkpoint: StorePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,11 @@ class Comparison:
     unmeasured: Mapping[str, str]
 
 
-def kept_versions(model_dir: Path, project: int) -> list[Kept]:
+def kept_versions(model_dir: StorePath, project: int) -> list[Kept]:
     """Return the versions of a project that can be measured and restored, newest first."""
     name = project_model(project)
     found = []
-    for checkpoint in sorted((model_dir / name).glob("checkpoint-*"), reverse=True):
+    for checkpoint in reversed(children(model_dir / name, "checkpoint-*")):
         version = checkpoint.name.removeprefix("checkpoint-")
         try:
             found.append(Kept(read_card(model_dir, name, version), checkpoint))
@@ -62,7 +65,7 @@ def kept_versions(model_dir: Path, project: int) -> list[Kept]:
     return found
 
 
-def rivals(model_dir: Path, project: int, besides: str | None = None) -> list[Kept]:
+def rivals(model_dir: StorePath, project: int, besides: str | None = None) -> list[Kept]:
     """Return the kept versions to measure a candidate against, newest first.
 
     A version that was archived again under a new stamp is the same model twice: only the new one is measured.
@@ -91,7 +94,7 @@ def measure(
 
 
 def compare(
-    model_dir: Path,
+    model_dir: StorePath,
     project: int,
     checkpoint: Path,
     box_level: str,
@@ -117,7 +120,9 @@ def compare(
     measured, unmeasured = [], {}
     for done, one in enumerate(kept, start=2):
         try:
-            theirs, _ = measure(one.checkpoint, one.card.box_level, examples, labels, label_map)
+            with TemporaryDirectory(prefix="kept-", dir=checkpoint.parent) as scratch:
+                theirs_here = folder_here(one.checkpoint, Path(scratch) / "checkpoint")
+                theirs, _ = measure(theirs_here, one.card.box_level, examples, labels, label_map)
             measured.append(Compared(one.card.version, theirs))
         except (CheckpointInvalid, PageInvalid) as error:
             logger.warning("version %s cannot be compared with: %s", one.card.version, error)
@@ -127,7 +132,7 @@ def compare(
     return Comparison(scores, answers, tuple(best_first), unmeasured)
 
 
-def current_card(model_dir: Path, project: int) -> Card | None:
+def current_card(model_dir: StorePath, project: int) -> Card | None:
     """Return the card of the version in service, None in cold start.
 
     Raises:

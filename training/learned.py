@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from shim.serving import project_model
+from shim.store_path import StorePath
 from training.store import write_json
 
 
-def learned(model_dir: Path, project: int) -> dict[str, str]:
+def learned(model_dir: StorePath, project: int) -> dict[str, str]:
     """Return annotation id -> when it was last changed, as of the last training; empty before the first.
 
     A rejected training counts like a promoted one: the same annotations once more would be rejected once more.
@@ -22,10 +22,10 @@ def learned(model_dir: Path, project: int) -> dict[str, str]:
     return {str(annotation): str(moment) for annotation, moment in body.items()}
 
 
-def remember(model_dir: Path, project: int, annotations: Mapping[str, str]) -> None:
+def remember(model_dir: StorePath, project: int, annotations: Mapping[str, str]) -> None:
     """Note what a training has seen."""
     write_json(_path(model_dir, project), dict(annotations))
 
 
-def _path(model_dir: Path, project: int) -> Path:
+def _path(model_dir: StorePath, project: int) -> StorePath:
     return model_dir / project_model(project) / "learned.json"

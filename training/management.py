@@ -50,10 +50,10 @@ class ManagementClient:
 
     Args:
         url: of the interface.
-        keys: its token file.
+        keys: its token file; None where it asks for no keys.
     """
 
-    def __init__(self, url: str, keys: TokenFile) -> None:
+    def __init__(self, url: str, keys: TokenFile | None) -> None:
         """Open no connection yet."""
         self._url = url.rstrip("/")
         self._keys = keys
@@ -139,14 +139,14 @@ class ManagementClient:
                     method,
                     self._url + path,
                     params=params,
-                    headers=self._keys.header("management"),
+                    headers=self._keys.header("management") if self._keys else {},
                     timeout=(2, timeout_s),
                 )
             except (requests.RequestException, TorchServeUnavailable) as error:
-                self._keys.forget()
+                self._forget_keys()
                 raise TorchServeAway(f"TorchServe does not answer: {error}") from error
             if answer.status_code == 400 and "InvalidKey" in answer.text and attempt == 1:
-                self._keys.forget()
+                self._forget_keys()
                 continue
             break
         if missing_ok and answer.status_code == 404:
@@ -154,6 +154,10 @@ class ManagementClient:
         if answer.status_code >= 300:
             raise ManagementError(f"{method} {path}: {answer.status_code} {torchserve_error(answer)}")
         return answer.json()
+
+    def _forget_keys(self) -> None:
+        if self._keys:
+            self._keys.forget()
 
 
 def _path(model: str, version: str) -> str:

@@ -20,9 +20,10 @@ from shim.data_uri import decode_data_uri
 from shim.errors import ImageRefused, ImageTooBig, ImageUnavailable
 from shim.images import ImageFetcher
 from shim.models import InService, Models
+from shim.nodes import addresses_of
 from shim.serving import Card
 from shim.settings import Settings
-from shim.torchserve import InferenceClient, TokenFile
+from shim.torchserve import inference_client
 from training.annotations import AnnotatedPage
 
 PAGE_LIMIT_S = 120.0
@@ -67,9 +68,8 @@ class TorchServeReader:
     def from_settings(
         cls, settings: Settings, images: Images, *, language: str = "eng", psm: int = 3, thumbnail: bool = False
     ) -> TorchServeReader:
-        """Make a reader that asks this machine's TorchServe."""
-        client = InferenceClient(settings.torchserve_url, TokenFile(settings.key_file))
-        models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+        """Make a reader that asks the nodes."""
+        models = Models(settings.model_dir, inference_client(settings), settings.ocr_workers, settings.project_workers)
         return cls(images, models, language, psm, thumbnail)
 
     def __call__(self, page: AnnotatedPage) -> Page:
@@ -168,14 +168,19 @@ class FolderImages:
 
 def torchserve_problem(settings: Settings) -> str | None:
     """Return why no page could be read, found in a moment and not at the end of each page's time; None if it can."""
-    try:
-        with socket.create_connection(("127.0.0.1", settings.torchserve_port), timeout=2):
-            return None
-    except OSError:
-        return (
-            f"no TorchServe answers on port {settings.torchserve_port}: start scripts/serve.sh, "
-            "or set LAYOUTLOOP_TORCHSERVE_PORT to the port it was started with"
-        )
+    for url in addresses_of(settings.torchserve_urls):
+        parts = urlsplit(url)
+        try:
+            with socket.create_connection((parts.hostname, parts.port), timeout=2):
+                return None
+        except OSError:
+            continue
+    if settings.torchserve_url:
+        return f"no TorchServe answers at {settings.torchserve_url} (LAYOUTLOOP_TORCHSERVE_URL): start one there"
+    return (
+        f"no TorchServe answers on port {settings.torchserve_port}: start scripts/serve.sh, "
+        "or set LAYOUTLOOP_TORCHSERVE_PORT to the port it was started with"
+    )
 
 
 def file_name(reference: str) -> str:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shim.errors import ModelNotReady
+from shim.store_path import AnyPath, StorePath, store_access
 from training.drawing import Drawing
 from training.gate import Verdict
 from training.left_out import Reason
 from training.report_page import render
 from training.scoring import LabelScore, PageScore, Scores
-from training.store import new_stamp, write_json
+from training.store import new_stamp, write_bytes, write_json
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 KEPT_REJECTED = 5
 _JSON, _HTML = ".report.json", ".report.html"
@@ -133,24 +134,33 @@ class Report:
         return cls(**{**body, **tuples, **read})
 
 
-def report_path(model_dir: Path, name: str, version: str) -> Path:
+def report_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
     """Return where the JSON report of a version lies; the page is beside it, with the suffix `.html`."""
     return model_dir / name / f"{name}-{version}{_JSON}"
 
 
-def read_report(path: Path) -> Report:
+def read_report(path: StorePath) -> Report:
     """Return a report.
 
     Raises:
         ModelNotReady: it is missing or cannot be understood.
     """
     try:
-        return Report.from_json(json.loads(path.read_text(encoding="utf-8")))
+        with store_access(path):
+            text = path.read_text(encoding="utf-8")
+        return Report.from_json(json.loads(text))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelNotReady(f"the report {path} cannot be read ({error})") from error
 
 
-def write_report(folder: Path, report: Report, drawings: Sequence[Drawing] = (), stem: str | None = None) -> Path:
+def write_report(
+    folder: AnyPath,
+    report: Report,
+    drawings: Sequence[Drawing] = (),
+    stem: str | None = None,
+    *,
+    leases: Leases | None = None,
+) -> AnyPath:
     """Write a report as JSON and as one HTML file that needs nothing else; return the JSON's path.
 
     A report without a version is called `rejected-<stamp>`, or `dry-run-<stamp>` where it was only tried. Of
@@ -161,40 +171,29 @@ def write_report(folder: Path, report: Report, drawings: Sequence[Drawing] = (),
         report: what to write.
         drawings: pages to show.
         stem: beginning of the file names, where they are not to be called after the version.
+        leases: locks that machines share.
 
     Raises:
         OSError: they cannot be written.
     """
     kind = "dry-run" if report.dry_run else "rejected"
     if stem is None:
-        stem = (
-            f"{report.name}-{report.version}" if report.version else f"{kind}-{new_stamp(folder.parent, folder.name)}"
-        )
+        version = report.version or new_stamp(folder.parent, folder.name, leases=leases)
+        stem = f"{report.name if report.version else kind}-{version}"
     path = folder / f"{stem}{_JSON}"
     write_json(path, report.to_json())
-    _write_private(folder / f"{stem}{_HTML}", render(report, drawings))
+    # For its owner alone: the pages drawn in it may be confidential.
+    write_bytes(folder / f"{stem}{_HTML}", render(report, drawings).encode("utf-8", "replace"), mode=0o600)
     if report.version is None:
         _prune(folder, kind)
     return path
 
 
-def _prune(folder: Path, kind: str) -> None:
+def _prune(folder: StorePath, kind: str) -> None:
     stems = sorted(path.name.removesuffix(_JSON) for path in folder.glob(f"{kind}-*{_JSON}"))
     for stem in stems[:-KEPT_REJECTED]:
         for suffix in (_JSON, _HTML):
             (folder / f"{stem}{suffix}").unlink(missing_ok=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace a file atomically, for its owner alone: the pages drawn in it may be confidential."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        os.replace(name, path)
-    except OSError:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _finite(value: Any) -> Any:

@@ -8,20 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shim.errors import ModelNotReady
 from shim.serving import project_model, read_serving
+from shim.store_path import StorePath
 from shim.torchserve import InferenceClient
 from training.archive import ProjectSettings
 from training.compare import Kept, kept_versions
-from training.deploy import archive_once, archived_version, put_into_service, was_promoted
+from training.deploy import archive_once, archived_version, put_into_service, take_over, was_promoted
 from training.report import read_report, report_path, write_report
 from training.rollout import RolloutFailed
 from training.store import is_stamp
+from training.transfer import folder_here
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 
 def restore(
-    model_dir: Path,
+    model_dir: StorePath,
     project: int,
     version: str,
     *,
@@ -29,6 +35,7 @@ def restore(
     client: InferenceClient,
     still_mine: Callable[[], None],
     untested: bool = False,
+    leases: Leases | None = None,
 ) -> str:
     """Put an old version's checkpoint into service again, and return its new version.
 
@@ -43,6 +50,7 @@ def restore(
         client: of this machine's TorchServe.
         still_mine: raises Superseded where another process does this by now.
         untested: also where no TorchServe runs that could try it.
+        leases: locks that machines share.
 
     Raises:
         RolloutFailed: it is not kept, or is in service, or the nodes cannot serve it.
@@ -50,23 +58,34 @@ def restore(
     """
     if not is_stamp(version):
         raise RolloutFailed(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}; see --list")
+    take_over(folder, model_dir, project, leases)
     done = _promoted(folder, model_dir, project)
     if done is None:
         kept = _find(model_dir, project, version)  # before anything is made in the name of a version that is not there
         folder.mkdir(parents=True, exist_ok=True)
-        done = archive_once(folder, kept.checkpoint, model_dir, project, _settings(kept), restored_from=version)
+        checkpoint = folder_here(kept.checkpoint, folder / "checkpoint")
+        done = archive_once(folder, checkpoint, model_dir, project, _settings(kept), version, leases)
         _copy_report(model_dir, project_model(project), version, done)
-        put_into_service(model_dir, project, done, client=client, proof=None, still_mine=still_mine, untested=untested)
+        put_into_service(
+            model_dir,
+            project,
+            done,
+            client=client,
+            proof=None,
+            still_mine=still_mine,
+            untested=untested,
+            leases=leases,
+        )
     return done
 
 
-def _promoted(folder: Path, model_dir: Path, project: int) -> str | None:
+def _promoted(folder: Path, model_dir: StorePath, project: int) -> str | None:
     """Return the version that an earlier try put into service, if one did."""
     done = archived_version(folder)
     return done if done is not None and was_promoted(model_dir, project, done) else None
 
 
-def _find(model_dir: Path, project: int, version: str) -> Kept:
+def _find(model_dir: StorePath, project: int, version: str) -> Kept:
     name = project_model(project)
     serving = read_serving(model_dir, name)
     if serving is not None and serving.current == version:
@@ -84,7 +103,7 @@ def _settings(kept: Kept) -> ProjectSettings:
     return ProjectSettings(card.language, card.psm, card.box_level, card.base_model, card.device, card.engine)
 
 
-def _copy_report(model_dir: Path, name: str, version: str, new: str) -> None:
+def _copy_report(model_dir: StorePath, name: str, version: str, new: str) -> None:
     """Give the new version the figures of the old one; an archive made by hand has none."""
     try:
         report = read_report(report_path(model_dir, name, version))

@@ -5,10 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shim.errors import LayoutLoopError
 from shim.serving import Serving, models_in, read_serving
+from shim.store_path import StorePath, store_access
 from training.store import StoreBusy, drop_from_load, locked
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -16,17 +21,22 @@ RETIRE_AFTER_S = 90.0 + 40.0
 """How long a version stays after it left `current`: the predict deadline plus the archives' responseTimeout."""
 
 
-def retire(model_dir: Path) -> None:
+def retire(model_dir: StorePath, *, seen: Path | None = None, leases: Leases | None = None) -> None:
     """Drop from `load` what left `current` longer ago than any request can last, and what was never promoted.
 
     Whoever promotes holds the lock all the while, so a candidate seen under the lock was left by a killed one.
+
+    Args:
+        model_dir: the model store.
+        seen: a copy of it on this disk, to look in first.
+        leases: locks that machines share.
     """
-    for name in models_in(model_dir):
+    for name in models_in(seen or model_dir):
         try:
-            if not _unused(read_serving(model_dir, name)):
+            if not _unused(read_serving(seen or model_dir, name)):
                 continue
-            with locked(model_dir, name, wait=False):
-                drop_from_load(model_dir, name, _unused(read_serving(model_dir, name)))
+            with store_access(model_dir), locked(model_dir, name, wait=False, leases=leases) as held:
+                drop_from_load(model_dir, name, _unused(read_serving(model_dir, name)), held)
         except (StoreBusy, LayoutLoopError, OSError) as error:
             logger.info("%s is not tidied now: %s", name, error)
 

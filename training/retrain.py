@@ -6,21 +6,19 @@ in service changes only in the last step, and there at one moment: the flip of `
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from shim.serving import Card, project_model
+from shim.store_path import StorePath
 from shim.torchserve import InferenceClient
 from training.archive import ProjectSettings
 from training.child import run_training
 from training.collect import Collected, Source, TooFewNew, collect, read_split, reference_of
 from training.compare import compare, current_card, kept_versions
 from training.dataset import Read
-from training.deploy import Proof, archive_once, archived_version, prove, put_into_service, was_promoted
+from training.deploy import Proof, archive_once, archived_version, prove, put_into_service, take_over, was_promoted
 from training.drawing import Drawing, draw_worst
 from training.errors import BaseUnavailable
 from training.gate import Verdict
@@ -32,8 +30,12 @@ from training.progress_file import Progress
 from training.reading import Images
 from training.report import Report, read_report, report_path, write_report
 from training.settings import TrainSettings
-from training.store import training_lock
-from training.summary import make_report, utc_now, verdict_of
+from training.store import Held, training_lock
+from training.summary import make_report, timed, utc_now, verdict_of
+from training.transfer import folder_here
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 
 class Watching(Protocol):
@@ -83,9 +85,10 @@ class Surroundings:
         images: fetches a page's image once more, for the report.
         client: of this machine's TorchServe.
         threads: pages read at a time.
+        leases: locks that machines share.
     """
 
-    model_dir: Path
+    model_dir: StorePath
     folder: Path
     settings: TrainSettings
     source: Source
@@ -93,6 +96,7 @@ class Surroundings:
     images: Images
     client: InferenceClient
     threads: int = 4
+    leases: Leases | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +127,14 @@ def retrain(wish: Wish, around: Surroundings, watching: Watching) -> Outcome:
         LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError: what was in service still is.
     """
     around.folder.mkdir(parents=True, exist_ok=True)
-    with training_lock(around.model_dir, wish.project):
+    with training_lock(around.model_dir, wish.project, leases=around.leases) as held:
         watching.still_mine()
+        take_over(around.folder, around.model_dir, wish.project, around.leases)
         version = archived_version(around.folder)
         if version is not None and was_promoted(around.model_dir, wish.project, version):
             return _done_before(wish, around, version)
         try:
-            return _conclude(wish, around, watching, _train(wish, around, watching))
+            return _conclude(wish, around, watching, _train(wish, around, watching), held)
         except TooFewNew as skipped:
             return Outcome("skipped", str(skipped))
 
@@ -138,7 +143,7 @@ def _done_before(wish: Wish, around: Surroundings, version: str) -> Outcome:
     """Finish what a try left that was cut off right after its flip."""
     report = read_report(report_path(around.model_dir, project_model(wish.project), version))
     remember(around.model_dir, wish.project, report.annotations)
-    prune(around.model_dir, wish.project, around.settings.keep)
+    prune(around.model_dir, wish.project, around.settings.keep, leases=around.leases)
     reason = report.verdict.reason if report.verdict else ""
     return Outcome("promoted", reason, version, report.scores.overall.f1 if report.scores else None)
 
@@ -147,15 +152,15 @@ def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
     """Do everything up to the verdict."""
     seconds: dict[str, float] = {}
     started, before = utc_now(), current_card(around.model_dir, wish.project)
-    with _timed(seconds, "read pages"):
+    with timed(seconds, "read pages"):
         collected = _collect(wish, around, watching)
     plan = _plan(wish, around, collected, before)
-    with _timed(seconds, "train"):
+    with timed(seconds, "train"):
         watching.step("train")
         progress = run_training(around.folder, around.settings.processes, watching.progress)
     pages = training, validation = read_split(around.folder)
     checkpoint = around.folder / "checkpoint"
-    with _timed(seconds, "evaluate"):
+    with timed(seconds, "evaluate"):
         watching.step("evaluate")
         measured = compare(
             around.model_dir,
@@ -166,7 +171,7 @@ def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
             collected,
             lambda done, total: watching.step("evaluate", done, total),
         )
-        proof = prove(checkpoint, plan.box_level, [*validation, *training], exact=not _on_gpu(around))
+        proof = prove(checkpoint, plan.box_level, [*validation, *training])
     verdict = verdict_of(measured, before.version if before else None, forced=wish.force)
     report = make_report(
         wish.project,
@@ -216,7 +221,8 @@ def _plan(wish: Wish, around: Surroundings, collected: Collected, before: Card |
         kept = {one.card.version: one.checkpoint for one in kept_versions(around.model_dir, wish.project)}
         if before is None or before.version not in kept:
             raise BaseUnavailable("there is no version in service with a kept checkpoint to continue from")
-        start, base = str(kept[before.version].resolve()), before.base_model or base
+        current = folder_here(kept[before.version], around.folder / "base")
+        start, base = str(current.resolve()), before.base_model or base
     plan = Plan(
         base=base,
         labels=collected.labels,
@@ -232,7 +238,7 @@ def _plan(wish: Wish, around: Surroundings, collected: Collected, before: Card |
     return plan
 
 
-def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Result) -> Outcome:
+def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Result, held: Held) -> Outcome:
     """Report; and where the verdict is for it, archive and promote."""
     verdict = result.verdict
     if wish.dry_run or not verdict.promote:
@@ -241,13 +247,15 @@ def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Res
             return Outcome("dry run", verdict.reason, f1=verdict.f1_after)
         remember(around.model_dir, wish.project, result.report.annotations)
         return Outcome("rejected", verdict.reason, f1=verdict.f1_after)
-    with _timed(result.seconds, "archive"):
+    with timed(result.seconds, "archive"):
         watching.step("archive")
         settings, checkpoint = _archive_settings(around, result.report), around.folder / "checkpoint"
-        version = archive_once(around.folder, checkpoint, around.model_dir, wish.project, settings)
+        version = archive_once(
+            around.folder, checkpoint, around.model_dir, wish.project, settings, leases=around.leases
+        )
     result = replace(result, report=replace(result.report, version=version))
     _write(around, result)  # whatever ends this process after the flip, the version in service has its report
-    with _timed(result.seconds, "rollout"):
+    with timed(result.seconds, "rollout"):
         watching.step("rollout")
         put_into_service(
             around.model_dir,
@@ -257,16 +265,18 @@ def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Res
             proof=result.proof,
             still_mine=watching.still_mine,
             untested=wish.untested,
+            leases=around.leases,
+            held=held,
         )
     remember(around.model_dir, wish.project, result.report.annotations)
     _write(around, result)
-    prune(around.model_dir, wish.project, around.settings.keep)
+    prune(around.model_dir, wish.project, around.settings.keep, leases=around.leases)
     return Outcome("promoted", verdict.reason, version, verdict.f1_after)
 
 
 def _write(around: Surroundings, result: _Result) -> None:
     report = replace(result.report, seconds=dict(result.seconds), ended=utc_now())
-    write_report(around.model_dir / report.name, report, result.drawings)
+    write_report(around.model_dir / report.name, report, result.drawings, leases=around.leases)
 
 
 def _archive_settings(around: Surroundings, report: Report) -> ProjectSettings:
@@ -284,10 +294,3 @@ def _on_gpu(around: Surroundings) -> bool:
     if around.settings.device != "auto":
         return around.settings.device == "gpu"
     return this_machine().device != "cpu"
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    seconds[step] = round(time.monotonic() - began, 2)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shim.errors import LayoutLoopError
 from shim.serving import Serving, archive_path, live_nodes, read_card, read_serving
+from shim.store_path import StorePath, store_access
 from training.store import add_to_load, flip, locked, write_serving
+
+if TYPE_CHECKING:
+    from training.leases import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +34,14 @@ class NobodyTried(RolloutFailed):
 
 
 def promote(
-    model_dir: Path,
+    model_dir: StorePath,
     name: str,
     version: str,
     *,
     untested: bool = False,
     timeout_s: float = 400.0,
     check: Callable[[], None] | None = None,
+    leases: Leases | None = None,
 ) -> None:
     """Put an archived version into service once every live node holds it and it answered there.
 
@@ -48,16 +52,17 @@ def promote(
         untested: put it into service also where no node lives that could try it.
         timeout_s: how long the nodes have.
         check: asked when all nodes hold it, right before it becomes current; may raise LayoutLoopError to refuse.
+        leases: locks that machines share.
 
     Raises:
         RolloutFailed: a node could not load it, or it took too long. What was current stays current.
-        LayoutLoopError: `check` refused; likewise.
+        LayoutLoopError: `check` refused, or the lock was lost; likewise.
     """
     if not archive_path(model_dir, name, version).is_file():
         kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
         raise RolloutFailed(f"{name} has no archived version {version}, only {', '.join(kept) or 'none at all'}")
     card = read_card(model_dir, name, version)
-    with locked(model_dir, name):
+    with locked(model_dir, name, leases=leases) as held:
         before = read_serving(model_dir, name) or Serving()
         if version == before.current:
             return
@@ -68,22 +73,24 @@ def promote(
             )
         asked = time.time()
         try:
-            add_to_load(model_dir, name, version)
+            with store_access(model_dir):
+                add_to_load(model_dir, name, version, held)
         except OSError as error:
             raise RolloutFailed(f"the archive of {name} {version} cannot be read: {error}") from error
         try:
-            if live_nodes(model_dir) or not untested:
-                _wait_until_held(model_dir, name, version, asked, timeout_s)
+            with store_access(model_dir):
+                if live_nodes(model_dir) or not untested:
+                    _wait_until_held(model_dir, name, version, asked, timeout_s)
             if check is not None:
                 check()
         except (RolloutFailed, LayoutLoopError):
-            write_serving(model_dir, name, before)
+            write_serving(model_dir, name, before, held)
             raise
-        flip(model_dir, name, version)
+        flip(model_dir, name, version, held)
     logger.info("%s %s is in service, labels %s", name, version, ", ".join(card.labels) or "none")
 
 
-def _wait_until_held(model_dir: Path, name: str, version: str, asked: float, timeout_s: float) -> None:
+def _wait_until_held(model_dir: StorePath, name: str, version: str, asked: float, timeout_s: float) -> None:
     started = time.monotonic()
     while True:
         nodes = live_nodes(model_dir)

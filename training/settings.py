@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from handler.ocr import PAGE_SEGMENTATION_MODES
 from handler.page import BOX_LEVELS, BoxLevel
 from shim.errors import SettingsInvalid
-from shim.settings import convert
+from shim.setting_values import convert
 
 MINILM_BASE = "graft:minilm"
 SCRATCH = "scratch"

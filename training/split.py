@@ -6,7 +6,8 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+
+from shim.store_path import StorePath
 
 VALIDATION_SHARE = 0.2
 FEWEST_DOCUMENTS = 5
@@ -68,7 +69,7 @@ def validation_tasks(
     return Split(natural, forced, documents - natural - forced)
 
 
-def split_as_trained(path: Path, task_ids: Collection[int]) -> Split:
+def split_as_trained(path: StorePath, task_ids: Collection[int]) -> Split:
     """Split documents with what a project's earlier trainings left in their `split.json`; the file stays as it is.
 
     Without that file it is the split of a first training.
@@ -77,7 +78,7 @@ def split_as_trained(path: Path, task_ids: Collection[int]) -> Split:
     return validation_tasks(task_ids, held_out, frozenset(task_ids) - trained)
 
 
-def read_history(path: Path) -> tuple[frozenset[int], frozenset[int]]:
+def read_history(path: StorePath) -> tuple[frozenset[int], frozenset[int]]:
     """Return the documents of a `split.json` that ever trained, and those forced into validation; none without it."""
     try:
         body = json.loads(path.read_text(encoding="utf-8"))

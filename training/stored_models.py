@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from handler.page import BOX_LEVELS
 from shim.errors import ModelNotReady
 from shim.serving import Card, archive_path, card_path, read_card, read_serving
+from shim.store_path import StorePath
+from training.transfer import checkpoint_path, copy_here, folder_here
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
 _SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
@@ -40,14 +42,14 @@ class StoredModel:
     card: Card | None
 
 
-def stored_version(model_dir: Path, name: str, version: str | None, scratch: Path) -> StoredModel:
+def stored_version(model_dir: StorePath, name: str, version: str | None, scratch: Path) -> StoredModel:
     """Return a version of the model store, by default the one in service.
 
     Args:
         model_dir: the model store.
         name: of the model.
         version: which.
-        scratch: empty folder, for the checkpoint of a version that is kept only as an archive.
+        scratch: empty folder, for a checkpoint that is kept only as an archive, or at a URL.
 
     Raises:
         ModelNotReady: it is not there, says what is.
@@ -57,14 +59,26 @@ def stored_version(model_dir: Path, name: str, version: str | None, scratch: Pat
         if serving is None or serving.current is None:
             raise ModelNotReady(f"{name} has no model in service; name what to measure with --version or --checkpoint")
         version = serving.current
-    folder = model_dir / name / f"checkpoint-{version}"
+    folder = checkpoint_path(model_dir, name, version)
     if (folder / "config.json").is_file():
-        return StoredModel(name, version, folder, read_card(model_dir, name, version))
+        return StoredModel(name, version, folder_here(folder, scratch), read_card(model_dir, name, version))
     archive = archive_path(model_dir, name, version)
     if archive.is_file():
-        return stored_at(archive, scratch)
+        return _stored_archive(archive, scratch)
     kept = sorted(path.stem.removeprefix(f"{name}-") for path in archive.parent.glob(f"{name}-*.mar"))
     raise ModelNotReady(f"{name} has no version {version}; kept are {', '.join(kept) or 'none'}")
+
+
+def _stored_archive(archive: StorePath, scratch: Path) -> StoredModel:
+    if isinstance(archive, Path):
+        return stored_at(archive, scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    copy = scratch / archive.name
+    copy_here(archive, copy)
+    try:
+        return stored_at(copy, scratch / "checkpoint")
+    finally:
+        copy.unlink()
 
 
 def stored_at(path: Path, scratch: Path) -> StoredModel:

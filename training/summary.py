@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
@@ -122,3 +124,11 @@ def _settings(plan: Plan, progress: Progress) -> Mapping[str, Any]:
         "image": plan.image,
         "seed": plan.seed,
     }
+
+
+@contextmanager
+def timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    """Note how long a step takes that does not fail."""
+    began = time.monotonic()
+    yield
+    seconds[step] = round(time.monotonic() - began, 2)

@@ -7,8 +7,6 @@ in `<model_dir>/.nodes/<node>.json`, for those who promote (`training.rollout`) 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +14,11 @@ from pathlib import Path
 
 from shim.errors import LayoutLoopError
 from shim.serving import NODE_SILENT_S, OCR_MODEL, Serving, archive_path, models_in, read_serving
+from shim.store_path import StorePath
 from training.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
 from training.rollout import NO_WORKER, RolloutFailed
-from training.store import sha256_of, write_json
+from training.store import write_json
+from training.transfer import fetch_archive
 from training.worker_counts import WorkerCounts
 
 logger = logging.getLogger(__name__)
@@ -51,13 +51,15 @@ class Watcher:
     """Keeps one TorchServe at the desired state.
 
     Args:
-        model_dir: the model store, perhaps shared by several nodes.
+        model_dir: the model store, perhaps shared by several nodes; or this node's copy of what stands in it.
         archives: the folder this TorchServe registers from; archives are copied here and checked here, so that
             what was checked is what is loaded.
         management: this TorchServe's.
         smoke: asks a version that was just registered.
         workers: how many each model gets; none where nobody asks.
         node: the name of this node in the reports.
+        store: where the archives lie, where `model_dir` is a copy.
+        silent_s: for so long others may wait for a word of this node; its reports say so.
         errors: what is wrong, by `model version`, model or `torchserve`.
         holds: versions that answered their first question, by model; an idle project's may yet have to.
         asleep: models in `holds` whose versions have no worker, since nobody asks.
@@ -70,6 +72,8 @@ class Watcher:
     smoke: Smoke
     workers: WorkerCounts
     node: str
+    store: StorePath | None = None
+    silent_s: float = NODE_SILENT_S
     errors: dict[str, str] = field(default_factory=dict)
     holds: dict[str, list[str]] = field(default_factory=dict)
     asleep: frozenset[str] = frozenset()
@@ -98,7 +102,7 @@ class Watcher:
                 self._converge_model(name)
         except ManagementError as error:
             self.holds, self.checked, self.errors, self.asleep = {}, {}, {"torchserve": str(error)}, frozenset()
-        if time.monotonic() - self._reported > NODE_SILENT_S / 6:
+        if time.monotonic() - self._reported > self.silent_s / 6:
             self.report()
         return not self.errors
 
@@ -109,6 +113,7 @@ class Watcher:
         body = {
             "node": self.node,
             "time": time.time(),
+            "silent_s": self.silent_s,
             "checked": self.checked,
             "holds": self.holds,
             "asleep": sorted(self.asleep),
@@ -236,7 +241,7 @@ class Watcher:
         copy = self.archives / f"{name}-{version}.mar"
 
         def register() -> None:
-            self._fetch(archive_path(self.model_dir, name, version), copy, sha256.get(version))
+            fetch_archive(archive_path(self.store or self.model_dir, name, version), copy, sha256.get(version))
             self.management.register(copy.name, name, workers)
 
         self._try(name, version, register, workers)
@@ -263,17 +268,6 @@ class Watcher:
             self._proven.add(key)
         state = "is loaded and answers" if workers else "is registered and sleeps until it is asked"
         logger.info("%s %s %s (%.1f s)", name, version, state, time.monotonic() - started)
-
-    def _fetch(self, source: Path, copy: Path, expected: str | None) -> None:
-        if not (copy.exists() and sha256_of(copy) == expected):
-            partial = copy.with_suffix(".partial")
-            self.archives.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, partial)
-            os.replace(partial, copy)
-        found = sha256_of(copy)
-        if found != expected:
-            copy.unlink()
-            raise RolloutFailed(f"{source} has sha256 {found[:12]}..., serving.json asks for {str(expected)[:12]}...")
 
     def _forget(self, name: str, version: str) -> None:
         """Take away a version that did not come up; TorchServe keeps some of those registered, without workers."""

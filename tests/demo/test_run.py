@@ -15,7 +15,7 @@ from demo.projects import make_project, project_title, tasks_of
 from demo.run import main
 from demo.studio import Account, StudioFailed
 from scripts.node import ServeSettings
-from scripts.serve import instance_lock
+from scripts.parts import instance_lock
 from shim.errors import SettingsInvalid
 from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio

@@ -14,18 +14,16 @@ import yaml
 
 from scripts.launch import program_environment
 from scripts.node import REPOSITORY, ServeSettings
-from scripts.serve import (
-    SUPERVISOR_STOPS_S,
-    SupervisorNews,
-    health,
-    instance_lock,
-    last_line,
-    port_problem,
-    private_tmp,
-    ready_line,
-)
+from scripts.parts import PARTS, instance_lock, parse_parts, part_locks
+from scripts.processes import INSTANCE, PART, instance_processes
+from scripts.readiness import note_of, note_path
+from scripts.serve import SUPERVISOR_STOPS_S, make_folders, port_problem, private_tmp
+from scripts.startup import Startup, health, ready_line
 from scripts.supervision import Commands, Program, programs, supervisor_config, torchserve_config
+from scripts.supervisor_news import SupervisorNews, last_line
 from shim.errors import SettingsInvalid
+from shim.settings import Settings
+from training.store import write_json
 
 TEMPLATE = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
 
@@ -183,7 +181,7 @@ def test_torchserve_sees_no_keys(tmp_path: Path) -> None:
     seen = subprocess.run(launched, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=True).stdout
     names = set(seen.split()) - {"LC_CTYPE"}  # Python's own addition where the locale is C
     paths = {"TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION", "LAYOUTLOOP_CACHE_DIR"}
-    assert names == {"PATH", "JAVA_HOME", "LANG", "HF_HUB_OFFLINE", "PYTHONNOUSERSITE"} | paths
+    assert names == {"PATH", "JAVA_HOME", "LANG", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "PYTHONNOUSERSITE"} | paths
 
 
 def test_a_chosen_page_cache_is_passed_on(tmp_path: Path) -> None:
@@ -240,6 +238,117 @@ def test_a_home_is_held_once(tmp_path: Path) -> None:
         assert third
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        pytest.param("torchserve,rollout,shim,trainer", ("torchserve", "rollout", "shim", "trainer"), id="all"),
+        pytest.param("rollout, torchserve", ("torchserve", "rollout"), id="in the order they start"),
+        pytest.param("trainer", ("trainer",), id="one"),
+    ],
+)
+def test_parts(text: str, parts: tuple[str, ...]) -> None:
+    assert parse_parts(text) == parts
+
+
+@pytest.mark.parametrize("text", ["", "shims", "shim,", "torchserve rollout"])
+def test_parts_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="parts are some of torchserve, rollout, shim, trainer"):
+        parse_parts(text)
+
+
+def test_each_part_runs_once_in_a_home(tmp_path: Path) -> None:
+    with part_locks(tmp_path, ("torchserve", "rollout")) as first, part_locks(tmp_path, ("shim",)) as second:
+        assert (first, second) == (None, None)
+        with part_locks(tmp_path, ("shim", "trainer")) as third:
+            assert third == "shim"
+    with part_locks(tmp_path, PARTS) as all_of_them:
+        assert all_of_them is None
+
+
+def test_only_what_runs_is_started_and_has_its_ports_checked(tmp_path: Path) -> None:
+    first = free_ports(5)
+    settings = settings_in(tmp_path, port=first + 5, torchserve_port=first)
+    with socket.create_server(("127.0.0.1", first)):
+        assert "TorchServe inference" in str(port_problem(settings, ("torchserve", "rollout")))
+        assert port_problem(settings, ("shim", "trainer")) is None
+    with socket.create_server(("127.0.0.1", first + 5)):
+        assert "the shim" in str(port_problem(settings, ("shim",)))
+        assert port_problem(settings, ("torchserve", "rollout", "trainer")) is None
+    started = programs(settings, Commands(), tmp_path / "t", {}, ("rollout", "trainer"))
+    conf = parsed(settings, started)
+    assert conf.sections() == ["supervisord", "program:rollout", "program:trainer"]
+    assert conf["supervisord"]["pidfile"] == str(tmp_path / "supervisord-rollout-trainer.pid"), "others have theirs"
+    assert conf["supervisord"]["logfile"] == str(tmp_path / "logs" / "supervisord-rollout-trainer.log")
+
+
+@pytest.mark.parametrize(
+    ("parts", "folders"),
+    [
+        pytest.param(("shim",), {"home", "home/logs", "store"}, id="shim"),
+        pytest.param(
+            ("torchserve",),
+            {"home", "home/logs", "home/torchserve", "home/torchserve/archives", "home/cache", "home/cache/pages"},
+            id="torchserve",
+        ),
+        pytest.param(
+            ("rollout",),
+            {"home", "home/logs", "home/torchserve", "home/torchserve/archives", "store"},
+            id="rollout",
+        ),
+    ],
+)
+def test_folders_of_what_runs(tmp_path: Path, parts: tuple[str, ...], folders: set[str]) -> None:
+    make_folders(ServeSettings(home=tmp_path / "home", model_dir=tmp_path / "store"), parts)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == folders
+
+
+def test_processes_of_other_parts_are_left_alone(tmp_path: Path) -> None:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    marks = ({INSTANCE: str(tmp_path), PART: "shim"}, {INSTANCE: str(tmp_path), PART: "torchserve,rollout"})
+    shim, node = [subprocess.Popen(sleep, env=os.environ | mark) for mark in marks]
+    try:
+        assert [one.pid for one in instance_processes(tmp_path, ("rollout",))] == [node.pid]
+        assert [one.pid for one in instance_processes(tmp_path, ("shim", "trainer"))] == [shim.pid]
+        assert {one.pid for one in instance_processes(tmp_path)} == {shim.pid, node.pid}
+    finally:
+        for process in (shim, node):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "without_keys"),
+    [
+        pytest.param("127.0.0.1", "127.0.0.1", "false", id="loopback, with keys"),
+        pytest.param("0.0.0.0", "0.0.0.0", "true", id="every address, without"),  # noqa: S104 -- never bound
+        pytest.param("::", "[::]", "true", id="IPv6"),
+    ],
+)
+def test_where_torchserve_listens(tmp_path: Path, host: str, address: str, without_keys: str) -> None:
+    settings = ServeSettings(home=tmp_path, model_dir=tmp_path, torchserve_host=host)
+    rendered = properties(torchserve_config(settings, TEMPLATE))
+    assert rendered["inference_address"] == f"http://{address}:7080"
+    assert rendered["management_address"] == "http://127.0.0.1:7081"
+    assert rendered["metrics_address"] == f"http://{address}:7082"
+    assert rendered["disable_token_authorization"] == without_keys
+    assert {rendered[f"grpc_{kind}_address"] for kind in ("inference", "management")} == {"127.0.0.1"}
+
+
+def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
+    node, settings = settings_in(tmp_path), Settings(home=tmp_path)
+    with requests.Session() as session:
+        both = Startup(node, settings, ("torchserve", "rollout"), session)
+        assert both.look() == (False, "the rollout watcher of this node has not looked yet, or does not run")
+        write_json(note_path(tmp_path), note_of(tmp_path / "store", {"ocr": ["1"]}, {}))
+        assert both.look() == (True, f"TorchServe holds all that is in service: {node.node} is ready.")
+        assert both.studio_problem() is None, "a node never asks Label Studio"
+        assert Startup(node, settings, ("trainer",), session).look() == (True, "The trainer waits for jobs.")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        alone = Startup(node, Settings(torchserve_port=port), ("torchserve",), session)
+        assert alone.look() == (False, f"waiting for TorchServe at http://127.0.0.1:{port}")
+
+
 def test_a_deep_home_gets_a_short_temporary_folder(tmp_path: Path) -> None:
     settings = settings_in(tmp_path / ("deep" * 20))
     settings.torchserve.mkdir(parents=True)
@@ -260,7 +369,7 @@ def test_a_temporary_folder_left_behind_is_removed(tmp_path: Path) -> None:
 def test_a_program_that_ended_is_told_once(tmp_path: Path) -> None:
     log = tmp_path / "supervisord.log"
     log.write_text("2026-11-23 01:00:00,000 WARN exited: shim (exit status 9; not expected)\n")
-    news = SupervisorNews(tmp_path)
+    news = SupervisorNews(log)
     assert news.ended() == [], "what happened before this start is no news"
     (tmp_path / "shim.log").write_text("starting\nLABEL_STUDIO_URL must be a URL\n\n")
     with log.open("a") as stream:

@@ -181,6 +181,8 @@ def test_health_in_full(bench: Bench) -> None:
         "model_dir": str(bench.model_dir),
         "ready": False,
         "nodes": [],
+        "node_count": 0,
+        "asleep": [],
         "models": {
             "ocr": {"current": OCR_CARD.version, "load": [OCR_CARD.version]},
             "project-7": {"current": V2, "load": [V2, V1]},

@@ -144,3 +144,13 @@ def test_a_page_asked_for_again_gets_the_better_turn() -> None:
     while pool.waiting:
         time.sleep(0.01)
     assert sorted(done) == list(range(1, 11))
+
+
+def test_more_run_at_a_time_where_there_are_more_nodes() -> None:
+    nodes = [1]
+    pool: PagePool[int] = PagePool(1, 10, lambda: nodes[0])
+    together = threading.Barrier(3)
+    pool.submit("alone", 0, lambda: 0).result(5)
+    nodes[0] = 3
+    running = [pool.submit(number, 0, lambda: together.wait(5)) for number in range(3)]
+    assert sorted(one.result(5) for one in running) == [0, 1, 2]

@@ -27,7 +27,7 @@ from shim.predict_request import parse_predict, parse_project
 from shim.prediction import Predictor
 from shim.serving import Card, archive_path, card_path
 from shim.settings import Settings
-from shim.torchserve import InferenceClient, TokenFile
+from shim.torchserve import inference_client
 from tests.shim.far_servers import IMAGE, LEGACY_KEY, LabelStudio, Seen, _Server, serve
 from tests.shim.test_torchserve import FakeTorchServe, Reply, data_uri, start
 from training.store import add_to_load, flip, write_json
@@ -547,7 +547,15 @@ def test_a_page_is_asked_once_per_version_whatever_its_address(bench: Bench) -> 
     bench.serve_project(version=V2)
     third = bench.predict({"image": "/data/upload/7/a.png"})
     assert third["results"][0]["model_version"].startswith(V2)
-    assert bench.fake.count("project-7") == 2
+    assert (bench.fake.count("ocr"), bench.fake.count("project-7")) == (1, 2), "what was read stays read"
+
+
+def test_a_model_that_reads_otherwise_has_pages_read_again(bench: Bench) -> None:
+    bench.serve_project()
+    bench.predict(image("Total"))
+    bench.serve_project(version=V2, psm=6)
+    bench.predict(image("Total"))
+    assert bench.fake.count("ocr") == 2
 
 
 class Faulty(PageAnswerer):
@@ -561,7 +569,7 @@ class Faulty(PageAnswerer):
 
 def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     state = bench.app.extensions["layoutloop"]
-    models = Models(bench.model_dir, InferenceClient(state.settings.torchserve_url, TokenFile(state.settings.key_file)))
+    models = Models(bench.model_dir, inference_client(state.settings))
     fetcher = ImageFetcher(state.settings.label_studio_url, LabelStudioKey(state.settings.label_studio_url, LEGACY_KEY))
     pool: PagePool[PageAnswer] = PagePool(2, 10)
     metrics = Metrics(lambda: pool.waiting)

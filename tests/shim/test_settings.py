@@ -21,6 +21,9 @@ EVERY_FIELD = {
     "host": ("LAYOUTLOOP_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104 - allowed, since Basic auth is on
     "port": ("LAYOUTLOOP_PORT", "9191", 9191),
     "torchserve_port": ("LAYOUTLOOP_TORCHSERVE_PORT", "7180", 7180),
+    "torchserve_host": ("LAYOUTLOOP_TORCHSERVE_HOST", "10.1.2.3", "10.1.2.3"),
+    "torchserve_url": ("LAYOUTLOOP_TORCHSERVE_URL", "http://torchserve:7080", "http://torchserve:7080"),
+    "node_silent_s": ("LAYOUTLOOP_NODE_SILENT_S", "12", 12.0),
     "allow_open_bind": ("LAYOUTLOOP_ALLOW_OPEN_BIND", "yes", True),
     "image_hosts": ("LAYOUTLOOP_IMAGE_HOSTS", "a.example, *.b.example:8443,", ("a.example", "*.b.example:8443")),
     "image_networks": ("LAYOUTLOOP_IMAGE_NETWORKS", "10.20.0.0/16,fd00::/8", ("10.20.0.0/16", "fd00::/8")),
@@ -62,8 +65,24 @@ def test_nothing_set_and_empty_are_the_defaults() -> None:
 
 def test_addresses_and_paths_that_follow_from_settings() -> None:
     settings = Settings(torchserve_port=7180, home=Path("/srv/state"))
-    assert settings.torchserve_url == "http://127.0.0.1:7180"
+    assert settings.torchserve_urls == ("http://127.0.0.1:7180",)
     assert settings.key_file == Path("/srv/state/torchserve/key_file.json")
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "asked"),
+    [
+        pytest.param("127.0.0.1", "", ("http://127.0.0.1:7080",), id="this machine"),
+        pytest.param("0.0.0.0", "", ("http://127.0.0.1:7080",), id="this machine, open to others"),  # noqa: S104
+        pytest.param("10.1.2.3", "", ("http://10.1.2.3:7080",), id="this machine, by one of its addresses"),
+        pytest.param("127.0.0.1", "http://nodes:7080", ("http://nodes:7080",), id="a name"),
+        pytest.param("127.0.0.1", "http://a:1, http://b:2/", ("http://a:1", "http://b:2/"), id="several"),
+    ],
+)
+def test_who_is_asked(host: str, url: str, asked: tuple[str, ...]) -> None:
+    settings = Settings(torchserve_host=host, torchserve_url=url, allow_open_bind=True)
+    assert settings.torchserve_urls == asked
+    assert (settings.key_file is None) == (host != "127.0.0.1"), "there are no keys where others may ask"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +175,15 @@ def test_names_that_other_parts_read_are_no_mistake() -> None:
         pytest.param({"LAYOUTLOOP_HOST": "0.0.0.0"}, "LAYOUTLOOP_HOST=0.0.0.0 is reachable", id="open bind"),  # noqa: S104
         pytest.param({"LAYOUTLOOP_HOST": "::"}, "LAYOUTLOOP_HOST=:: is reachable", id="open bind, IPv6"),
         pytest.param({"LAYOUTLOOP_HOST": "shim.lan"}, "LAYOUTLOOP_HOST=shim.lan is reachable", id="open bind, a name"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_HOST": "10.1.2.3"}, "TORCHSERVE_HOST=10.1.2.3 is", id="open TorchServe"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_HOST": "127.0.0.2"}, "TORCHSERVE_HOST=127.0.0.2 is", id="no keys there"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_URL": "https://nodes:7080"}, "TORCHSERVE_URL is like", id="nodes: https"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_URL": "http://nodes"}, "TORCHSERVE_URL is like", id="nodes: no port"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_URL": "http://a:99999"}, "TORCHSERVE_URL is like", id="nodes: port"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_URL": "http://a:1,b:2"}, "TORCHSERVE_URL is like", id="nodes: no scheme"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_URL": "http://a:1/x"}, "TORCHSERVE_URL is like", id="nodes: a path"),
+        pytest.param({"LAYOUTLOOP_TORCHSERVE_URL": "http://u:hidden@a:1"}, "got 'a:1'", id="nodes: a password"),
+        pytest.param({"LAYOUTLOOP_NODE_SILENT_S": "0"}, "LAYOUTLOOP_NODE_SILENT_S is above 0", id="silent: at once"),
         pytest.param({"BASIC_AUTH_USER": "studio"}, "BASIC_AUTH_USER and BASIC_AUTH_PASS belong", id="no password"),
         pytest.param({"BASIC_AUTH_PASS": "key"}, "BASIC_AUTH_USER and BASIC_AUTH_PASS belong", id="no user"),
         pytest.param({"LAYOUTLOOP_PORT": "ninety"}, "LAYOUTLOOP_PORT: ", id="port: a word"),

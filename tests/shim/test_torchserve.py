@@ -91,7 +91,7 @@ class FakeTorchServe:
         self._send(handler, reply)
 
     def _reply(self, handler: _Handler, seen: Seen) -> Reply:
-        if handler.headers.get("Authorization") != f"Bearer {self.key}":
+        if handler.headers.get("Authorization") != (f"Bearer {self.key}" if self.key else None):
             return 400, INVALID_KEY
         if handler.path == "/ping":
             return 200, {"status": "Healthy"}

@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         with self.server.lock:
-            if self.headers.get("Authorization") == f"Bearer {self.server.key}":
+            if self.headers.get("Authorization") == (f"Bearer {self.server.key}" if self.server.key else None):
                 status, body = self.server.answer(self.command, self.path)
             else:
                 status, body = 400, error(400, "InvalidKeyException", "Token Authorization failed.")
@@ -319,6 +319,15 @@ def test_keys_of_the_next_start_are_read(fake: FakeManagement, client: Managemen
 
 def test_a_key_that_is_never_right(fake: FakeManagement, client: ManagementClient) -> None:
     fake.key = "another"
+    with pytest.raises(ManagementError, match="400 InvalidKeyException"):
+        client.models()
+
+
+def test_a_torchserve_without_keys(fake: FakeManagement) -> None:
+    fake.key = ""
+    client = ManagementClient(fake.url, None)
+    assert client.models() == []
+    fake.key = "wanted"
     with pytest.raises(ManagementError, match="400 InvalidKeyException"):
         client.models()
 

@@ -1,0 +1,72 @@
+"""Whether this node can answer for every version in service, as its own watcher last said.
+
+The watcher leaves a note in LAYOUTLOOP_HOME, so that a probe which runs every few seconds reads one small file and asks
+neither TorchServe nor the model store.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from shim.errors import ModelNotReady
+from shim.serving import models_in, read_serving
+from shim.settings import Settings
+from shim.store_path import StorePath
+
+
+def missing_versions(model_dir: StorePath, holds: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return `model version` of all that pages are asked of and a node does not hold.
+
+    A candidate, which never was current, does not count: while a promotion tries one, every node would be unready at
+    the same time. The promotion itself waits for it.
+    """
+    missing = []
+    for name in models_in(model_dir):
+        try:
+            serving = read_serving(model_dir, name)
+        except ModelNotReady:
+            continue  # what cannot be understood is no fault of this node; /health tells it
+        if serving is not None:
+            asked = [one for one in serving.load if one == serving.current or one in serving.left]
+            missing += [f"{name} {version}" for version in asked if version not in holds.get(name, ())]
+    return missing
+
+
+def note_path(home: Path) -> Path:
+    """Return where the watcher's note lies."""
+    return home / "torchserve" / "node.json"
+
+
+def note_of(model_dir: StorePath, holds: Mapping[str, Sequence[str]], errors: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a watcher notes about its node."""
+    return {
+        "time": time.time(),
+        "holds": {name: list(versions) for name, versions in holds.items()},
+        "missing": missing_versions(model_dir, holds),
+        "errors": dict(errors),
+    }
+
+
+def readiness_problem(settings: Settings) -> str | None:
+    """Return why pages should not be sent to this node, None where they may be."""
+    path = note_path(settings.home)
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        age = time.time() - float(note["time"])
+        holds, missing, errors = dict(note["holds"]), list(note["missing"]), dict(note["errors"])
+    except FileNotFoundError:
+        return "the rollout watcher of this node has not looked yet, or does not run"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path} cannot be read ({error}); the rollout watcher writes it anew"
+    if age > settings.node_silent_s:
+        return f"the rollout watcher of this node was last heard of {age:.0f} s ago"
+    if missing:
+        why = f" ({'; '.join(f'{what}: {reason}' for what, reason in errors.items())})" if errors else ""
+        return f"TorchServe does not hold {', '.join(missing)} yet{why}"
+    if not any(holds.values()):
+        return "TorchServe holds no model" + "".join(f"; {reason}" for reason in errors.values())
+    return None

@@ -1,0 +1,139 @@
+"""The rollout watcher of one node as a process: when it looks, what it says of itself, how it ends."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts.node import ServeSettings, shim_settings
+from scripts.readiness import note_of, note_path
+from shim.errors import StoreUnavailable
+from shim.settings import Settings
+from shim.store_mirror import readable
+from shim.store_path import store_access
+from shim.torchserve import own_client, token_file
+from training.lost_nodes import forget_lost_nodes
+from training.management import ManagementClient
+from training.retirement import retire
+from training.smoke import smoke_test
+from training.store import write_json
+from training.watcher import Watcher
+from training.worker_counts import WorkerCounts
+
+if TYPE_CHECKING:
+    from training.leases import Leases
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+_TIDY_S = 3600.0
+_LAST_REPORT_S = 5.0
+"""For so long the end waits for a report that is being written, which would come back after its deletion."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherProcess:
+    """Runs a watcher for ever.
+
+    Args:
+        watcher: of this node.
+        node: where this node's report lies, and the model store.
+        settings: where its note lies, and how long it may be silent.
+        leases: locks that machines share.
+    """
+
+    watcher: Watcher
+    node: ServeSettings
+    settings: Settings
+    leases: Leases | None = None
+
+    def run(self) -> None:
+        """Look once a second until SIGTERM comes, and then say that this node is gone."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        ended = threading.Event()
+        heart = threading.Thread(target=self._heartbeat, args=(ended,), daemon=True)
+        heart.start()
+        note_path(self.settings.home).unlink(missing_ok=True)  # of a run that was killed
+        self.watcher.clear_copies()
+        tidied, noted = -_TIDY_S, None
+        try:
+            while True:
+                if time.monotonic() - tidied > _TIDY_S:
+                    self._tidy()
+                    tidied = time.monotonic()
+                retire(self.node.model_dir, seen=self.watcher.model_dir, leases=self.leases)
+                self.watcher.converge()
+                if (found := (self.watcher.holds, self.watcher.errors)) != noted:
+                    self.note()  # at once; else with the next heartbeat
+                    noted = found
+                self.watcher.wait(_INTERVAL_S)
+        except SystemExit:
+            ended.set()
+            heart.join(_LAST_REPORT_S)
+            note_path(self.settings.home).unlink(missing_ok=True)
+            self.node.node_report.unlink(missing_ok=True)  # a node that stops in order holds up no promotion
+            raise
+
+    def _tidy(self) -> None:
+        try:
+            with store_access(self.node.model_dir):
+                forget_lost_nodes(self.node.model_dir)
+        except StoreUnavailable as error:
+            logger.info("reports of lost nodes stay for now: %s", error)
+
+    def note(self) -> None:
+        """Write down for the readiness probe what this node holds."""
+        note = note_of(self.watcher.model_dir, self.watcher.holds, self.watcher.errors)
+        try:
+            write_json(note_path(self.settings.home), note)
+        except OSError as error:
+            logger.warning("whether this node is ready cannot be written down: %s", error)
+
+    def _heartbeat(self, ended: threading.Event) -> None:
+        """Report also while a large model loads: a node that fell silent would not be waited for."""
+        while not ended.wait(self.settings.node_silent_s / 6):
+            self.watcher.report()
+            self.note()
+
+
+def store_here(node: ServeSettings) -> AbstractContextManager[Path]:
+    """Return the model store as a folder, see `shim.store_mirror.readable`; this node's report goes out from there."""
+    return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
+
+
+def make_watcher(node: ServeSettings, model_dir: Path) -> Watcher:
+    """Make the watcher of this node's TorchServe, which it asks on this machine, whoever else there is.
+
+    Args:
+        node: this one.
+        model_dir: the model store as a folder.
+    """
+    settings = shim_settings(os.environ)
+    return Watcher(
+        model_dir=model_dir,
+        archives=node.archives,
+        management=ManagementClient(node.management_url, token_file(settings)),
+        smoke=functools.partial(smoke_test, own_client(settings), model_dir),
+        workers=WorkerCounts(model_dir, settings.ocr_workers, settings.project_workers, settings.idle_s),
+        node=node.node,
+        store=node.model_dir,
+        silent_s=settings.node_silent_s,
+    )
+
+
+def watch(node: ServeSettings, leases: Leases | None) -> None:
+    """Keep this node's TorchServe at the desired state, for ever."""
+    try:
+        with store_here(node) as model_dir:
+            WatcherProcess(make_watcher(node, model_dir), node, shim_settings(os.environ), leases).run()
+    finally:
+        node.node_report.unlink(missing_ok=True)  # once more, when nothing sends what lies in a copy

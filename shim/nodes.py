@@ -1,0 +1,167 @@
+"""The TorchServe nodes that may be asked: who there is, who has least to do, and who lately failed.
+
+DNS is the list of nodes: a name with several addresses (a headless service of Kubernetes, a service that Compose
+scales) means a node behind each. Nobody is left out for good, since only asking shows that a node is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from shim.errors import TorchServeUnavailable
+
+logger = logging.getLogger(__name__)
+
+RESOLVE_S = 5.0
+"""How long an answer of DNS is believed; a node that joins is asked about as soon."""
+RESOLVE_AFTER_FAILURE_S = 1.0
+AVOID_S = 5.0
+"""How long a node that failed is asked last; then one request tries it, and the others when that was answered."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """One node as its requests found it.
+
+    Args:
+        in_flight: requests it is at, by path.
+        turn: number of the request that it was last given.
+        avoid: until when (monotonic seconds) it is asked last, by path; "" is for all.
+    """
+
+    in_flight: dict[str, int] = field(default_factory=dict)
+    turn: int = 0
+    avoid: dict[str, float] = field(default_factory=dict)
+
+    def avoided_until(self, path: str, now: float) -> float:
+        """Return until when it is to be asked last, 0 where it is not."""
+        until = max(self.avoid.get("", 0.0), self.avoid.get(path, 0.0))
+        return until if until > now else 0.0
+
+
+class Nodes:
+    """Chooses among nodes; for use from many threads.
+
+    Args:
+        urls: like http://torchserve:7080; each is one node or, where its name has several addresses, several.
+        resolve: returns the address of every node behind them.
+    """
+
+    def __init__(self, urls: Sequence[str], resolve: Callable[[Sequence[str]], list[str]] | None = None) -> None:
+        """Resolve nothing yet."""
+        self._urls = tuple(urls)
+        self._addresses_of = resolve or addresses_of
+        self._nodes: dict[str, _Node] = {}
+        self._resolve_at = 0.0
+        self._turns = 0
+        self._lock = threading.Lock()
+        self._resolving = threading.Lock()
+
+    def count(self) -> int:
+        """Return how many nodes are thought to answer, at least 1."""
+        self._resolve()
+        with self._lock:
+            return max(1, sum("" not in node.avoid for node in self._nodes.values()))
+
+    def others(self, tried: Set[str]) -> bool:
+        """Return whether there is a node besides those."""
+        with self._lock:
+            return not self._nodes.keys() <= tried
+
+    def take(self, path: str, tried: Set[str] = frozenset()) -> str:
+        """Return the address of the node to ask: which has least to do, and was not tried unless all were.
+
+        Fewest requests for the same path count first, then fewest of all, then whose turn is longest ago. Hand it back.
+
+        Raises:
+            TorchServeUnavailable: the name has no address, so there is no node.
+        """
+        self._resolve()
+        now = time.monotonic()
+        with self._lock:
+            if not self._nodes:
+                raise TorchServeUnavailable(f"{', '.join(self._urls)}: no address is known for this name")
+            left = {url: node for url, node in self._nodes.items() if url not in tried} or self._nodes
+
+            def order(url: str) -> tuple[float, int, int, int]:
+                node = left[url]
+                busy = node.in_flight
+                return node.avoided_until(path, now), busy.get(path, 0), sum(busy.values()), node.turn
+
+            url = min(left, key=order)
+            node = left[url]
+            for what in {"", path} & node.avoid.keys():
+                node.avoid[what] = max(node.avoid[what], now + AVOID_S)  # this request finds out, not all at once
+            node.in_flight[path] = node.in_flight.get(path, 0) + 1
+            self._turns += 1
+            node.turn = self._turns
+            return url
+
+    def hand_back(self, url: str, path: str) -> None:
+        """Count a request as over."""
+        with self._lock:
+            if node := self._nodes.get(url):
+                left = node.in_flight.get(path, 1) - 1
+                node.in_flight = {one: count for one, count in node.in_flight.items() if one != path}
+                if left > 0:
+                    node.in_flight[path] = left
+
+    def succeeded(self, url: str, path: str) -> None:
+        """Note that a node answered."""
+        with self._lock:
+            if node := self._nodes.get(url):
+                node.avoid.pop("", None)
+                node.avoid.pop(path, None)
+
+    def failed(self, url: str, path: str = "") -> None:
+        """Note that a node did not answer, or not for this path; it is asked last for a while."""
+        with self._lock:
+            if node := self._nodes.get(url):
+                node.avoid[path] = time.monotonic() + AVOID_S
+                if path:
+                    node.avoid.pop("", None)  # it did answer
+            self._resolve_at = min(self._resolve_at, time.monotonic() + RESOLVE_AFTER_FAILURE_S)
+
+    def _resolve(self) -> None:
+        """Ask DNS again where its answer is old; what was known stays where it does not answer."""
+        if time.monotonic() < self._resolve_at:
+            return
+        # One asks; the others go on with what is known, since DNS may take seconds.
+        if not self._resolving.acquire(blocking=not self._nodes):
+            return
+        try:
+            if time.monotonic() < self._resolve_at:
+                return
+            found = self._addresses_of(self._urls)
+            with self._lock:
+                if found and set(found) != set(self._nodes):
+                    logger.info("TorchServe nodes: %s", ", ".join(found))
+                    self._nodes = {url: self._nodes.get(url) or _Node() for url in found}
+                self._resolve_at = time.monotonic() + (RESOLVE_S if found else RESOLVE_AFTER_FAILURE_S)
+        finally:
+            self._resolving.release()
+
+
+def addresses_of(urls: Sequence[str]) -> list[str]:
+    """Return the address of every node behind `urls`, sorted; none for a name that has no address.
+
+    A name that has IPv4 and IPv6 addresses is asked for the first kind alone: both lead to the same nodes.
+    """
+    found: set[str] = set()
+    for url in urls:
+        parts = urlsplit(url)
+        try:
+            answers = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
+        except OSError as error:
+            logger.info("%s has no address: %s", parts.hostname, error)
+            continue
+        hosts = {str(address[0]) for family, *_, address in answers if family == socket.AF_INET}
+        hosts = hosts or {f"[{address[0]}]" for family, *_, address in answers if family == socket.AF_INET6}
+        found |= {f"http://{host}:{parts.port or 80}" for host in hosts}
+    return sorted(found)

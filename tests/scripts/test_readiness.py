@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.node import REPOSITORY
+from scripts.readiness import missing_versions, note_of, note_path, readiness_problem
+from shim.serving import Serving
+from shim.settings import Settings
+from training.lost_nodes import LOST_AFTER_S, forget_lost_nodes
+from training.store import write_json, write_serving
+
+OLD, NEW, NEXT = "20261121T080000Z", "20261122T080000Z", "20261123T080000Z"
+
+
+@pytest.mark.parametrize(
+    ("serving", "held", "missing"),
+    [
+        pytest.param(Serving((NEW,), NEW), [NEW], [], id="the current one"),
+        pytest.param(Serving((NEW,), NEW), [], [NEW], id="nothing"),
+        pytest.param(Serving((NEW, OLD), NEW, left={OLD: 1.0}), [NEW], [OLD], id="one that requests may still ask for"),
+        pytest.param(Serving((NEW, OLD), NEW, left={OLD: 1.0}), [NEW, OLD], [], id="both"),
+        pytest.param(Serving((NEXT, NEW), NEW), [NEW], [], id="a candidate that is tried makes no node unready"),
+        pytest.param(Serving((NEXT,), None), [], [], id="nothing was promoted yet"),
+    ],
+)
+def test_what_a_node_lacks(tmp_path: Path, serving: Serving, held: list[str], missing: list[str]) -> None:
+    write_serving(tmp_path, "project-7", serving)
+    assert missing_versions(tmp_path, {"project-7": held}) == [f"project-7 {version}" for version in missing]
+
+
+def test_a_file_that_cannot_be_understood_takes_no_node_out(tmp_path: Path) -> None:
+    write_serving(tmp_path, "ocr", Serving((NEW,), NEW))
+    (tmp_path / "project-7").mkdir()
+    (tmp_path / "project-7" / "serving.json").write_text("{")
+    assert missing_versions(tmp_path, {}) == [f"ocr {NEW}"]
+
+
+HOLDS = {"ocr": [NEW]}
+
+
+@pytest.mark.parametrize(
+    ("note", "problem"),
+    [
+        pytest.param({"holds": HOLDS}, None, id="ready"),
+        pytest.param({"holds": HOLDS, "errors": {"project-7 x": "odd"}}, None, id="ready, with a broken candidate"),
+        pytest.param({"holds": HOLDS, "missing": ["ocr 1", "project-7 2"]}, "not hold ocr 1, project-7 2", id="lacks"),
+        pytest.param({"missing": ["ocr 1"], "errors": {"torchserve": "away"}}, "torchserve: away", id="no TorchServe"),
+        pytest.param({"holds": HOLDS, "time": -40}, "last heard of 40 s ago", id="silent"),
+        pytest.param({}, "holds no model", id="an empty store"),
+        pytest.param({"holds": []}, "holds no model", id="holds nothing"),
+        pytest.param({"time": None}, "cannot be read", id="no time"),
+        pytest.param(None, "has not looked yet, or does not run", id="no note"),
+    ],
+)
+def test_readiness(tmp_path: Path, note: dict[str, Any] | None, problem: str | None) -> None:
+    if note is not None:
+        age = note.get("time", 0)
+        when = {"time": None if age is None else time.time() + age}
+        write_json(note_path(tmp_path), {"holds": {}, "missing": [], "errors": {}} | note | when)
+    found = readiness_problem(Settings(home=tmp_path))
+    assert found is None if problem is None else problem in (found or "")
+
+
+def test_the_time_a_node_may_be_silent_is_a_setting(tmp_path: Path) -> None:
+    write_json(note_path(tmp_path), note_of(tmp_path, HOLDS, {}) | {"time": time.time() - 40})
+    assert readiness_problem(Settings(home=tmp_path, node_silent_s=60)) is None
+
+
+def test_the_probe_is_light_and_its_exit_status_tells(tmp_path: Path) -> None:
+    environ = os.environ | {"LAYOUTLOOP_HOME": str(tmp_path), "MODEL_DIR": str(tmp_path / "store")}
+    heavy = {"torch", "numpy", "PIL", "requests", "flask", "redis"}
+    program = f"import sys; from scripts.rollout import main; status = main(['--ready']); heavy = {heavy}; "
+    program += "print(sorted(heavy & set(sys.modules))); sys.exit(status)"
+
+    def probe() -> tuple[int, list[str]]:
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    assert probe() == (1, ["the rollout watcher of this node has not looked yet, or does not run", "[]"])
+    write_json(note_path(tmp_path), note_of(tmp_path / "store", HOLDS, {}))
+    assert probe() == (0, ["ready", "[]"])
+
+
+def test_reports_of_lost_nodes_are_deleted_after_a_day(tmp_path: Path) -> None:
+    ages = {"lost-7080": LOST_AFTER_S + 60, "silent-7080": LOST_AFTER_S - 60, "fresh-7080": 1.0}
+    for node, age in ages.items():
+        write_json(tmp_path / ".nodes" / f"{node}.json", {"node": node, "time": time.time() - age})
+    (tmp_path / ".nodes" / "broken.json").write_text("{")
+    forget_lost_nodes(tmp_path)
+    left = sorted(path.stem for path in (tmp_path / ".nodes").iterdir())
+    assert left == ["broken", "fresh-7080", "silent-7080"]
+    forget_lost_nodes(tmp_path / "nobody reported yet")

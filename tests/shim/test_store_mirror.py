@@ -1,0 +1,199 @@
+"""The copy of a model store that readers have, of one in memory and of one behind a real S3 API."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shim.app import create_app
+from shim.errors import StoreUnavailable
+from shim.serving import Serving, models_in, read_card, read_serving
+from shim.settings import Settings
+from shim.store_mirror import StoreMirror, nearby, readable
+from shim.store_path import store_path
+from tests.object_store import ObjectStore, s3_environment
+
+V1, V2 = "20261122T083000Z", "20261122T093000Z"
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    with s3_environment(tmp_path_factory.mktemp("s3")) as server:
+        server.make_bucket("models")
+        yield server
+
+
+@pytest.fixture(params=["memory", "s3"])
+def origin(request: pytest.FixtureRequest) -> Any:
+    """An empty model store at a URL."""
+    number = next(_NUMBERS)
+    if request.param == "s3":
+        request.getfixturevalue("bucket")
+        return store_path(f"s3://models/mirrored-{number}")
+    return store_path(f"memory://mirrored-{number}")
+
+
+def put(origin: Any, name: str, text: str = "{}") -> None:
+    (origin / name).write_bytes(text.encode())
+
+
+def copies(mirror: StoreMirror) -> set[str]:
+    """What the copy holds: files, and the folders of checkpoints."""
+    return {path.relative_to(mirror.folder).as_posix() for path in mirror.folder.glob("*/*")}
+
+
+def test_readers_get_what_they_need_and_no_more(origin: Any, tmp_path: Path) -> None:
+    wanted = {
+        "ocr/serving.json",
+        f"project-7/project-7-{V1}.json",
+        f"project-7/project-7-{V1}.report.html",
+        f"project-7/checkpoint-{V1}",
+        ".nodes/box-7080.json",
+    }
+    for name in wanted - {f"project-7/checkpoint-{V1}"}:
+        put(origin, name)
+    put(origin, f"project-7/checkpoint-{V1}/config.json")
+    for name in (
+        f"project-7/project-7-{V1}.mar",
+        "project-7/.last-stamp",
+        ".training/project-7/4f.json",
+        "strange/a.json",
+    ):
+        put(origin, name)
+    mirror = StoreMirror(origin, tmp_path / "copy")
+    mirror.refresh()
+    assert copies(mirror) == wanted
+    assert list((mirror.folder / f"project-7/checkpoint-{V1}").iterdir()) == []
+    assert mirror.is_whole
+
+
+def test_what_changes_and_what_goes(origin: Any, tmp_path: Path) -> None:
+    put(origin, "project-7/serving.json", '{"load": ["a"], "current": "a", "sha256": {}}')
+    put(origin, f"project-7/project-7-{V1}.json")
+    put(origin, f"project-7/checkpoint-{V1}/config.json")
+    mirror = StoreMirror(origin, tmp_path / "copy")
+    mirror.refresh()
+    put(origin, "project-7/serving.json", '{"load": ["b", "a"], "current": "b", "sha256": {}}')
+    (origin / f"project-7/project-7-{V1}.json").unlink()
+    (origin / f"project-7/checkpoint-{V1}/config.json").unlink()
+    mirror.refresh()
+    assert read_serving(mirror.folder, "project-7") == Serving(("b", "a"), "b")
+    assert copies(mirror) == {"project-7/serving.json"}
+
+
+def test_an_unchanged_file_is_left_alone(origin: Any, tmp_path: Path) -> None:
+    put(origin, "ocr/serving.json")
+    mirror = StoreMirror(origin, tmp_path / "copy")
+    mirror.refresh()
+    before = (mirror.folder / "ocr/serving.json").stat()
+    assert abs(before.st_mtime - time.time()) < 60  # the store's time, which says when a project was asked
+    mirror.refresh()
+    assert (mirror.folder / "ocr/serving.json").stat().st_ino == before.st_ino
+
+
+def test_marks_go_out_and_not_all_the_time(origin: Any, tmp_path: Path) -> None:
+    shim = StoreMirror(origin, tmp_path / "shim")
+    watcher = StoreMirror(origin, tmp_path / "watcher", ".nodes/box-7080.json")
+    mark, seen = (one.folder / ".asked/project-7" for one in (shim, watcher))
+    mark.parent.mkdir()
+    mark.touch()
+    shim.refresh()
+    watcher.refresh()
+    first = seen.stat().st_mtime_ns
+    time.sleep(1.1)  # S3 tells whole seconds
+    mark.touch()
+    shim.refresh()
+    watcher.refresh()
+    assert seen.stat().st_mtime_ns == first  # within ten seconds one is enough
+
+
+def test_a_node_s_report_goes_out_and_is_not_overwritten(origin: Any, tmp_path: Path) -> None:
+    watcher = StoreMirror(origin, tmp_path / "watcher", ".nodes/box-7080.json")
+    put(origin, ".nodes/box-7080.json", '"an older run"')
+    put(origin, ".nodes/other-7080.json", '"another"')
+    own = watcher.folder / ".nodes/box-7080.json"
+    watcher.refresh()
+    assert not own.exists()
+    own.write_text('"now"')
+    watcher.refresh()
+    assert (origin / ".nodes/box-7080.json").read_text() == '"now"'
+    assert (watcher.folder / ".nodes/other-7080.json").read_text() == '"another"'
+
+
+def test_what_is_being_written_here_is_left_alone(origin: Any, tmp_path: Path) -> None:
+    watcher = StoreMirror(origin, tmp_path / "watcher", ".nodes/box-7080.json")
+    put(origin, ".nodes/other-7080.json")
+    watcher.refresh()
+    half = watcher.folder / ".nodes/.new-4f2k"
+    half.write_text("{")
+    watcher.refresh()
+    assert half.exists()
+    assert not (origin / ".nodes/.new-4f2k").exists()
+
+
+def test_a_store_that_is_empty_of_a_sudden_is_not_believed(origin: Any, tmp_path: Path) -> None:
+    put(origin, "ocr/serving.json")
+    mirror = StoreMirror(origin, tmp_path / "copy")
+    mirror.refresh()
+    (origin / "ocr/serving.json").unlink()
+    with pytest.raises(StoreUnavailable, match="empty of a sudden"):
+        mirror.refresh()
+    assert models_in(mirror.folder) == ["ocr"]
+
+
+def test_names_that_lead_elsewhere_are_not_followed(bucket: ObjectStore, tmp_path: Path) -> None:
+    origin: Any = store_path("s3://models/strange")
+    put(origin, "ocr/serving.json")
+    for name in ("ocr/..json", "project-7/../../../out.json", ".nodes/../out.json"):
+        origin.fs.pipe_file(f"models/strange/{name}", b"{}")
+    mirror = StoreMirror(origin, tmp_path / "deep" / "copy")
+    mirror.refresh()
+    assert not list(tmp_path.rglob("out.json"))
+    assert models_in(mirror.folder) == ["ocr"]
+
+
+def test_while_the_store_is_away_the_copy_holds(tmp_path: Path) -> None:
+    place = tmp_path / "copy"
+    with s3_environment(tmp_path) as server:
+        server.make_bucket("brief")
+        origin: Any = store_path("s3://brief/store")
+        with pytest.raises(StoreUnavailable), readable(store_path("s3://no-such-bucket/store"), tmp_path / "none"):
+            pass
+        put(origin, "ocr/serving.json")
+        with readable(origin, place) as folder:
+            assert models_in(folder) == ["ocr"]
+        server.kill()
+        with readable(origin, place) as folder:  # a new process, with what the earlier one left
+            assert models_in(folder) == ["ocr"]
+        with pytest.raises(StoreUnavailable, match="s3://brief/store"), readable(origin, tmp_path / "another"):
+            pass
+
+
+def test_a_folder_is_read_where_it_is(tmp_path: Path) -> None:
+    settings = Settings(model_dir=tmp_path)
+    with nearby(settings) as near:
+        assert near.model_dir == tmp_path
+
+
+def test_the_shim_shows_what_is_in_a_store_at_a_url(origin: Any, tmp_path: Path) -> None:
+    put(origin, "ocr/serving.json", '{"load": ["a"], "current": "a", "sha256": {}}')
+    settings = Settings(home=tmp_path, model_dir=origin, redis_url="redis://127.0.0.1:1/0")
+    client = create_app(settings).test_client()
+    end = time.monotonic() + 30
+    while not (models := client.get("/health").get_json()["models"]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert models == {"ocr": {"current": "a", "load": ["a"]}}
+    put(origin, "ocr/serving.json", '{"load": ["b", "a"], "current": "b", "sha256": {}}')
+    end = time.monotonic() + 30
+    while client.get("/health").get_json()["models"]["ocr"]["current"] != "b":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    put(origin, f"ocr/ocr-{V2}.json", f'{{"model": "ocr", "version": "{V2}", "labels": []}}')
+    assert read_card(origin, "ocr", V2).version == V2
