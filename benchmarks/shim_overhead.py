@@ -4,14 +4,16 @@
 
 A LayoutLoop of its own reads all pages first. Then the same checkpoint goes into service as a new version, so that
 words are known and no answer is. Each page is asked of the shim, as Label Studio asks for one task, and given to a
-Tagger in this process, in turn. After one more version `--clients` ask at a time, and the Tagger gets all pages at
-once. The answers of the shim must have the labels and texts of the Tagger's for that page alone. In bfloat16 another
-number of threads moves the last digits, and so now and then a word on the edge: one page of twenty may differ.
+Tagger in this process with as many threads as a served one has, in turn. After one more version `--clients` ask at a
+time, and the Tagger gets all pages at once, and all cores. The answers of the shim must have the labels and texts of
+the Tagger's for that page alone. In bfloat16 another number of threads moves the last digits, and so now and then a
+word on the edge: one page of twenty may differ.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -22,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import torch
+import yaml
 
 from benchmarks.many_tasks import PROJECT, Running, running
 from benchmarks.task_files import different_pages, make_tasks
@@ -32,6 +36,8 @@ from handler.ocr import OcrSettings
 from handler.page import Page, TaggedPage
 from handler.reading import Reader
 from handler.tagger import Tagger, TaggerSettings
+
+CONFIG = Path(__file__).resolve().parent.parent / "handler" / "config"
 
 
 def ask(ours: Running, session: requests.Session, tasks: Sequence[dict[str, Any]]) -> list[Any]:
@@ -116,7 +122,8 @@ def main() -> None:
     options = parser.parse_args()
     data = different_pages(options.images, options.pages)
     tasks, files = make_tasks(data, 0)
-    tagger = Tagger.load(options.checkpoint, TaggerSettings())
+    served = yaml.safe_load((CONFIG / "cpu.yaml").read_text())["handler"]["tagger"]
+    tagger = Tagger.load(options.checkpoint, TaggerSettings(**served))
     with tempfile.TemporaryDirectory(prefix="overhead-") as name:
         folder = Path(name)
         with running(folder, options.checkpoint, files) as ours:
@@ -128,6 +135,7 @@ def main() -> None:
             ours.new_version(options.checkpoint, 2)
             one_at_a_time(ours, tagger, tasks, pages)
             ours.new_version(options.checkpoint, 3)
+            torch.set_num_threads(os.cpu_count() or 1)
             many_at_a_time(ours, tagger, tasks, pages, options.clients)
 
 

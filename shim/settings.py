@@ -51,6 +51,8 @@ _GONE = {
     "USE_REDIS": "REDIS_URL alone chooses Redis, for the training jobs; unset it",
     "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
 }
+MOST_PROJECT_WORKERS = 4
+"""By default: each takes 400 MB and more, and one thread of a CPU."""
 _ABOVE_ZERO = (
     *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers"),
     "node_silent_s",
@@ -86,7 +88,8 @@ class Settings:
         max_predicts: LAYOUTLOOP_MAX_PREDICTS, predicts answered at a time; further ones get [] at once.
         max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
         ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
-        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model.
+        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is awake; the
+            cores, at most 4, unless told otherwise.
         idle_s: LAYOUTLOOP_IDLE_S, seconds after which a project that nobody asks has no worker; 0 is never.
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
         redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where jobs are kept, and locks; without it, in files.
@@ -115,7 +118,7 @@ class Settings:
     max_predicts: int = 32
     max_waiting_pages: int = 2000
     ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    project_workers: int = 1
+    project_workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, MOST_PROJECT_WORKERS))
     idle_s: float = 1800.0
     train_every: int = 10
     redis_url: str = field(default="", repr=False)

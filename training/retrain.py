@@ -6,7 +6,9 @@ in service changes only in the last step, and there at one moment: the flip of `
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -113,7 +115,7 @@ class Outcome:
 class _Result:
     verdict: Verdict
     report: Report
-    drawings: tuple[Drawing, ...]
+    draw: Callable[[], tuple[Drawing, ...]]
     proof: Proof | None
     seconds: dict[str, float]
 
@@ -186,14 +188,15 @@ def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
         dry_run=wish.dry_run,
         started=started,
     )
-    drawings = draw_worst(
+    draw = partial(
+        draw_worst,
         validation,
         measured.answers,
         measured.scores,
         lambda example: around.images(reference_of(collected, example)),
         label_map=collected.label_map,
     )
-    return _Result(verdict, report, drawings, proof, seconds)
+    return _Result(verdict, report, draw, proof, seconds)
 
 
 def _collect(wish: Wish, around: Surroundings, watching: Watching) -> Collected:
@@ -242,7 +245,7 @@ def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Res
     """Report; and where the verdict is for it, archive and promote."""
     verdict = result.verdict
     if wish.dry_run or not verdict.promote:
-        _write(around, result)
+        _write(around, result, result.draw())
         if wish.dry_run:
             return Outcome("dry run", verdict.reason, f1=verdict.f1_after)
         remember(around.model_dir, wish.project, result.report.annotations)
@@ -269,14 +272,14 @@ def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Res
             held=held,
         )
     remember(around.model_dir, wish.project, result.report.annotations)
-    _write(around, result)
+    _write(around, result, result.draw())  # the pictures take seconds, for which the version need not wait
     prune(around.model_dir, wish.project, around.settings.keep, leases=around.leases)
     return Outcome("promoted", verdict.reason, version, verdict.f1_after)
 
 
-def _write(around: Surroundings, result: _Result) -> None:
+def _write(around: Surroundings, result: _Result, drawings: Sequence[Drawing] = ()) -> None:
     report = replace(result.report, seconds=dict(result.seconds), ended=utc_now())
-    write_report(around.model_dir / report.name, report, result.drawings, leases=around.leases)
+    write_report(around.model_dir / report.name, report, drawings, leases=around.leases)
 
 
 def _archive_settings(around: Surroundings, report: Report) -> ProjectSettings:

@@ -242,9 +242,11 @@ class Watcher:
 
         def register() -> None:
             fetch_archive(archive_path(self.store or self.model_dir, name, version), copy, sha256.get(version))
-            self.management.register(copy.name, name, workers)
+            self.management.register(copy.name, name, min(1, workers))
 
         self._try(name, version, register, workers)
+        if workers > 1:  # one was enough to try it; a promotion does not wait for the others
+            self.management.scale(name, version, workers, wait=False)
 
     def _try(self, name: str, version: str, register: Callable[[], None], workers: int) -> None:
         """Register and ask a version; one that fails is taken away and remembered, unless TorchServe itself is away."""

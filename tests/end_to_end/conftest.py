@@ -134,7 +134,12 @@ def studio() -> Iterator[Studio]:
 def make_stack(home: Path, studio: Studio) -> Stack:
     """Return a LayoutLoop that does not run yet."""
     settings = free_settings(home)
-    more = {"LABEL_STUDIO_API_KEY": KEY, "LABEL_STUDIO_URL": studio.url, "LAYOUTLOOP_OCR_WORKERS": "2"}
+    more = {
+        "LABEL_STUDIO_API_KEY": KEY,
+        "LABEL_STUDIO_URL": studio.url,
+        "LAYOUTLOOP_OCR_WORKERS": "2",
+        "LAYOUTLOOP_PROJECT_WORKERS": "1",
+    }
     return Stack(settings, os.environ | settings.environment() | more | TRAIN, studio)
 
 

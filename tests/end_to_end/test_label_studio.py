@@ -119,6 +119,7 @@ def behind(studio: RunningStudio, settings: ServeSettings) -> LayoutLoop:
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": key_of(studio),
         "LAYOUTLOOP_OCR_WORKERS": "2",
+        "LAYOUTLOOP_PROJECT_WORKERS": "1",
         "BASIC_AUTH_USER": "annotation",
         "BASIC_AUTH_PASS": PASSWORD,
     }

@@ -25,7 +25,7 @@ from handler.images import ImageLimits
 from handler.ocr import OcrSettings
 from handler.page import TaggedPage
 from handler.reading import Reader
-from handler.tagger import Tagger
+from handler.tagger import Tagger, TaggerSettings
 from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_processes
 from shim.serving import OCR_MODEL, live_nodes, project_model, read_serving
@@ -169,6 +169,7 @@ def site(tmp_path: Path) -> Iterator[tuple[Part, Part, Part]]:
     shared = {
         "LAYOUTLOOP_ALLOW_OPEN_BIND": "1",
         "LAYOUTLOOP_OCR_WORKERS": "1",
+        "LAYOUTLOOP_PROJECT_WORKERS": "1",
         "LAYOUTLOOP_NODE_SILENT_S": str(SILENT_S),
         "LAYOUTLOOP_TORCHSERVE_URL": ",".join(f"http://{one.torchserve_host}:{one.torchserve_port}" for one in nodes),
         "OMP_NUM_THREADS": "1",
@@ -191,7 +192,10 @@ def site(tmp_path: Path) -> Iterator[tuple[Part, Part, Part]]:
 
 def offline(checkpoint: Path) -> list[Found]:
     """What the model finds on each page, without any server."""
-    reader, tagger = Reader(OcrSettings(), ImageLimits(), cache=None), Tagger.load(checkpoint)
+    reader, tagger = (
+        Reader(OcrSettings(), ImageLimits(), cache=None),
+        Tagger.load(checkpoint, TaggerSettings(threads=1)),
+    )
     found = []
     for number in range(PAGES):
         (answer,) = tagger.tag([reader.read(draw_page(number).png)])

@@ -16,7 +16,7 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
-from handler.tagger import Tagger
+from handler.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json
 from scripts.processes import instance_processes
 from shim.serving import read_serving
@@ -64,7 +64,9 @@ def test_a_served_archive_answers_as_the_tagger_does_offline(stack: Stack, proje
         stack.torchserve(f"/predictions/project-{project}"), json=page, headers=stack.token(), timeout=60
     ).json()
     version = read_serving(stack.settings.model_dir, f"project-{project}").current
-    offline = Tagger.load(stack.settings.model_dir / f"project-{project}" / f"checkpoint-{version}")
+    offline = Tagger.load(
+        stack.settings.model_dir / f"project-{project}" / f"checkpoint-{version}", TaggerSettings(threads=1)
+    )
     (expected,) = offline.tag([page_from_json(page)])
     assert served["model_version"] == version
     assert [(one["label"], one["text"], one["words"]) for one in served["regions"]] == [

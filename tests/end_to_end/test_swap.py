@@ -20,7 +20,7 @@ from handler.images import ImageLimits
 from handler.ocr import OcrSettings
 from handler.page import Page, TaggedPage
 from handler.reading import Reader
-from handler.tagger import Tagger
+from handler.tagger import Tagger, TaggerSettings
 from shim.serving import project_model, read_card, read_serving
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import Stack
@@ -146,7 +146,9 @@ def test_no_request_notices_three_promotions_and_a_restore(
     assert [answer for answer in answers if not flips.was_current(answer)] == []
     reader = Reader(OcrSettings(), ImageLimits(), cache=None)
     read = [reader.read(png) for png in pages]
-    taggers = dict(zip(versions, map(Tagger.load, [*checkpoints, checkpoints[0]]), strict=True))
+    as_served = TaggerSettings(device="cpu", threads=1)
+    loaded = [Tagger.load(checkpoint, as_served) for checkpoint in (*checkpoints, checkpoints[0])]
+    taggers = dict(zip(versions, loaded, strict=True))
     expected = {
         (version, number): offline(taggers[version], page) for version in versions for number, page in enumerate(read)
     }

@@ -189,7 +189,7 @@ def test_back_to_an_older_version(stack: Stack, trained: dict[str, Any]) -> None
     served = requests.post(
         stack.torchserve(f"/predictions/{MODEL}"), json=page, headers=stack.token(), timeout=60
     ).json()
-    offline = Tagger.load(model_folder(stack) / f"checkpoint-{good}", TaggerSettings(device="cpu"))
+    offline = Tagger.load(model_folder(stack) / f"checkpoint-{good}", TaggerSettings(device="cpu", threads=1))
     (expected,) = offline.tag([page_from_json(page)])
     assert isinstance(expected, TaggedPage)
     assert served["model_version"] == version

@@ -115,7 +115,8 @@ def test_what_is_asked_for_is_loaded_current_first_and_made_default(site: Site) 
     site.ask_for("ocr", V3, current=V3)
     assert site.watcher.converge()
     assert site.fake.calls == [
-        f"POST /models?url=ocr-{V3}.mar&model_name=ocr&initial_workers=3&synchronous=true",
+        f"POST /models?url=ocr-{V3}.mar&model_name=ocr&initial_workers=1&synchronous=true",
+        f"PUT /models/ocr/{V3}?min_worker=3&max_worker=3&synchronous=false",
         f"POST /models?url=project-7-{V1}.mar&model_name=project-7&initial_workers=1&synchronous=true",
         f"POST /models?url=project-7-{V2}.mar&model_name=project-7&initial_workers=1&synchronous=true",
     ]
@@ -246,6 +247,7 @@ def test_the_new_version_is_there_and_default_before_the_old_one_goes(site: Site
     assert site.watcher.converge()
     assert [call.split("?")[0] for call in site.fake.calls] == [
         "POST /models",
+        f"PUT /models/ocr/{V2}",
         f"PUT /models/ocr/{V2}/set-default",
         f"DELETE /models/ocr/{V1}",
     ]
@@ -313,7 +315,11 @@ def test_a_version_whose_workers_are_gone_is_not_held_and_registered_anew(site: 
     site.fake.calls.clear()
     assert not site.watcher.converge()
     assert site.watcher.converge()
-    assert [call.split("?")[0] for call in site.fake.calls] == [f"DELETE /models/ocr/{V1}", "POST /models"]
+    assert [call.split("?")[0] for call in site.fake.calls] == [
+        f"DELETE /models/ocr/{V1}",
+        "POST /models",
+        f"PUT /models/ocr/{V1}",
+    ]
 
 
 def fall_asleep(site: Site, *names: str) -> None:
