@@ -121,14 +121,14 @@ class PageAnswerer:
 
     def _make(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
         body, page = self._read(digest, data, in_service, deadline)
-        regions = tuple(text_lines(page))
-        word_regions: tuple[int | None, ...] = (None,) * len(page.words)
-        if in_service.model is not None:
-            self._notice_engine(page, in_service.model)
-            with self._metrics.seconds.labels("tag").time():
-                answer = self.models.tag(body, in_service.model, deadline)
-            _, regions = parse_regions(answer)
-            word_regions = parse_word_regions(answer, len(page.words))
+        if in_service.model is None:
+            nothing = (None,) * len(page.words)
+            return PageAnswer(page.width, page.height, tuple(text_lines(page)), page.words, nothing, in_service)
+        self._notice_engine(page, in_service.model)
+        with self._metrics.seconds.labels("tag").time():
+            answer = self.models.tag(body, in_service.model, deadline)
+        _, regions = parse_regions(answer)
+        word_regions = parse_word_regions(answer, len(page.words))
         return PageAnswer(page.width, page.height, regions, page.words, word_regions, in_service)
 
     def _notice_engine(self, page: ReadPage, model: Card) -> None:
