@@ -52,7 +52,7 @@ def moments(job: Path, store: Path) -> dict[str, Callable[[], bool]]:
     return {
         "the last step": steps_done,
         "last evaluation, state and weights saved": (job / "checkpoint").is_dir,
-        "the process ended, candidate and kept versions measured, pages drawn": (job / "archived.json").is_file,
+        "the process ended, candidate and kept versions measured": (job / "archived.json").is_file,
         "archived": lambda: bool(set((store / name).glob("*.mar")) - archives),
         "report written, nodes asked to load": asked_for,
         "loaded by TorchServe, tried, in service": in_service,

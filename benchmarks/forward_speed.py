@@ -118,7 +118,7 @@ def given_pages(funsd: Path | None, sroie: Path | None, docbank: Path | None) ->
 
 
 def fast_side(model: LayoutLM, dtype: str) -> Side:
-    """Return our way: sorted by length, as `Tagger` does it."""
+    """Return our way: sorted by length, as `Tagger` does it with the pages of two batches."""
 
     def run(jobs: Sequence[Job]) -> Answers:
         order = sorted(range(len(jobs)), key=lambda index: len(jobs[index][0].input_ids))

@@ -12,14 +12,15 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from benchmarks.forward_speed import MODELS, PER_SET, given_pages
-from handler.encoding import collate
-from handler.page import Page
+from handler.decoding import label_words, regions_of
+from handler.page import Page, TaggedPage
 from handler.tagger import Tagger, TaggerSettings
 
 COLUMNS = (
@@ -44,21 +45,36 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
 def parts(tagger: Tagger, pages: Sequence[Page]) -> str:
     """Return what each part takes where nothing overlaps, in CPU milliseconds a page."""
     encode = timed(lambda: [tagger.encoder.encode(page) for page in pages])
-    prepared = list(tagger.prepare(pages))
-    batches = [one for each in prepared for one in each.batches]
-    jobs = [[(job.window, job.pixels) for job in jobs] for jobs, _ in batches]
-    collated = timed(lambda: [collate(each, tagger.model.pad_id) for each in jobs])
-    forward = timed(lambda: [tagger.model.logits(batch) for _, batch in batches])
+    jobs = [one for each in tagger.prepare(pages) for one in each.batches]
+    collated = timed(lambda: [tagger.collate(each) for each in jobs])
+    batches = [tagger.collate(each) for each in jobs]
+    forward = timed(lambda: [tagger.model.logits(batch) for batch in batches])
     whole = timed(lambda: tagger.tag(pages))
     figures = {"encode": encode, "collate": collated, "forward": forward, "whole": whole}
     return ", ".join(f"{name} {1000 * cpu / len(pages):.2f}" for name, (_, cpu) in figures.items())
 
 
+def check(tagger: Tagger, pages: Sequence[Page]) -> None:
+    """See that the Tagger's regions are those of the logits that the forward pass gives for the same batches."""
+    answers = iter(tagger.tag(pages))
+    for prepared in tagger.prepare(pages):
+        found = [np.full((len(page.words), len(tagger.labels.tags)), np.nan, np.float32) for page in prepared.pages]
+        for jobs in prepared.batches:
+            for job, logits in zip(jobs, tagger.model.logits(tagger.collate(jobs)), strict=True):
+                found[job.page][job.window.words] = logits[job.window.positions]
+        for page, logits in zip(prepared.pages, found, strict=True):
+            answer = next(answers)
+            assert isinstance(answer, TaggedPage)
+            assert answer.regions == regions_of(page, label_words(logits, tagger.labels), tagger.labels)
+
+
 def compare(name: str, tagger: Tagger, pages: Sequence[Page], repeats: int) -> str:
     """Return one row of the table."""
-    batches = list(chain.from_iterable(each.batches for each in tagger.prepare(pages)))
-    windows = sum(len(jobs) for jobs, _ in batches)
-    sides = (lambda: [tagger.model.logits(batch) for _, batch in batches], lambda: tagger.tag(pages))
+    jobs = [one for each in tagger.prepare(pages) for one in each.batches]
+    batches = [tagger.collate(each) for each in jobs]
+    windows = sum(map(len, jobs))
+    check(tagger, pages)
+    sides = (lambda: [tagger.model.logits(batch) for batch in batches], lambda: tagger.tag(pages))
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats):
         for side in (0, 1) if turn % 2 else (1, 0):

@@ -48,7 +48,9 @@ class TaggerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class Job:
+    """One window: of which page (a position in `Prepared.pages`), and that page's pixel values."""
+
     page: int
     window: Window
     pixels: NDArray[np.float32] | None
@@ -61,12 +63,12 @@ class Prepared:
     Args:
         pages: in order.
         encodings: of each page.
-        batches: windows, sorted by length, each with what the model gets for them.
+        batches: their windows, sorted by length.
     """
 
     pages: Sequence[Page]
     encodings: Sequence[Encoding]
-    batches: Sequence[tuple[Sequence[_Job], Batch]]
+    batches: Sequence[Sequence[Job]]
 
 
 class Tagger:
@@ -128,7 +130,8 @@ class Tagger:
     def prepare(self, pages: Sequence[Page]) -> Iterator[Prepared]:
         """Yield the pages in order, a few batches at a time; the next ones are made while the caller has these.
 
-        So a call with any number of pages keeps little more in memory than its answers.
+        So a call with any number of pages holds the pixels of a few batches. What one group holds is prepared at
+        once, so a call with no more pages than that overlaps nothing.
         """
         size = _BATCHES_AHEAD * self._batch_windows
         groups = [pages[start : start + size] for start in range(0, len(pages), size)]
@@ -145,16 +148,17 @@ class Tagger:
     def _prepare(self, pages: Sequence[Page]) -> Prepared:
         encodings = [self.encoder.encode(page) for page in pages]
         jobs = [
-            _Job(index, window, encoding.pixels)
+            Job(index, window, encoding.pixels)
             for index, encoding in enumerate(encodings)
             for window in encoding.windows
         ]
         # Windows of like length share a batch, so that little of it is padding.
         jobs.sort(key=lambda job: len(job.window.input_ids))
         groups = [jobs[start : start + self._batch_windows] for start in range(0, len(jobs), self._batch_windows)]
-        return Prepared(pages, encodings, [(group, self._collate(group)) for group in groups])
+        return Prepared(pages, encodings, groups)
 
-    def _collate(self, jobs: Sequence[_Job]) -> Batch:
+    def collate(self, jobs: Sequence[Job]) -> Batch:
+        """Return what the model gets for some windows."""
         return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id)
 
     def _tagged(self, page: Page, encoding: Encoding, logits: NDArray[np.float32]) -> TaggedPage:
@@ -164,8 +168,8 @@ class Tagger:
         answers: list[NDArray[np.float32] | HandlerError] = [
             np.full((len(page.words), len(self.labels.tags)), np.nan, dtype=np.float32) for page in prepared.pages
         ]
-        for jobs, batch in prepared.batches:
-            for job, logits in self._forward(jobs, batch):
+        for jobs in prepared.batches:
+            for job, logits in self._forward(jobs):
                 answer = answers[job.page]
                 if isinstance(logits, HandlerError):
                     answers[job.page] = logits
@@ -175,8 +179,9 @@ class Tagger:
                         answers[job.page] = AnswerInvalid(f"the model's logits are not finite in {self.model.dtype}")
         return answers
 
-    def _forward(self, jobs: Sequence[_Job], batch: Batch) -> Iterator[tuple[_Job, NDArray[np.float32] | HandlerError]]:
+    def _forward(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, NDArray[np.float32] | HandlerError]]:
         """Run one batch; one that does not fit is halved until it does."""
+        batch = self.collate(jobs)
         try:
             logits = self.model.logits(batch)
         except (RuntimeError, MemoryError) as error:
@@ -198,7 +203,7 @@ class Tagger:
         logger.warning("%d windows do not fit %s, trying half of them", len(jobs), self.model.device)
         middle = len(jobs) // 2
         for half in (jobs[:middle], jobs[middle:]):
-            yield from self._forward(half, self._collate(half))
+            yield from self._forward(half)
 
     def _warm_up(self, max_tokens: int) -> None:
         """Run once what costs time only once; a GPU sees its largest batch, so that memory is found early."""
@@ -208,8 +213,7 @@ class Tagger:
         nothing = np.zeros(0, dtype=np.int64)
         window = Window(ids, np.zeros((length, 4), dtype=np.int64), nothing, nothing)
         pixels = np.zeros((3, 224, 224), dtype=np.float32) if self.model.uses_image else None
-        jobs = [_Job(0, window, pixels)] * rows
-        for _ in self._forward(jobs, self._collate(jobs)):
+        for _ in self._forward([Job(0, window, pixels)] * rows):
             pass
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from scripts.node import REPOSITORY, ServeSettings
+from scripts.node import REPOSITORY, ServeSettings, shim_settings
 from scripts.parts import PARTS
 from scripts.processes import INSTANCE, PART
 from shim.setting_values import LOOPBACK
@@ -68,7 +69,12 @@ def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[st
         "HF_HUB_OFFLINE": "1",
         "PYTHONNOUSERSITE": "1",
     }
-    defaults = {"LANG": "C.UTF-8", "LAYOUTLOOP_CACHE_DIR": settings.page_cache}
+    defaults = {
+        "LANG": "C.UTF-8",
+        "LAYOUTLOOP_CACHE_DIR": settings.page_cache,
+        # Archives whose own setting is "all cores" share them: workers that take them all wait for each other.
+        "OMP_NUM_THREADS": max(1, (os.cpu_count() or 1) // shim_settings(environ).project_workers),
+    }
     additions |= {name: value for name, value in defaults.items() if not environ.get(name)}
     return [f"{name}={value}" for name, value in additions.items()]
 

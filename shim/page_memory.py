@@ -10,8 +10,8 @@ from typing import Any
 
 import cachetools
 
-_LIMIT_BYTES = 64 * 2**20
-"""Compressed: 10,000 pages of 500 words, or 1,300 with the thumbnail that a model with an image branch needs."""
+_LIMIT_BYTES = 32 * 2**20
+"""Compressed: some thousand pages, or 700 with the thumbnail (43 kB) that a model with an image branch needs."""
 _FAST = 1
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,17 +44,15 @@ class Proof:
 
 
 def prove(checkpoint: Path, box_level: str, examples: Sequence[Example]) -> Proof | None:
-    """Return the first page on which a checkpoint finds something (or the first with words), with its answer."""
+    """Return, of the first pages with words, the one on which a checkpoint finds most, with its answer."""
     level = next(level for level in BOX_LEVELS if level == box_level)
     tagger = Tagger.load(checkpoint, TaggerSettings(device="cpu", box_level=level))
     proofs: list[Proof] = []
-    for example in examples[:_PROOF_PAGES]:
+    for example in islice((one for one in examples if one.page.words), _PROOF_PAGES):
         (answer,) = tagger.tag([example.page])
-        if isinstance(answer, TaggedPage) and example.page.words:
+        if isinstance(answer, TaggedPage):
             proofs.append(Proof(example.page, answer))
-            if answer.regions:
-                return proofs[-1]
-    return proofs[0] if proofs else None
+    return max(proofs, key=lambda proof: len(proof.answer.regions), default=None)
 
 
 def archive_once(

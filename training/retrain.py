@@ -272,8 +272,9 @@ def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Res
             held=held,
         )
     remember(around.model_dir, wish.project, result.report.annotations)
-    _write(around, result, result.draw())  # the pictures take seconds, for which the version need not wait
     prune(around.model_dir, wish.project, around.settings.keep, leases=around.leases)
+    # Last, for the pictures take seconds: a process that ends before leaves the report without them.
+    _write(around, result, result.draw())
     return Outcome("promoted", verdict.reason, version, verdict.f1_after)
 
 
