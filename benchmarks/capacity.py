@@ -86,6 +86,7 @@ class Node:
     Args:
         cores: of it; so many processes read pages.
         projects: models of projects that are awake at a time.
+        project_workers: processes that tag pages, of each of them (LAYOUTLOOP_PROJECT_WORKERS).
         base_mib: Java, the supervisor and the rollout watcher.
         read_mib: of a process that reads pages.
         tag_mib: of a process that tags them.
@@ -93,6 +94,7 @@ class Node:
 
     cores: int = 16
     projects: int = 10
+    project_workers: int = 2
     base_mib: float = 430.0
     read_mib: float = 290.0
     tag_mib: float = 600.0
@@ -100,7 +102,7 @@ class Node:
     @property
     def memory_mib(self) -> float:
         """Of a whole node."""
-        return self.base_mib + self.cores * self.read_mib + self.projects * self.tag_mib
+        return self.base_mib + self.cores * self.read_mib + self.projects * self.project_workers * self.tag_mib
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from shim.errors import ModelNotReady
-from shim.serving import models_in, read_serving
+from shim.serving import OCR_MODEL, models_in, read_serving
 from shim.settings import Settings
 from shim.store_path import StorePath
 
 
-def missing_versions(model_dir: StorePath, holds: Mapping[str, Sequence[str]]) -> list[str]:
+def missing_versions(
+    model_dir: StorePath, holds: Mapping[str, Sequence[str]], errors: Mapping[str, str] | None = None
+) -> list[str]:
     """Return `model version` of all that pages are asked of and a node does not hold.
 
     A candidate, which never was current, does not count: while a promotion tries one, every node would be unready at
-    the same time. The promotion itself waits for it.
+    the same time. The promotion itself waits for it. Nor does a project's version that this node tried in vain: the
+    others fare no better, and then nobody would draw for any project. Without `ocr` there is nothing to draw from.
+
+    Args:
+        model_dir: the model store.
+        holds: versions that answer on this node, by model.
+        errors: what is wrong on this node, by `model version`, model or `torchserve`.
     """
-    missing = []
+    tried = {what for what in errors or {} if not what.startswith(f"{OCR_MODEL} ")}
+    missing: list[str] = []
     for name in models_in(model_dir):
         try:
             serving = read_serving(model_dir, name)
@@ -33,7 +42,7 @@ def missing_versions(model_dir: StorePath, holds: Mapping[str, Sequence[str]]) -
         if serving is not None:
             asked = [one for one in serving.load if one == serving.current or one in serving.left]
             missing += [f"{name} {version}" for version in asked if version not in holds.get(name, ())]
-    return missing
+    return [what for what in missing if what not in tried]
 
 
 def note_path(home: Path) -> Path:
@@ -46,7 +55,7 @@ def note_of(model_dir: StorePath, holds: Mapping[str, Sequence[str]], errors: Ma
     return {
         "time": time.time(),
         "holds": {name: list(versions) for name, versions in holds.items()},
-        "missing": missing_versions(model_dir, holds),
+        "missing": missing_versions(model_dir, holds, errors),
         "errors": dict(errors),
     }
 

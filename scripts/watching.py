@@ -26,6 +26,7 @@ from training.management import ManagementClient
 from training.retirement import retire
 from training.smoke import smoke_test
 from training.store import write_json
+from training.transfer import clear_copies
 from training.watcher import Watcher
 from training.worker_counts import WorkerCounts
 
@@ -63,7 +64,7 @@ class WatcherProcess:
         heart = threading.Thread(target=self._heartbeat, args=(ended,), daemon=True)
         heart.start()
         note_path(self.settings.home).unlink(missing_ok=True)  # of a run that was killed
-        self.watcher.clear_copies()
+        clear_copies(self.watcher.model_dir, self.watcher.archives)
         tidied, noted = -_TIDY_S, None
         try:
             while True:

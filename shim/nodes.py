@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from urllib.parse import urlsplit
 
 from shim.errors import TorchServeUnavailable
@@ -50,13 +51,14 @@ class Nodes:
 
     Args:
         urls: like http://torchserve:7080; each is one node or, where its name has several addresses, several.
-        resolve: returns the address of every node behind them.
+        resolve: returns the address of every node behind one of them.
     """
 
     def __init__(self, urls: Sequence[str], resolve: Callable[[Sequence[str]], list[str]] | None = None) -> None:
         """Resolve nothing yet."""
         self._urls = tuple(urls)
         self._addresses_of = resolve or addresses_of
+        self._known: dict[str, list[str]] = {}
         self._nodes: dict[str, _Node] = {}
         self._resolve_at = 0.0
         self._turns = 0
@@ -129,7 +131,7 @@ class Nodes:
             self._resolve_at = min(self._resolve_at, time.monotonic() + RESOLVE_AFTER_FAILURE_S)
 
     def _resolve(self) -> None:
-        """Ask DNS again where its answer is old; what was known stays where it does not answer."""
+        """Ask DNS again where its answer is old; what was known of a name stays where it does not answer."""
         if time.monotonic() < self._resolve_at:
             return
         # One asks; the others go on with what is known, since DNS may take seconds.
@@ -138,12 +140,15 @@ class Nodes:
         try:
             if time.monotonic() < self._resolve_at:
                 return
-            found = self._addresses_of(self._urls)
+            answers = {url: self._addresses_of([url]) for url in self._urls}
+            self._known |= {url: addresses for url, addresses in answers.items() if addresses}
+            found = sorted(set(chain.from_iterable(self._known.values())))
             with self._lock:
-                if found and set(found) != set(self._nodes):
+                if set(found) != set(self._nodes):
                     logger.info("TorchServe nodes: %s", ", ".join(found))
                     self._nodes = {url: self._nodes.get(url) or _Node() for url in found}
-                self._resolve_at = time.monotonic() + (RESOLVE_S if found else RESOLVE_AFTER_FAILURE_S)
+                pause = RESOLVE_S if any(answers.values()) else RESOLVE_AFTER_FAILURE_S
+                self._resolve_at = time.monotonic() + pause
         finally:
             self._resolving.release()
 

@@ -49,9 +49,10 @@ def health() -> Response:
     service = read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key))
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if _is_authenticated():
-        notes = [*service.missing, _COLD_START, *service.node_errors, *filter(None, [service.studio.problem])]
+        known = (*service.missing, _COLD_START, *service.node_errors, service.studio.problem)
+        notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
         body |= {"model_dir": str(settings.model_dir), "models": service.models, "asleep": service.asleep}
-        body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": notes}
+        body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 
 

@@ -14,6 +14,11 @@ from shim.serving import OCR_MODEL, live_nodes, models_in, read_serving
 from shim.store_path import StorePath
 from shim.studio_status import StudioStatus, read_studio_status
 
+NO_NODE = (
+    "no TorchServe node reports to this model store: it is starting, or start one with "
+    "`scripts/serve.sh --parts torchserve,rollout`"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -61,6 +66,8 @@ def read_service(model_dir: StorePath, home: Path, *, has_key: bool) -> Service:
     if not has_key:
         missing.append(NO_KEY)
     nodes = live_nodes(model_dir)
+    if not nodes:
+        missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")
     return Service(
         models=models,

@@ -21,10 +21,13 @@ def prune(model_dir: StorePath, project: int, keep: int, *, leases: Leases | Non
     """Delete all but the newest `keep` versions; what is or was lately in service stays. Return what went.
 
     The caller holds no lock of the model.
+
+    Raises:
+        LeaseLost: another process may hold the lock by now; the rest stays.
     """
     name = project_model(project)
     folder = model_dir / name
-    with locked(model_dir, name, leases=leases):
+    with locked(model_dir, name, leases=leases) as held:
         serving = read_serving(model_dir, name) or Serving()
         versions = sorted(
             {path.stem.removeprefix(f"{name}-") for path in folder.glob(f"{name}-*.mar")}
@@ -33,6 +36,7 @@ def prune(model_dir: StorePath, project: int, keep: int, *, leases: Leases | Non
         )
         old = [version for version in versions[keep:] if version not in (*serving.load, serving.current)]
         for version in old:
+            held.check()
             delete_version(model_dir, name, version)
             for path in _reports(model_dir, name, version):
                 path.unlink(missing_ok=True)
@@ -45,12 +49,16 @@ def discard(model_dir: StorePath, project: int, version: str, *, leases: Leases 
     """Delete a version that could not be put into service; its report stays, as `failed-<version>`.
 
     What is, or is to be, in service stays. The caller holds no lock of the model.
+
+    Raises:
+        LeaseLost: another process may hold the lock by now; the version stays.
     """
     name = project_model(project)
-    with locked(model_dir, name, leases=leases):
+    with locked(model_dir, name, leases=leases) as held:
         serving = read_serving(model_dir, name) or Serving()
         if version in (*serving.load, serving.current):
             return
+        held.check()
         delete_version(model_dir, name, version)
         for path in _reports(model_dir, name, version):
             if path.exists():

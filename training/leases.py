@@ -127,7 +127,11 @@ class Leases:
                 if not wait:
                     raise StoreBusy(f"another process is changing {name}")
                 time.sleep(_POLL_S)
-            lease = Lease(lock, self._number(name, above), self.seconds)
+            try:
+                lease = Lease(lock, self._number(name, above), self.seconds)
+            except redis.RedisError:
+                _let_go(lock)
+                raise
         except redis.RedisError as error:
             # The client's own message may not be shown: it is not ours to say that it holds no password.
             raise StoreUnavailable(

@@ -6,6 +6,7 @@ Versions only move forward, because Label Studio skips tasks that already hold a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from training.compare import Kept, kept_versions
 from training.deploy import archive_once, archived_version, put_into_service, take_over, was_promoted
 from training.report import read_report, report_path, write_report
 from training.rollout import RolloutFailed
-from training.store import is_stamp
+from training.store import FILE_LOCK, TRAININGS, Held, is_stamp, locked
 from training.transfer import folder_here
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def restore(
     """Put an old version's checkpoint into service again, and return its new version.
 
     Does not wait for a training of the project: who goes back does not want to wait. What that training puts into
-    service later comes after it.
+    service later comes after it. Of two machines that restore the same version, the second waits, and finds it done.
 
     Args:
         model_dir: the model store.
@@ -58,9 +59,11 @@ def restore(
     """
     if not is_stamp(version):
         raise RolloutFailed(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}; see --list")
-    take_over(folder, model_dir, project, leases)
-    done = _promoted(folder, model_dir, project)
-    if done is None:
+    with _job_lock(model_dir, project, folder, leases) as held:
+        take_over(folder, model_dir, project, leases)
+        done = _promoted(folder, model_dir, project)
+        if done is not None:
+            return done
         kept = _find(model_dir, project, version)  # before anything is made in the name of a version that is not there
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint = folder_here(kept.checkpoint, folder / "checkpoint")
@@ -75,8 +78,19 @@ def restore(
             still_mine=still_mine,
             untested=untested,
             leases=leases,
+            held=held,
         )
     return done
+
+
+def _job_lock(model_dir: StorePath, project: int, folder: Path, leases: Leases | None) -> AbstractContextManager[Held]:
+    """Hold what two machines that restore the same version hold, one after the other.
+
+    The second would take the archive that the first is about to promote for one that was left behind, and delete it.
+    """
+    if leases is None:
+        return nullcontext(FILE_LOCK)
+    return locked(model_dir, f"{TRAININGS}/{project_model(project)}/{folder.name}", leases=leases)
 
 
 def _promoted(folder: Path, model_dir: StorePath, project: int) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shim.errors import LayoutLoopError
-from shim.serving import Serving, archive_path, live_nodes, read_card, read_serving
+from shim.serving import NODE_SILENT_S, Serving, archive_path, live_nodes, read_card, read_serving
 from shim.store_path import StorePath, store_access
 from training.store import add_to_load, flip, locked, write_serving
 
@@ -23,10 +23,16 @@ FIRST_REPORT_S = 15.0
 
 NO_WORKER = "it has no worker that is ready"
 """What a node reports of a version whose worker TorchServe is starting again: no reason to give it up."""
+NOT_FETCHED = "its archive cannot be fetched now"
+"""So begins what a node reports where the store or its own disk failed: that says nothing about the version."""
 
 
 class RolloutFailed(Exception):
     """The version is not in service; what was in service before still is."""
+
+
+class NotFetched(RolloutFailed):
+    """The archive could not be read, so nothing is known about the version."""
 
 
 class NobodyTried(RolloutFailed):
@@ -95,7 +101,9 @@ def _wait_until_held(model_dir: StorePath, name: str, version: str, asked: float
     while True:
         nodes = live_nodes(model_dir)
         missing = [node for node, report in nodes.items() if not _is_held(node, report, name, version, asked)]
-        if nodes and not missing:
+        if len(missing) < len(nodes) and all(_is_away(nodes[node]) for node in missing):
+            if missing:
+                logger.warning("%s %s is not waited for on %s: no TorchServe there", name, version, ", ".join(missing))
             return
         waited = time.monotonic() - started
         if not nodes and waited > min(FIRST_REPORT_S, timeout_s):
@@ -103,7 +111,9 @@ def _wait_until_held(model_dir: StorePath, name: str, version: str, asked: float
                 f"no TorchServe runs that could try {name} {version}: start one (scripts/serve.sh), or say --untested"
             )
         if waited > timeout_s:
-            raise NobodyTried(f"{', '.join(missing)} still did not hold {name} {version}; see their rollout logs")
+            reasons = {nodes[node]["errors"].get(f"{name} {version}") for node in missing} - {None}
+            why = f" ({'; '.join(sorted(map(str, reasons)))})" if reasons else ""
+            raise NobodyTried(f"{', '.join(missing)} still did not hold {name} {version}{why}; see their rollout logs")
         time.sleep(0.5)
 
 
@@ -112,6 +122,12 @@ def _is_held(node: str, report: Mapping[str, Any], name: str, version: str, aske
     if float(report.get("checked", {}).get(name, 0.0)) <= asked:
         return False
     reason = report["errors"].get(f"{name} {version}")
-    if reason not in (None, NO_WORKER):
+    if reason is not None and not reason.startswith((NO_WORKER, NOT_FETCHED)):
         raise RolloutFailed(f"{node} cannot serve {name} {version}: {reason}")
     return version in report["holds"].get(name, [])
+
+
+def _is_away(report: Mapping[str, Any]) -> bool:
+    """Whether a node's TorchServe has not answered its watcher for so long that a silent node would be given up."""
+    away = report.get("away_since")
+    return away is not None and time.time() - float(away) > float(report.get("silent_s", NODE_SILENT_S))

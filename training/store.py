@@ -88,14 +88,26 @@ def locked(
 
     Raises:
         StoreBusy: somebody else holds it and `wait` is off.
-        StoreUnavailable: Redis does not answer; or a store at a URL, which has no locks of its own, has no Redis.
+        StoreUnavailable: Redis does not answer; or a store at a URL, which has no locks of its own, has no Redis; or
+            others lock this store in Redis and this process does not.
     """
     if leases is not None:
         serving = read_serving(model_dir, name)
         return leases.hold(name, wait=wait, above=serving.number if serving else 0)
     if not isinstance(model_dir, Path):
         raise StoreUnavailable(f"{model_dir} can only be changed with locks in Redis: set REDIS_URL")
+    _refuse_beside_leases(model_dir, name)
     return _file_lock(model_dir / name, name, wait)
+
+
+def _refuse_beside_leases(model_dir: Path, name: str) -> None:
+    """Refuse a file's lock for what others lock in Redis: neither would keep the other out."""
+    serving = read_serving(model_dir, name)
+    if serving is not None and serving.number:
+        raise StoreUnavailable(
+            f"the locks of {model_dir} are in Redis: set REDIS_URL as for whoever else changes it, or, where nobody "
+            f'else does any more, write "number": 0 into {model_dir / name / "serving.json"}'
+        )
 
 
 @contextmanager
@@ -116,6 +128,8 @@ def training_lock(model_dir: StorePath, project: int, *, leases: Leases | None =
     Old versions are deleted under it, so none goes while its checkpoint is read.
     """
     name = f"{TRAININGS}/{project_model(project)}"
+    if leases is None and isinstance(model_dir, Path):
+        _refuse_beside_leases(model_dir, project_model(project))  # now, and not at the end of a training
     with ExitStack() as stack:
         try:
             held = stack.enter_context(locked(model_dir, name, wait=False, leases=leases))
@@ -138,9 +152,10 @@ def new_stamp(model_dir: StorePath, name: str, *, leases: Leases | None = None) 
     folder = model_dir / name
     # Not the model's lock: whoever trains holds that one and asks here.
     if leases is not None or not isinstance(folder, Path):
-        with locked(model_dir, f"{TRAININGS}/{name}/stamp", leases=leases):
+        with locked(model_dir, f"{TRAININGS}/{name}/stamp", leases=leases) as held:
             last = folder / ".last-stamp"
             stamp = _later([last.read_text() if last.exists() else "", *(path.name for path in folder.glob("*"))])
+            held.check()
             write_bytes(last, stamp.encode())
             return stamp
     folder.mkdir(parents=True, exist_ok=True)
@@ -244,11 +259,14 @@ def flip(model_dir: StorePath, name: str, version: str, held: Held = FILE_LOCK) 
     """Make a version in `load` the current one; the caller holds the lock.
 
     Raises:
-        LeaseLost: see `write_serving`.
+        LeaseLost: see `write_serving`; or somebody who does not share this lock took the version out of `load`.
     """
     serving = read_serving(model_dir, name)
     if serving is None or version not in serving.load:
-        raise ValueError(f"{version} is not in {name}'s load list, so it cannot become current")
+        raise LeaseLost(
+            f"{version} is not in {name}'s load list (any more), so it cannot become current; see that all who change "
+            "this model store have the same REDIS_URL, or none"
+        )
     left = {other: moment for other, moment in serving.left.items() if other != version}
     past = serving.past
     if serving.current and serving.current != version:

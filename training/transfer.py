@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shim.errors import StoreUnavailable
-from shim.serving import archive_path, card_path
+from shim.errors import LayoutLoopError, StoreUnavailable
+from shim.serving import Serving, archive_path, card_path, models_in, read_serving
 from shim.store_path import AnyPath, StorePath, store_access
 from training.packing import ArchiveFailed
-from training.rollout import RolloutFailed
+from training.rollout import NOT_FETCHED, NotFetched, RolloutFailed
 from training.store import sha256_of
 
 
@@ -39,18 +39,44 @@ def fetch_archive(source: StorePath, copy: Path, expected: str | None) -> None:
 
     Raises:
         RolloutFailed: the archive is another one.
-        OSError, StoreUnavailable: it cannot be read, or the disk is full.
+        NotFetched: it cannot be read now, or the disk is full.
+        FileNotFoundError: it is not there.
     """
     if not (copy.exists() and sha256_of(copy) == expected):
         partial = copy.with_suffix(".partial")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with store_access(source):
-            copy_here(source, partial)
-        os.replace(partial, copy)
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with store_access(source):
+                copy_here(source, partial)
+            os.replace(partial, copy)
+        except FileNotFoundError:
+            raise
+        except (OSError, StoreUnavailable) as error:
+            partial.unlink(missing_ok=True)
+            raise NotFetched(f"{NOT_FETCHED}: {error}") from error
     found = sha256_of(copy)
     if found != expected:
         copy.unlink()
         raise RolloutFailed(f"{source} has sha256 {found[:12]}..., serving.json asks for {str(expected)[:12]}...")
+
+
+def clear_copies(model_dir: Path, archives: Path) -> None:
+    """Delete archives that an earlier run of the watcher copied and no serving.json asks for any more.
+
+    Args:
+        model_dir: the model store as a folder.
+        archives: where the copies lie.
+    """
+    wanted = set()
+    for name in models_in(model_dir):
+        try:
+            serving = read_serving(model_dir, name) or Serving()
+        except LayoutLoopError:
+            return  # what it asks for is not known
+        wanted |= {f"{name}-{version}.mar" for version in serving.load}
+    for path in archives.glob("*"):
+        if path.name not in wanted:
+            path.unlink(missing_ok=True)
 
 
 def folder_here(source: StorePath, place: Path) -> Path:

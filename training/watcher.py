@@ -16,7 +16,7 @@ from shim.errors import LayoutLoopError
 from shim.serving import NODE_SILENT_S, OCR_MODEL, Serving, archive_path, models_in, read_serving
 from shim.store_path import StorePath
 from training.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
-from training.rollout import NO_WORKER, RolloutFailed
+from training.rollout import NO_WORKER, NotFetched, RolloutFailed
 from training.store import write_json
 from training.transfer import fetch_archive
 from training.worker_counts import WorkerCounts
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 RETRY_FAILED_S = 60.0
 """After so long a version that did not come up is tried again; doubled with every failure."""
 LONGEST_RETRY_S = 900.0
+FETCH_AGAIN_S = 5.0
+"""After so long one whose archive could not be read is fetched again: a store that was away is back any time."""
 WORKERLESS_S = 60.0
 """TorchServe restarts workers by itself; a version without one for this long is registered anew."""
 WAKING_S = 300.0
@@ -64,6 +66,7 @@ class Watcher:
         holds: versions that answered their first question, by model; an idle project's may yet have to.
         asleep: models in `holds` whose versions have no worker, since nobody asks.
         checked: Unix time at which `holds` and `errors` of each model were found to be so.
+        away_since: Unix time since which no look at all models was possible, for TorchServe was away; else None.
     """
 
     model_dir: Path
@@ -78,6 +81,7 @@ class Watcher:
     holds: dict[str, list[str]] = field(default_factory=dict)
     asleep: frozenset[str] = frozenset()
     checked: dict[str, float] = field(default_factory=dict)
+    away_since: float | None = None
     _proven: set[_Version] = field(default_factory=set)
     _failed: dict[_Version, _Failure] = field(default_factory=dict)
     _workerless: dict[_Version, float] = field(default_factory=dict)
@@ -100,7 +104,9 @@ class Watcher:
             self.asleep &= names
             for name in sorted(names, key=self._turn):
                 self._converge_model(name)
+            self.away_since = None  # only now: until all is loaded again, nobody need wait for this node
         except ManagementError as error:
+            self.away_since = self.away_since or time.time()
             self.holds, self.checked, self.errors, self.asleep = {}, {}, {"torchserve": str(error)}, frozenset()
         if time.monotonic() - self._reported > self.silent_s / 6:
             self.report()
@@ -115,6 +121,7 @@ class Watcher:
             "time": time.time(),
             "silent_s": self.silent_s,
             "checked": self.checked,
+            "away_since": self.away_since,
             "holds": self.holds,
             "asleep": sorted(self.asleep),
             "errors": self.errors,
@@ -130,19 +137,6 @@ class Watcher:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and all(self.workers.is_idle(name) for name in self.asleep):
             time.sleep(min(left, _NOTICE_S))
-
-    def clear_copies(self) -> None:
-        """Delete archives that an earlier run copied and no serving.json asks for any more; call it at start."""
-        wanted = set()
-        for name in models_in(self.model_dir):
-            try:
-                serving = read_serving(self.model_dir, name) or Serving()
-            except LayoutLoopError:
-                return  # what it asks for is not known
-            wanted |= {f"{name}-{version}.mar" for version in serving.load}
-        for path in self.archives.glob("*"):
-            if path.name not in wanted:
-                path.unlink(missing_ok=True)
 
     def _turn(self, name: str) -> tuple[bool, bool, bool, str]:
         """Sort `ocr` first, then what slept, and last what failed: a slow broken model must not hold up the others."""
@@ -260,8 +254,11 @@ class Watcher:
             raise
         except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
             self._forget(name, version)  # raises TorchServeAway where that was the reason
-            count = self._failed[key].count + 1 if key in self._failed else 1
-            pause = min(RETRY_FAILED_S * 2 ** (count - 1), LONGEST_RETRY_S)
+            count = self._failed[key].count if key in self._failed else 0
+            if isinstance(error, NotFetched):
+                pause = FETCH_AGAIN_S
+            else:
+                count, pause = count + 1, min(RETRY_FAILED_S * 2**count, LONGEST_RETRY_S)
             self._failed[key] = _Failure(str(error), count, time.monotonic() + pause)
             logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, error)
             raise

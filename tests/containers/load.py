@@ -54,18 +54,26 @@ class Load:
         Args:
             tasks: as Label Studio's API gives them.
             after: what to do, once, when so many tasks are answered.
+
+        Raises:
+            AssertionError: a request failed, or there were fewer tasks than `after` waits for.
         """
         batches = [tasks[start : start + BATCH] for start in range(0, len(tasks), BATCH)]
+        ended = threading.Event()
         with ThreadPoolExecutor(CLIENTS) as pool, ThreadPoolExecutor(1) as side:
-            events = side.submit(self._follow, dict(after))
-            answers = [answer for batch in pool.map(self._ask_once, batches) for answer in batch]
+            events = side.submit(self._follow, dict(after), ended)
+            try:
+                answers = [answer for batch in pool.map(self._ask_once, batches) for answer in batch]
+            finally:
+                ended.set()
             events.result()
         return answers
 
-    def _follow(self, after: dict[int, Callable[[], None]]) -> None:
+    def _follow(self, after: dict[int, Callable[[], None]], ended: threading.Event) -> None:
         for count in sorted(after):
-            while self.answered < count:
-                time.sleep(0.1)
+            while self.answered < count and not ended.wait(0.1):
+                pass
+            assert self.answered >= count, f"it ended after {self.answered} answers, {count} were waited for"
             after[count]()
 
     def _ask_once(self, batch: Sequence[Mapping[str, Any]]) -> list[Answer]:

@@ -162,9 +162,16 @@ def test_no_key_is_in_torchserves_container(stack: Stack) -> None:
         assert stack.password not in environ
 
 
-def test_label_studio_asks_no_other_internal_address(stack: Stack, project: int) -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("172.30.91.9", id="of another network"),
+        pytest.param("172.30.90.1", id="the gateway, which is this machine"),
+    ],
+)
+def test_label_studio_asks_no_other_internal_address(stack: Stack, project: int, host: str) -> None:
     with pytest.raises(AssertionError, match="reserved network address"):
-        stack.ask_studio("POST", "/api/ml", json={"project": project, "url": "http://172.30.91.9:9090"})
+        stack.ask_studio("POST", "/api/ml", json={"project": project, "url": f"http://{host}:9090"})
 
 
 def test_the_default_base_is_in_the_trainers_image(stack: Stack) -> None:

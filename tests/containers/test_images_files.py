@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import subprocess
 from collections.abc import Iterator
@@ -12,10 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.reserved_networks import LOCAL_NETWORKS
-from shim.settings import Settings, refuse_mistyped
 from tests.containers.images import OURS, VERSION
-from training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -105,6 +101,10 @@ def test_java_and_tesseract_are_torchserves_alone(target: str, packages: set[str
 def test_the_shims_image_has_no_model_in_it() -> None:
     assert not pins("shim").keys() & {"torch", "transformers", "torchserve", "numpy", "pillow"}
     assert not re.search(r"model-packages|handler|training|scripts", " ".join(lineage("shim")))
+
+
+def test_no_path_names_a_version_of_python() -> None:
+    assert not re.search(r"python3\.\d", re.sub(r"^\s*#.*$|openjdk\S*", "", DOCKERFILE, flags=re.MULTILINE))
 
 
 def test_every_base_is_one_argument() -> None:
@@ -197,37 +197,6 @@ def test_the_examples_show_the_defaults() -> None:
     assert {name: value for name, value in shown.items() if gpu.get(name) != value} == {
         name: value for name, value in defaults.items() if gpu.get(name) != shown[name]
     }
-
-
-@pytest.mark.parametrize("name", ["shim", "torchserve", "torchserve-gpu", "trainer", "trainer-gpu", "demo"])
-def test_a_services_settings_are_settings(name: str) -> None:
-    environ = {
-        key: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value) for key, value in SERVICES[name]["environment"].items()
-    }
-    given = {key: re.sub(r"\$\{.*?\}", "x", value) for key, value in environ.items()}
-    refuse_mistyped(given)
-    settings = Settings.from_env(given)
-    TrainSettings.from_env({key: value for key, value in given.items() if value})
-    if name.startswith("torchserve"):
-        assert settings.torchserve_host == "0.0.0.0"  # noqa: S104 - of a container, on an inner network
-    else:
-        assert settings.torchserve_url == "http://torchserve:7080"
-        assert settings.basic_auth_pass
-
-
-def test_label_studio_may_ask_no_private_network_but_the_shims() -> None:
-    (pool,) = COMPOSE["networks"]["studio"]["ipam"]["config"]
-    shared = ipaddress.ip_network(pool["subnet"])
-    expected = set()
-    for local in map(ipaddress.ip_network, LOCAL_NETWORKS):
-        inside = local.version == shared.version and shared.subnet_of(local)  # type: ignore[arg-type]
-        expected |= set(local.address_exclude(shared)) if inside else {local}  # type: ignore[arg-type]
-    banned = {ipaddress.ip_network(one) for one in STUDIO["USER_ADDITIONAL_BANNED_SUBNETS"].split(",")}
-    assert banned == expected
-    assert (STUDIO["USE_DEFAULT_BANNED_SUBNETS"], STUDIO["SSRF_PROTECTION_ENABLED"], STUDIO["ML_BLOCK_LOCAL_IP"]) == (
-        *("false", "true", "true"),
-    )
-    assert SERVICES["label-studio"]["networks"] == ["studio"]
 
 
 def test_label_studio_asks_the_shim_by_a_name_that_it_takes_for_webhooks() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VARIANTS = ("base", "overlays/gpu", "overlays/s3", "overlays/queue-latency")
+WITHOUT_STORE = {"torchserve"}
+"""Containers that are given neither the model store nor Redis: their workers run the code in archives."""
 OURS = "layoutloop-"
 """What the names of our own images begin with."""
+(VERSION,) = re.findall(r'(?m)^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 Object = dict[str, Any]
 

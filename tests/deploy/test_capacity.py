@@ -12,13 +12,13 @@ from tests.deploy.rendered import ROOT
 PAGE = ROOT / "docs" / "scale.md"
 EVEN = Day(hours=24, peak=1, use=1)
 COSTS = Costs(read_cpu_s=1, tag_cpu_s=0.5, windows=2, shim_pages_s=10, cache_bytes=1000, image_bytes=1000)
-NODE = Node(cores=4, projects=2, base_mib=100, read_mib=10, tag_mib=20)
+NODE = Node(cores=4, projects=2, project_workers=3, base_mib=100, read_mib=10, tag_mib=20)
 
 
 def test_a_page_a_second_needs_what_a_page_costs() -> None:
     one = need(86_400, EVEN, COSTS, NODE)
     assert (one.rate, one.read_cores, one.tag_cores, one.gpus) == (1, 1, 0.5, 0)
-    assert (one.nodes, one.memory_mib, one.shims) == (2, 2 * (100 + 4 * 10 + 2 * 20), 2)
+    assert (one.nodes, one.memory_mib, one.shims) == (2, 2 * (100 + 4 * 10 + 2 * 3 * 20), 2)
     assert (one.cache_bytes, one.network_bytes_s) == (86_400_000, 3000)
 
 

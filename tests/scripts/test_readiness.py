@@ -46,6 +46,27 @@ HOLDS = {"ocr": [NEW]}
 
 
 @pytest.mark.parametrize(
+    ("holds", "errors", "missing"),
+    [
+        pytest.param({"ocr": [NEW]}, {f"project-7 {NEW}": "no tokens"}, [], id="a project that failed here"),
+        pytest.param({"ocr": [NEW]}, {f"project-7 {OLD}": "x"}, [f"project-7 {NEW}"], id="another version failed"),
+        pytest.param({"ocr": [NEW]}, {"project-7": "x"}, [f"project-7 {NEW}"], id="not tried yet"),
+        pytest.param({"project-7": [NEW]}, {f"ocr {NEW}": "no eng"}, [f"ocr {NEW}"], id="ocr that failed"),
+        pytest.param({}, {"torchserve": "away"}, [f"ocr {NEW}", f"project-7 {NEW}"], id="no TorchServe"),
+    ],
+)
+def test_one_bad_project_takes_no_node_out(
+    tmp_path: Path, holds: dict[str, list[str]], errors: dict[str, str], missing: list[str]
+) -> None:
+    for name in ("ocr", "project-7"):
+        write_serving(tmp_path / "store", name, Serving((NEW,), NEW))
+    note = note_of(tmp_path / "store", holds, errors)
+    assert note["missing"] == missing
+    write_json(note_path(tmp_path), note)
+    assert (readiness_problem(Settings(home=tmp_path)) is None) == (not missing)
+
+
+@pytest.mark.parametrize(
     ("note", "problem"),
     [
         pytest.param({"holds": HOLDS}, None, id="ready"),

@@ -16,6 +16,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from shim.app import MAX_BODY_BYTES, set_up_logging
+from shim.service import NO_NODE
 from shim.settings import Settings
 from tests.shim.far_servers import LEGACY_KEY, Seen
 from tests.shim.test_prediction import (
@@ -187,7 +188,7 @@ def test_health_in_full(bench: Bench) -> None:
             "ocr": {"current": OCR_CARD.version, "load": [OCR_CARD.version]},
             "project-7": {"current": V2, "load": [V2, V1]},
         },
-        "notes": [COLD_START],
+        "notes": [NO_NODE, COLD_START],
     }
 
 

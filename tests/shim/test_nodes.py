@@ -30,7 +30,7 @@ from tests.shim.test_torchserve import (
     start,
 )
 
-A, B, C = (f"http://10.0.0.{number}:7080" for number in (1, 2, 3))
+A, B, C, D = (f"http://10.0.0.{number}:7080" for number in (1, 2, 3, 4))
 PATH = "/predictions/ocr/1"
 
 
@@ -101,6 +101,17 @@ def test_nodes_come_and_go_as_dns_says() -> None:
     nodes.failed(C)
     time.sleep(RESOLVE_AFTER_FAILURE_S + 0.1)
     assert nodes.take(PATH) == B, "a DNS that does not answer takes no node away"
+
+
+def test_a_name_without_an_answer_keeps_its_nodes_while_others_change() -> None:
+    known = {"http://one:7080": [A, B], "http://two:7080": [C]}
+    nodes = Nodes(list(known), lambda urls: known[urls[0]])
+    assert {nodes.take(PATH) for _ in range(3)} == {A, B, C}
+    known["http://one:7080"] = []
+    known["http://two:7080"] = [D]
+    nodes.failed(C)
+    time.sleep(RESOLVE_AFTER_FAILURE_S + 0.1)
+    assert {nodes.take(PATH) for _ in range(4)} == {A, B, D}
 
 
 def test_a_slow_dns_holds_up_one_request_alone() -> None:

@@ -62,6 +62,15 @@ def test_numbers_grow(leases: Leases) -> None:
     assert numbers == [1, 2, 3]
 
 
+def test_a_lock_without_a_number_is_let_go(leases: Leases) -> None:
+    leases.client.set("layoutloop:store:number:project-7", "no number")
+    with pytest.raises(StoreUnavailable, match="ResponseError"), leases.hold("project-7"):
+        pass
+    leases.client.delete("layoutloop:store:number:project-7")
+    with leases.hold("project-7", wait=False) as held:
+        assert held.number == 1
+
+
 def test_a_redis_that_lost_its_data_goes_on_above(leases: Leases) -> None:
     with leases.hold("project-7", above=41) as held:
         assert held.number == 42

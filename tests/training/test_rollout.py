@@ -23,10 +23,11 @@ from tests.shim.test_torchserve import Reply, start
 from tests.training.test_management import V1, V2, V3, FakeManagement, open_management
 from training.management import ManagementClient
 from training.retirement import RETIRE_AFTER_S, retire
-from training.rollout import RolloutFailed, promote
+from training.rollout import NOT_FETCHED, NobodyTried, RolloutFailed, promote
 from training.smoke import smoke_test
 from training.store import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_serving
-from training.watcher import WAKING_S, WORKERLESS_S, Watcher
+from training.transfer import clear_copies
+from training.watcher import FETCH_AGAIN_S, WAKING_S, WORKERLESS_S, Watcher
 from training.worker_counts import SETTLE_S, WorkerCounts
 
 NODE = "box-7080"
@@ -164,10 +165,16 @@ def test_no_torchserve_is_told_and_holds_nothing(tmp_path: Path) -> None:
         site = Site(tmp_path, fake)
         site.ask_for("ocr", V1, current=V1)
         assert site.watcher.converge()
+        assert site.report()["away_since"] is None
     watcher = site.make_watcher()
     assert not watcher.converge()
     assert "TorchServe does not answer" in watcher.errors["torchserve"]
     assert site.report()["holds"] == {}
+    since = site.report()["away_since"]
+    assert since == pytest.approx(time.time(), abs=30)
+    assert not watcher.converge()
+    watcher.report()
+    assert site.report()["away_since"] == since
 
 
 def test_an_archive_with_another_sha256_is_never_registered(site: Site) -> None:
@@ -188,6 +195,24 @@ def test_a_copy_that_was_changed_is_fetched_again(site: Site) -> None:
     copy.write_bytes(b"half of it")
     assert site.watcher.converge()
     assert sha256_of(copy) == site.serving("ocr").sha256[V1]
+
+
+def test_a_store_that_is_away_for_a_moment_condemns_no_version(site: Site) -> None:
+    site.ask_for("ocr", V2, V1, current=V1)
+    archive = archive_path(site.model_dir, "ocr", V2)
+    content = archive.read_bytes()
+    archive.unlink()
+    archive.mkdir()  # what can be seen and not be read
+    assert not site.watcher.converge()
+    assert site.watcher.errors[f"ocr {V2}"].startswith(f"{NOT_FETCHED}: ")
+    assert site.fake.held() == {"ocr": [V1]}
+    assert not list(site.fake.archives.glob("*.partial"))
+    archive.rmdir()
+    archive.write_bytes(content)
+    assert not site.watcher.converge(), "not every second, for an archive may be large"
+    time.sleep(FETCH_AGAIN_S)
+    assert site.watcher.converge()
+    assert site.fake.held() == {"ocr": [V1, V2]}
 
 
 def test_an_archive_that_is_missing_is_told(site: Site) -> None:
@@ -455,7 +480,7 @@ def test_copies_that_nobody_asks_for_are_cleared(site: Site) -> None:
     site.fake.archives.mkdir(exist_ok=True)
     for name in (f"ocr-{V1}.mar", f"ocr-{V2}.mar", f"project-7-{V1}.partial"):
         (site.fake.archives / name).touch()
-    site.watcher.clear_copies()
+    clear_copies(site.model_dir, site.fake.archives)
     assert [path.name for path in site.fake.archives.iterdir()] == [f"ocr-{V1}.mar"]
 
 
@@ -506,6 +531,39 @@ def test_promotion_waits_for_every_live_node_and_for_no_silent_one(site: Site) -
         promoting.result(20)
     assert site.serving("ocr").current == V2
     assert site.serving("ocr").load == (V2, V1)
+
+
+@pytest.mark.parametrize(
+    ("away_s", "loaded", "promoted"),
+    [
+        pytest.param(45, True, True, id="away for long, and another holds it"),
+        pytest.param(5, True, False, id="away for a moment"),
+        pytest.param(45, False, False, id="and nobody else holds it"),
+    ],
+)
+def test_a_node_without_its_torchserve_holds_up_no_promotion(
+    site: Site, away_s: float, loaded: bool, promoted: bool
+) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    site.archive("ocr", V2)
+    if loaded:
+        site.say("one-7080", V1, V2, age_s=-5)
+    report = {"time": time.time(), "away_since": time.time() - away_s, "checked": {}, "holds": {}, "errors": {}}
+    write_json(site.model_dir / ".nodes" / "lame-7080.json", report)
+    if promoted:
+        promote(site.model_dir, "ocr", V2, timeout_s=1)
+    else:
+        with pytest.raises(RolloutFailed, match="lame-7080 still did not hold"):
+            promote(site.model_dir, "ocr", V2, timeout_s=0.6)
+    assert site.serving("ocr").current == (V2 if promoted else V1)
+
+
+def test_an_archive_that_could_not_be_fetched_ends_no_promotion(site: Site) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    site.archive("ocr", V2)
+    site.say("one-7080", V1, error=f"{NOT_FETCHED}: stale file handle", age_s=-60)
+    with pytest.raises(NobodyTried, match=r"still did not hold .*stale file handle"):
+        promote(site.model_dir, "ocr", V2, timeout_s=0.6)
 
 
 def test_a_node_that_cannot_load_it_ends_the_promotion(site: Site) -> None:

@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from training.compare import kept_versions
 from training.deploy import archive_once, archived_version, forget, take_over, was_promoted
 from training.keep import discard, prune
 from training.learned import learned, remember
-from training.leases import Leases
+from training.leases import Lease, Leases
 from training.management import ManagementClient
 from training.packing import ArchiveFailed
 from training.report import Report, read_report, report_path, write_report
@@ -227,6 +228,61 @@ def test_an_earlier_number_is_refused(store: Any) -> None:
     with pytest.raises(LeaseLost, match="a later holder of project-7's lock"):
         flip(store, NAME, V1, EarlierHolder())
     assert current(store) is None
+
+
+class Robbed(Leases):
+    """Each of its leases is another's as soon as it is had, as after a long stop."""
+
+    @contextmanager
+    def hold(self, name: str, *, wait: bool = True, above: int = 0) -> Iterator[Lease]:
+        """Hold a lease that is lost."""
+        with super().hold(name, wait=wait, above=above) as lease:
+            self.client.set(f"layoutloop:store:lock:{name}", "another")
+            yield lease
+        self.client.delete(f"layoutloop:store:lock:{name}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda store, leases: prune(store, 7, 0, leases=leases), id="prune"),
+        pytest.param(lambda store, leases: discard(store, 7, V1, leases=leases), id="discard"),
+        pytest.param(lambda store, leases: new_stamp(store, NAME, leases=leases), id="a stamp"),
+    ],
+)
+def test_nothing_is_changed_under_a_lost_lease(
+    store: Any, leases: Leases, change: Callable[[Any, Leases], object]
+) -> None:
+    archive(store, V1)
+    with pytest.raises(LeaseLost):
+        change(store, Robbed(leases.client, leases.place, leases.seconds))
+    assert {path.name for path in children(store / NAME, "*")} == {f"{NAME}-{V1}.mar"}
+
+
+def test_two_machines_that_go_back_to_the_same_version_make_one(
+    leases: Leases, text_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The second comes while the first is about to promote what it archived."""
+    store = tmp_path / "store"
+    old = build(store, leases, text_checkpoint)
+    promote(store, NAME, build(store, leases, text_checkpoint), untested=True, leases=leases)
+    client = InferenceClient("http://127.0.0.1:9", TokenFile(tmp_path / "none"))
+
+    def go_back(machine: str, still_mine: Callable[[], None]) -> str:
+        folder = tmp_path / machine / f"back-to-{old}"
+        return restore(store, 7, old, folder=folder, client=client, still_mine=still_mine, untested=True, leases=leases)
+
+    with ThreadPoolExecutor(1) as pool:
+        others: list[Future[str]] = []
+
+        def meanwhile() -> None:
+            others.append(pool.submit(go_back, "there", lambda: None))
+            wait(others, timeout=1.0)
+
+        version = go_back("here", meanwhile)
+        assert others[0].result(30) == version
+    assert current(store) == version
+    assert len(children(store / NAME, "*.mar")) == 3
 
 
 def test_what_left_service_is_dropped_by_any_node(store: Any, leases: Leases) -> None:

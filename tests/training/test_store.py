@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from shim.errors import LeaseLost, StoreUnavailable
 from shim.serving import Serving, archive_path, read_serving
 from training.store import (
     StoreBusy,
@@ -123,6 +124,19 @@ def test_the_lock_is_given_back_after_an_error(store: Path) -> None:
     with pytest.raises(ZeroDivisionError), locked(store, NAME):
         raise ZeroDivisionError
     with locked(store, NAME, wait=False), pytest.raises(StoreBusy), locked(store, NAME, wait=False):
+        pass
+
+
+def test_a_file_is_no_lock_where_others_lock_in_redis(tmp_path: Path) -> None:
+    write_serving(tmp_path, NAME, Serving((V1,), V1, number=3))
+    with pytest.raises(StoreUnavailable, match="are in Redis: set REDIS_URL"), locked(tmp_path, NAME):
+        pass
+    with pytest.raises(StoreUnavailable, match="set REDIS_URL"), training_lock(tmp_path, 7):
+        pass
+    with locked(tmp_path, "project-8"), training_lock(tmp_path, 8):
+        pass
+    write_serving(tmp_path, NAME, Serving((V1,), V1))  # as the message says
+    with locked(tmp_path, NAME):
         pass
 
 
@@ -276,7 +290,7 @@ def test_dropping_where_nothing_is(tmp_path: Path) -> None:
 def test_only_what_is_loaded_can_become_current(store: Path, held: tuple[str, ...]) -> None:
     for version in held:
         add_to_load(store, NAME, version)
-    with pytest.raises(ValueError, match=f"{V3} is not in project-7's load list"):
+    with pytest.raises(LeaseLost, match=f"{V3} is not in project-7's load list"):
         flip(store, NAME, V3)
 
 
