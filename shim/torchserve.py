@@ -39,10 +39,7 @@ _DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chun
 _NOT_JSON = (ValueError, RecursionError)
 _OTHER_NODE = (404, 500, 503, 507)
 """What one node answers and another may not: it does not hold the version, is full, or its worker died."""
-_NO_KEYS = (
-    "on that machine set LAYOUTLOOP_TORCHSERVE_HOST to the address that is asked, and LAYOUTLOOP_ALLOW_OPEN_BIND=1: "
-    "there no keys are used"
-)
+_NO_KEYS = "there, set LAYOUTLOOP_TORCHSERVE_HOST to the address asked and LAYOUTLOOP_ALLOW_OPEN_BIND=1: no keys then"
 _MAX_CRASHES = 3
 _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
