@@ -114,6 +114,21 @@ def wait_for(found: Callable[[], T], timeout_s: float = 120.0) -> T:
     return what
 
 
+def kill_at_once(find: Callable[[], list[psutil.Process]]) -> None:
+    """Kill all that `find` lists as a machine that loses power does: none of them reacts to the end of another."""
+    stopped: list[psutil.Process] = []
+    while new := [process for process in find() if process not in stopped]:  # they start others until all stand still
+        stopped += new
+        for process in new:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+    for process in stopped:
+        with suppress(psutil.NoSuchProcess):  # the kernel ends some of them with their parent
+            process.kill()
+    _, alive = psutil.wait_procs(stopped, timeout=30)
+    assert not alive
+
+
 def is_ready(settings: ServeSettings, projects: tuple[int, ...]) -> bool:
     """Whether the shim is up and some node holds `ocr` and the projects."""
     try:

@@ -30,7 +30,7 @@ from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_processes
 from shim.serving import OCR_MODEL, live_nodes, project_model, read_serving
 from tests.checkpoints import make_checkpoint, word_piece
-from tests.end_to_end.conftest import free_settings, wait_for
+from tests.end_to_end.conftest import free_settings, kill_at_once, wait_for
 from tests.end_to_end.training_stack import LABELS, draw_page
 
 pytestmark = pytest.mark.end_to_end
@@ -66,12 +66,7 @@ class Part:
 
     def kill(self) -> None:
         """End all of it as a machine that loses power does."""
-        self.process.kill()
-        for process in instance_processes(self.settings.home):
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
+        kill_at_once(lambda: [psutil.Process(self.process.pid), *instance_processes(self.settings.home)])
         self.process.wait()
 
     def stop(self) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,7 +18,7 @@ import requests
 from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_processes, torchserve_processes
 from scripts.serve import port_problem
-from tests.end_to_end.conftest import free_settings
+from tests.end_to_end.conftest import free_settings, kill_at_once
 
 pytestmark = pytest.mark.end_to_end
 
@@ -156,13 +155,8 @@ def test_a_killed_supervisor_leaves_nothing(served: Served) -> None:
 
 def test_after_everything_was_killed_the_next_start_works(served: Served, tmp_path: Path) -> None:
     left = java(served.settings)
-    stopped = [served.process.pid, *(one.pid for one in instance_processes(served.settings.home) if one != left)]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)  # so that none of them reacts to the end of another
-    for pid in stopped:
-        with suppress(ProcessLookupError):  # the kernel ends some of them with their parent
-            os.kill(pid, signal.SIGKILL)
-    served.process.wait(10)
+    serve = psutil.Process(served.process.pid)
+    kill_at_once(lambda: [serve, *(one for one in instance_processes(served.settings.home) if one != left)])
     assert left.is_running()
     again = Served(tmp_path, served.settings)
     try:

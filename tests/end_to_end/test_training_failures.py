@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
-import signal
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import pytest
 
 from shim.jobs import Job
 from shim.serving import archive_path, card_path, project_model, read_card
-from tests.end_to_end.conftest import Stack, make_stack, running, wait_for
+from tests.end_to_end.conftest import Stack, kill_at_once, make_stack, running, wait_for
 from tests.end_to_end.label_studio import Studio, StudioProject
 from tests.end_to_end.training_stack import (
     JOB_S,
@@ -303,15 +301,7 @@ def test_a_job_survives_the_end_of_everything(tmp_path: Path, studio: Studio) ->
         job = start_training(stack, project)
         with watched_job(stack, job) as read:
             wait_for_step(read, "train", lambda: newest_state(stack, job, project))
-        others = stack.processes()
-        for pid in (serve.pid, *(one.pid for one in others)):
-            os.kill(pid, signal.SIGSTOP)  # so that none of them reacts to the end of another
-        for pid in (serve.pid, *(one.pid for one in others)):
-            with suppress(ProcessLookupError):  # the kernel ends some of them with their parent
-                os.kill(pid, signal.SIGKILL)
-        serve.wait(10)
-        _, alive = psutil.wait_procs(others, timeout=30)
-        assert not alive
+        kill_at_once(lambda: [psutil.Process(serve.pid), *stack.processes()])
     with running(stack, tmp_path / "second"):
         record = wait_for_job(stack, job)
         assert (record["state"], record["verdict"], record["attempt"]) == ("done", "promoted", 2)
