@@ -26,7 +26,7 @@ from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 from benchmarks.ocr_recall import open_sroie, readable_pages
 from benchmarks.reference_logits import LABELS, docbank_pages, funsd_pages
 from demo.invoices import make_invoice
-from handler.encoding import Encoder, Window, collate
+from handler.encoding import LENGTH_STEP, Encoder, Window, collate
 from handler.images import make_thumbnail
 from handler.layoutlm import LayoutLM, load
 from handler.page import Page, Size, Word
@@ -125,7 +125,7 @@ def fast_side(model: LayoutLM, dtype: str) -> Side:
         answers: dict[int, NDArray[np.float32]] = {}
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            logits = model.logits(collate([jobs[index] for index in batch], model.pad_id))
+            logits = model.logits(collate([jobs[index] for index in batch], model.pad_id, LENGTH_STEP))
             answers |= {index: row[jobs[index][0].positions] for index, row in zip(batch, logits, strict=True)}
         return [answers[index] for index in range(len(jobs))]
 

@@ -108,7 +108,7 @@ def compare_losses(folder: Path, examples: Sequence[Example], *, steps: int, lea
     windows = Windows(base, examples, labels, "words")
     if len(windows) != len(examples):
         raise ValueError(f"{len(examples)} pages have {len(windows)} windows; only pages of one window compare")
-    collator = RecordingCollator(WindowCollator(base.tokenizer.pad_token_id or 0, multiple=32), windows)
+    collator = RecordingCollator(WindowCollator(base.tokenizer.pad_token_id or 0), windows)
     arguments = trainer_arguments(
         folder / "steps",
         learning_rate=learning_rate,

@@ -36,7 +36,6 @@ from handler.tagger import TaggerSettings
 from training.bases import RECIPES, Base, Recipe, make_base
 from training.examples import Example
 from training.machine import trains_in_bfloat16
-from training.train import PAD_TO
 from training.trainer import trainer_arguments
 from training.windows import WindowCollator, Windows
 
@@ -129,7 +128,7 @@ def run(
         base = make_base(str(folder), LABELS)
         windows = Windows(base, examples, labels_of(folder), "words")
         check_alike(windows, rows)
-        collator = RecordingCollator(WindowCollator(base.tokenizer.pad_token_id or 0, PAD_TO), windows)
+        collator = RecordingCollator(WindowCollator(base.tokenizer.pad_token_id or 0), windows)
         arguments = trainer_arguments(
             folder / "steps",
             learning_rate=recipe.learning_rate,

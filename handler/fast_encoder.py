@@ -3,7 +3,7 @@
 The maths is that of `LayoutLMv3ForTokenClassification` (Huang et al. 2022, arXiv:2204.08387) in evaluation mode. What
 differs: the bias of relative positions is looked up once for all layers, attention is one fused call (the reference's
 CogView softmax is plain softmax, computed more slowly), query, key and value are one product, the last layer computes
-only what the head reads, and on a CPU nothing is computed for padding. `benchmarks/forward_speed.py` measures it.
+only what the head reads, and on a CPU little is computed for padding. `benchmarks/forward_speed.py` measures it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import TokenClassifierOutput
 
+from handler.encoding import LENGTH_STEP
 from handler.position_bias import PositionBias
 from handler.weights import Linear, Norm, Weights
 
@@ -191,7 +192,8 @@ class FastLayoutLM:
 
         Args:
             model: from `from_pretrained`, on the device that will run it.
-            keep_padding: compute padding as well, in a few large operations, as suits a GPU; otherwise leave it out.
+            keep_padding: compute all padding, in a few large operations, as suits a GPU; otherwise only what fills
+                a window's length up to a multiple of `LENGTH_STEP`.
 
         Raises:
             CheckpointInvalid: a weight is missing or has an unexpected shape.
@@ -221,40 +223,42 @@ class FastLayoutLM:
         if self._image is not None and pixel_values is not None:
             embedded = self._image(embedded, pixel_values)
             boxes = torch.cat([bbox, self._image.boxes.expand(len(bbox), -1, -1)], dim=1)
-        arrange = self._padded if self._keep_padding else self._packed
-        tokens, stretches = arrange(embedded, boxes.int(), attention_mask.bool())
+        tokens, stretches = self._arrange(embedded, boxes.int(), attention_mask.bool())
         for layer in self._layers[:-1]:
             tokens = layer(tokens, stretches, answers_only=False)
         answers = self._head(self._layers[-1](tokens, stretches, answers_only=True))
-        if self._keep_padding:
-            return TokenClassifierOutput(logits=answers.view(*input_ids.shape, -1))
-        logits = answers.new_zeros(*input_ids.shape, answers.shape[-1])
-        logits[attention_mask.bool()] = answers
-        return TokenClassifierOutput(logits=logits)
+        parts = torch.split(answers, [one.windows * one.answers for one in stretches])
+        logits = [
+            functional.pad(part.view(one.windows, one.answers, -1), (0, 0, 0, input_ids.shape[1] - one.answers))
+            for one, part in zip(stretches, parts, strict=True)
+        ]
+        return TokenClassifierOutput(logits=torch.cat(logits))
 
-    def _packed(self, embedded: Tensor, boxes: Tensor, is_text: Tensor) -> tuple[Tensor, list[Stretch]]:
-        """Leave padding out: (tokens, width) of all windows, and a stretch for each run of equal lengths."""
-        padded, patches = is_text.shape[1], embedded.shape[1] - is_text.shape[1]
+    def _arrange(self, embedded: Tensor, boxes: Tensor, is_text: Tensor) -> tuple[Tensor, list[Stretch]]:
+        """Return (tokens, width) of all windows, and a stretch for each run of equal lengths."""
+        (windows, padded), patches = is_text.shape, embedded.shape[1] - is_text.shape[1]
+        lengths = [padded] * windows if self._keep_padding else _whole_steps(is_text)
         parts: list[Tensor] = []
         stretches: list[Stretch] = []
         start = row = 0
-        for answers, run in groupby(is_text.sum(dim=1).tolist()):
+        for answers, run in groupby(lengths):
             windows = sum(1 for _ in run)
             rows = slice(row, row + windows)
-            kept = torch.cat([torch.arange(answers), torch.arange(padded, padded + patches)]).to(boxes.device)
+            places = torch.arange(padded + patches, device=boxes.device)
+            kept = torch.cat([places[:answers], places[padded:]])
             parts.append(embedded[rows].index_select(1, kept).flatten(0, 1))
             bias = self._bias(_order(answers, patches, boxes), boxes[rows].index_select(1, kept))
+            visible = functional.pad(is_text[rows, :answers], (0, patches), value=True)
+            bias = bias.masked_fill_(~visible[:, None, None, :], -torch.inf)
             stretches.append(Stretch(start, windows, len(kept), answers, bias.to(embedded.dtype)))
             start, row = start + windows * len(kept), row + windows
         return torch.cat(parts), stretches
 
-    def _padded(self, embedded: Tensor, boxes: Tensor, is_text: Tensor) -> tuple[Tensor, list[Stretch]]:
-        """Keep padding, hidden from attention: a GPU is fast at few large operations."""
-        (windows, answers), tokens = is_text.shape, embedded.shape[1]
-        visible = functional.pad(is_text, (0, tokens - answers), value=True)
-        bias = self._bias(_order(answers, tokens - answers, boxes), boxes)
-        bias = bias.masked_fill(~visible[:, None, None, :], -torch.inf).to(embedded.dtype)
-        return embedded.flatten(0, 1), [Stretch(0, windows, tokens, answers, bias)]
+
+def _whole_steps(is_text: Tensor) -> list[int]:
+    """Return the length of each window, rounded up so that few lengths are met."""
+    counts = is_text.sum(dim=1).tolist()
+    return [min(count + -count % LENGTH_STEP, is_text.shape[1]) for count in counts]
 
 
 def _order(answers: int, patches: int, like: Tensor) -> Tensor:

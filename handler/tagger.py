@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from handler.decoding import label_words, regions_of
-from handler.encoding import Batch, Encoder, Encoding, Window, collate
+from handler.encoding import LENGTH_STEP, Batch, Encoder, Encoding, Window, collate
 from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOfMemory
 from handler.layoutlm import LayoutLM, load
 from handler.page import BoxLevel, Page, TaggedPage
@@ -159,7 +159,7 @@ class Tagger:
 
     def collate(self, jobs: Sequence[Job]) -> Batch:
         """Return what the model gets for some windows."""
-        return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id)
+        return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id, LENGTH_STEP)
 
     def _tagged(self, page: Page, encoding: Encoding, logits: NDArray[np.float32]) -> TaggedPage:
         return TaggedPage(regions_of(page, label_words(logits, self.labels), self.labels), len(encoding.windows))

@@ -39,7 +39,6 @@ LEAST_VALIDATION_PAGES = 5
 """With fewer, the F1 of one moment is chance: no early stopping, and the last weights are taken."""
 PATIENCE = 4
 """So many evaluations without a better F1 end a training."""
-PAD_TO = 32
 INTERRUPTED = 75
 """Exit status of a training that was asked to stop and can be resumed (EX_TEMPFAIL of sysexits.h)."""
 
@@ -86,7 +85,7 @@ def train(folder: Path) -> bool:
         validation,
         args=arguments,
         train_dataset=windows,
-        data_collator=WindowCollator(base.tokenizer.pad_token_id or 0, PAD_TO, jitter=recipe.vary),
+        data_collator=WindowCollator(base.tokenizer.pad_token_id or 0, jitter=recipe.vary),
         callbacks=callbacks + ([EarlyStoppingCallback(PATIENCE)] if keep_best else []),
     )
     signal.signal(signal.SIGTERM, progress.stop)

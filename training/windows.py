@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from handler.encoding import Encoder, Window, collate
+from handler.encoding import LENGTH_STEP, Encoder, Window, collate
 from handler.labels import LabelSet
 from handler.page import BoxLevel
 from training.bases import Base
@@ -101,27 +101,22 @@ class WindowCollator:
 
     Args:
         pad_id: token id of padding.
-        multiple: lengths are padded to a multiple of it, so that a CPU meets few shapes.
         jitter: move and stretch each page's boxes a little, as another scan would.
     """
 
     pad_id: int
-    multiple: int = 1
     jitter: bool = False
 
     def __call__(self, rows: Sequence[LabelledWindow]) -> dict[str, Tensor]:
         """Return input_ids, attention_mask, labels (rows, tokens), bbox (rows, tokens, 4) and perhaps pixel_values."""
-        batch = collate([(row.window, row.pixels) for row in rows], self.pad_id)
-        longest = batch.input_ids.shape[1]
-        more = min(-longest % self.multiple, max(0, 512 - longest))
-        labels = torch.full((len(rows), longest + more), IGNORED)
+        batch = collate([(row.window, row.pixels) for row in rows], self.pad_id, LENGTH_STEP)
+        labels = torch.full(batch.input_ids.shape, IGNORED)
         for index, row in enumerate(rows):
             labels[index, : len(row.labels)] = torch.from_numpy(row.labels)
-        pad = torch.nn.functional.pad
         inputs = {
-            "input_ids": pad(batch.input_ids, (0, more), value=self.pad_id),
-            "attention_mask": pad(batch.attention_mask, (0, more)),
-            "bbox": pad(jittered(batch.bbox) if self.jitter else batch.bbox, (0, 0, 0, more)),
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "bbox": jittered(batch.bbox) if self.jitter else batch.bbox,
             "labels": labels,
         }
         return inputs | ({} if batch.pixel_values is None else {"pixel_values": batch.pixel_values})

@@ -267,6 +267,12 @@ def test_padding() -> None:
     assert batch.pixel_values is None
 
 
+def test_padding_to_a_multiple() -> None:
+    """So that a CPU meets few lengths."""
+    lengths = [collate([(window_of(tokens, 7), None)], 1, 4).input_ids.shape[1] for tokens in range(1, 10)]
+    assert lengths == [4] * 4 + [8] * 4 + [12]
+
+
 def test_each_window_carries_its_pages_pixels() -> None:
     """P12: replicated per window, in one tensor."""
     first, second = np.zeros((3, 224, 224), dtype=np.float32), np.ones((3, 224, 224), dtype=np.float32)

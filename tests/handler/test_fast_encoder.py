@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 
+from handler.encoding import LENGTH_STEP
 from handler.errors import CheckpointInvalid
 from handler.fast_encoder import FastLayoutLM, patch_boxes
 from handler.position_bias import buckets
@@ -119,6 +120,20 @@ def test_no_window_sees_its_neighbours(keep_padding: bool) -> None:
     after = answers(fast, batch)
     assert after[: LENGTHS[0]].isnan().all()
     torch.testing.assert_close(after[LENGTHS[0] :], before[LENGTHS[0] :], atol=1e-5, rtol=0)
+
+
+def test_a_cpu_meets_few_lengths() -> None:
+    """oneDNN prepares its products anew for each number of rows, which would double the time of a lone page."""
+    fast = FastLayoutLM(make_model(torch.bfloat16), keep_padding=False)
+    rows = set()
+    for tokens in range(2, 2 * LENGTH_STEP + 1, 9):
+        mask = (torch.arange(3 * LENGTH_STEP) < tokens).long()[None]
+        ids = PAD + mask
+        with torch.inference_mode(), torch.profiler.profile(record_shapes=True) as profile:
+            fast(ids, mask, torch.zeros(*ids.shape, 4, dtype=torch.long))
+        shapes = {event.name: event.input_shapes[0] for event in profile.events()}
+        rows |= {shape[0] for name, shape in shapes.items() if "linear" in name}
+    assert rows == {LENGTH_STEP, 2 * LENGTH_STEP}
 
 
 @pytest.mark.parametrize(

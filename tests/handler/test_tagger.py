@@ -255,7 +255,7 @@ def test_any_other_fault_is_not_taken_for_lack_of_memory(text_checkpoint: Path, 
 def test_windows_of_like_length_share_a_batch(text_checkpoint: Path) -> None:
     """Short pages among long ones are not padded to their length."""
     tagger, device = on_a_small_device(text_checkpoint, allocate_too_much)
-    tagger.tag([page_of("Total"), page_of(*["Total"] * 20)] * 8)
+    tagger.tag([page_of("Total"), page_of(*["Total"] * 40)] * 8)
     assert device.windows == [8, 8]
     assert device.tokens[0] < device.tokens[1]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from handler.encoding import Encoder
+from handler.encoding import LENGTH_STEP, Encoder
 from handler.labels import LabelSet
 from handler.page import Box, Page, Size, Word
 from tests.training.samples import LABELS, make_example
@@ -57,9 +57,9 @@ def test_windows_are_those_of_serving() -> None:
 def test_a_batch_is_padded() -> None:
     base = make_base("scratch", LABELS, words=["page"])
     windows = list(Windows(base, [make_example(1), long_example(100)], TAGS, "words"))
-    batch = WindowCollator(pad_id=0, multiple=32)(windows)
+    batch = WindowCollator(pad_id=0)(windows)
     length = batch["input_ids"].shape[1]
-    assert length % 32 == 0
+    assert length % LENGTH_STEP == 0
     assert {name: tuple(value.shape) for name, value in batch.items()} == {
         "input_ids": (2, length),
         "attention_mask": (2, length),
