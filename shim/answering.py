@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import cachetools
-
+from shim.answer_memory import AnswerMemory
 from shim.errors import ImageUnavailable, ModelNotReady
 from shim.images import ImageFetcher
 from shim.metrics import Metrics
 from shim.models import InService, Models
-from shim.page_memory import PageMemory
-from shim.pages import ReadPage, Region, Word, parse_page, parse_regions, parse_word_regions, text_lines
+from shim.pages import WIRE_FORMAT, ReadPage, Region, Word, parse_page, parse_regions, parse_word_regions, text_lines
 from shim.pool import Again
 from shim.serving import Card
 
 logger = logging.getLogger(__name__)
 
-_REMEMBERED = 400_000
-"""Words and regions in memory, of 300 bytes each: 120 MB at most, which is 800 pages of 500 words."""
+T = TypeVar("T")
 
 _PAUSE_S = 0.5
 
@@ -51,26 +47,25 @@ class PageAnswer:
 
 
 class PageAnswerer:
-    """Answers pages, remembering what it answered by (image, versions).
+    """Answers pages, remembering what TorchServe answered.
 
     Args:
         models: those in service.
         fetcher: turns references into bytes.
         metrics: where times and cache hits go.
+        memory: what TorchServe answered.
         time_limit_s: for one page; also for one that goes on in the background.
     """
 
-    def __init__(self, models: Models, fetcher: ImageFetcher, metrics: Metrics, time_limit_s: float) -> None:
-        """Begin with an empty memory."""
+    def __init__(
+        self, models: Models, fetcher: ImageFetcher, metrics: Metrics, memory: AnswerMemory, time_limit_s: float
+    ) -> None:
+        """Ask nobody yet."""
         self.models = models
         self._fetcher = fetcher
         self._metrics = metrics
         self._time_limit_s = time_limit_s
-        self._lock = threading.Lock()
-        self._pages = PageMemory()
-        self._answers: cachetools.LRUCache[tuple[object, ...], PageAnswer] = cachetools.LRUCache(
-            _REMEMBERED, getsizeof=lambda answer: 1 + len(answer.regions) + len(answer.words)
-        )
+        self._memory = memory
 
     def job(self, model: str | None, reference: str, task_id: int | None) -> Callable[[], PageAnswer]:
         """Return a job that answers one page.
@@ -92,44 +87,43 @@ class PageAnswerer:
         """Return when a page that begins now must be done, on the monotonic clock."""
         return time.monotonic() + self._time_limit_s
 
-    def remembered(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
-        """Return the answer of an image, made now or before."""
-        key = (digest, in_service.versions, in_service.model and in_service.model.model)
-        with self._lock:
-            answer = self._answers.get(key)
-        if answer is not None:
-            self._metrics.cached.inc()
-            return answer
-        answer = self._make(digest, data, in_service, deadline)
-        with self._lock:
-            self._answers[key] = answer
-        return answer
-
-    def _read(
-        self, digest: bytes, data: bytes, in_service: InService, deadline: float
-    ) -> tuple[dict[str, Any], ReadPage]:
-        """Return an image's page as the wire has it and as it is checked, read now or before."""
-        key = (digest, in_service.ocr.version, *in_service.reading.values())
-        known = self._pages.get(key)
-        if known is not None:
-            return known, parse_page(known)
-        with self._metrics.seconds.labels("read").time():
-            body = self.models.read(data, in_service, deadline)
-        page = parse_page(body)
-        self._pages.put(key, body)
-        return body, page
-
-    def _make(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
-        body, page = self._read(digest, data, in_service, deadline)
-        if in_service.model is None:
+    def answer(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
+        """Return the answer of an image: as TorchServe gives it, or gave it before."""
+        page_key = (WIRE_FORMAT, digest, in_service.ocr.version, *in_service.reading.values())
+        body, page = self._ask("read", page_key, lambda: self.models.read(data, in_service, deadline), parse_page)
+        model = in_service.model
+        if model is None:
             nothing = (None,) * len(page.words)
             return PageAnswer(page.width, page.height, tuple(text_lines(page)), page.words, nothing, in_service)
-        self._notice_engine(page, in_service.model)
-        with self._metrics.seconds.labels("tag").time():
-            answer = self.models.tag(body, in_service.model, deadline)
-        _, regions = parse_regions(answer)
-        word_regions = parse_word_regions(answer, len(page.words))
+        _, (regions, word_regions) = self._ask(
+            "tag",
+            (*page_key, model.model, model.version),
+            lambda: self._tag(body, page, model, deadline),
+            lambda tagged: (parse_regions(tagged)[1], parse_word_regions(tagged, len(page.words))),
+        )
         return PageAnswer(page.width, page.height, regions, page.words, word_regions, in_service)
+
+    def _ask(
+        self,
+        stage: str,
+        key: tuple[object, ...],
+        ask: Callable[[], dict[str, Any]],
+        parse: Callable[[dict[str, Any]], T],
+    ) -> tuple[dict[str, Any], T]:
+        """Return a body and what it says, remembered or asked for; one that cannot be parsed is not remembered."""
+        known = self._memory.get(key)
+        if known is not None:
+            self._metrics.cached.labels(stage).inc()
+            return known, parse(known)
+        with self._metrics.seconds.labels(stage).time():
+            body = ask()
+        parsed = parse(body)
+        self._memory.put(key, body)
+        return body, parsed
+
+    def _tag(self, body: dict[str, Any], page: ReadPage, model: Card, deadline: float) -> dict[str, Any]:
+        self._notice_engine(page, model)
+        return self.models.tag(body, model, deadline)
 
     def _notice_engine(self, page: ReadPage, model: Card) -> None:
         if model.engine and _reader(page.engine) != _reader(model.engine):
@@ -160,7 +154,7 @@ class _PageJob:
             self._digest = hashlib.sha256(self._data).digest()
         in_service = self._answerer.models.in_service(self._model)
         try:
-            return self._answerer.remembered(self._digest, self._data, in_service, self._deadline)
+            return self._answerer.answer(self._digest, self._data, in_service, self._deadline)
         except ModelNotReady as error:
             if time.monotonic() + _PAUSE_S > self._deadline:
                 raise

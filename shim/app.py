@@ -10,6 +10,7 @@ from pathlib import Path
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
+from shim.answer_memory import AnswerMemory
 from shim.answering import PageAnswer, PageAnswerer
 from shim.credentials import LabelStudioKey
 from shim.dashboard_routes import dashboard
@@ -81,7 +82,8 @@ def _state(settings: Settings, warnings: RecentWarnings) -> State:
         max_bytes=settings.max_image_bytes,
     )
     models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
-    answerer = PageAnswerer(models, fetcher, metrics, settings.deadline_s)
+    memory = AnswerMemory(settings.home / "answers.db")
+    answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)
     return State(
         settings=settings,
         predictor=Predictor(settings, answerer, pool, metrics),

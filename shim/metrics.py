@@ -31,7 +31,9 @@ class Metrics:
             "pages read by another Tesseract than their model was trained with",
             registry=self.registry,
         )
-        self.cached = Counter("layoutloop_cached_pages", "pages answered from the cache", registry=self.registry)
+        self.cached = Counter(
+            "layoutloop_cached_pages", "pages whose answer was remembered, by stage", ["stage"], registry=self.registry
+        )
         self.seconds = Histogram(
             "layoutloop_page_seconds", "time of one page by stage", ["stage"], buckets=_STAGES_S, registry=self.registry
         )

@@ -39,6 +39,7 @@ def exported() -> dict[str, set[str]]:
         found |= {family.name + end: set() for end in ends}
     found["layoutloop_tasks_total"] = {"outcome"}
     found["layoutloop_errors_total"] = {"code"}
+    found["layoutloop_cached_pages_total"] = {"stage"}
     found |= {f"layoutloop_page_seconds{end}": {"stage"} for end in HISTOGRAM}
     listed = yaml.safe_load((DEPLOY / "torchserve" / "metrics.yaml").read_text(encoding="utf-8"))
     for part in ("ts_metrics", "model_metrics"):

@@ -320,7 +320,7 @@ def test_ordinary_and_interactive_asks_share_what_was_read_but_not_what_is_answe
     assert [boxes(entry)[0][0] for entry in snapped] == [0.0, 10.0, 20.0]
     assert bench.predict(image(SHEET))["results"][0] == ordinary
     assert (bench.fake.count("ocr"), bench.fake.count("project-7")) == (1, 1)
-    assert bench.metric("cached_pages_total") == 4
+    assert bench.metric("cached_pages_total", stage="tag") == 4
 
 
 def test_a_rectangle_does_not_wait_for_pages_that_others_opened(bench: Bench) -> None:

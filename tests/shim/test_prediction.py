@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from shim.answer_memory import AnswerMemory
 from shim.answering import PageAnswer, PageAnswerer
 from shim.app import create_app
 from shim.credentials import LabelStudioKey
@@ -470,7 +471,7 @@ def test_slow_pages_are_left_out_and_found_done_next_time(bench: Bench) -> None:
     assert time.monotonic() - began < 1.0
     assert [texts(entry) for entry in second] == [[f"page {number}"] for number in range(12)]
     assert bench.fake.count("ocr") == 12
-    assert bench.metric("cached_pages_total") == 12
+    assert bench.metric("cached_pages_total", stage="read") == 12
 
 
 def test_a_predict_beyond_the_limit_gets_empty_lists_at_once(bench: Bench) -> None:
@@ -535,7 +536,7 @@ def test_the_same_page_asked_for_twice_at_a_time_is_done_once(bench: Bench) -> N
         go.set()
         assert first.result(WAIT_S)["results"][0] == second.result(WAIT_S)["results"][0]
     assert sorted(seen.body for seen in bench.fake.seen) == [b"marker", b"same"]
-    assert bench.metric("cached_pages_total") == 0
+    assert bench.metric("cached_pages_total", stage="read") == 0
 
 
 def test_a_page_is_asked_once_per_version_whatever_its_address(bench: Bench) -> None:
@@ -573,7 +574,8 @@ def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog
     fetcher = ImageFetcher(state.settings.label_studio_url, LabelStudioKey(state.settings.label_studio_url, LEGACY_KEY))
     pool: PagePool[PageAnswer] = PagePool(2, 10)
     metrics = Metrics(lambda: pool.waiting)
-    predictor = Predictor(state.settings, Faulty(models, fetcher, metrics, 10.0), pool, metrics)
+    memory = AnswerMemory(state.settings.home / "of-this-test.db")
+    predictor = Predictor(state.settings, Faulty(models, fetcher, metrics, memory, 10.0), pool, metrics)
     bench.serve_project()
     tasks = [{"id": number, "data": image(f"Total {number}")} for number in range(3)]
     response = predictor.predict(parse_predict({"tasks": tasks, "project": 7, "label_config": RECTANGLES}))
