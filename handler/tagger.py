@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,6 @@ from handler.layoutlm import LayoutLM, load
 from handler.page import BoxLevel, Page, TaggedPage
 
 logger = logging.getLogger(__name__)
-
-_BATCHES_AHEAD = 2
-"""Pages for about so many batches are encoded together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +126,13 @@ class Tagger:
         return [logits for prepared in self.prepare(pages) for logits in self._word_logits(prepared)]
 
     def prepare(self, pages: Sequence[Page]) -> Iterator[Prepared]:
-        """Yield the pages in order, a few batches at a time; the next ones are made while the caller has these.
+        """Yield the pages in order, some batches at a time; the next ones are made while the caller has these.
 
-        So a call with any number of pages holds the pixels of a few batches. What one group holds is prepared at
-        once, so a call with no more pages than that overlaps nothing.
+        The first group is small, so that even a request of TorchServe's overlaps, and a call with any number of pages
+        holds the pixels of a few batches.
         """
-        size = _BATCHES_AHEAD * self._batch_windows
-        groups = [pages[start : start + size] for start in range(0, len(pages), size)]
+        edges = [0, *range(self._batch_windows, len(pages), 2 * self._batch_windows), len(pages)]
+        groups = [pages[start:end] for start, end in pairwise(edges)]
         if len(groups) < 2:
             yield from map(self._prepare, groups)
             return

@@ -69,7 +69,7 @@ class EntityTrainer(Trainer):
             device=self.args.device,
             dtype=torch.float32,
         )
-        tagged = Tagger(loaded, self._tagger).tag(list(pages_of(self._validation)))
+        tagged = Tagger(loaded.accelerated(), self._tagger).tag(list(pages_of(self._validation)))
         model.train(was_training)
         return tagged
 

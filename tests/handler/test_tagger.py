@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from handler.errors import AnswerInvalid, CheckpointInvalid, OutOfMemory, PageInvalid
 from handler.layoutlm import load
@@ -123,9 +124,17 @@ def test_pages_are_made_ready_a_few_at_a_time(checkpoints: dict[str, Path]) -> N
     tagger = Tagger.load(checkpoints["image"], replace(ON_CPU, batch_windows=1))
     pages = [page_of("Total", thumbnail=noisy_thumbnail(seed)) for seed in range(5)]
     ready = tagger.prepare([*pages, page_of("Total")])
-    assert [next(ready).pages, next(ready).pages] == [pages[:2], pages[2:4]]
+    assert [next(ready).pages for _ in range(3)] == [pages[:1], pages[1:3], pages[3:5]]
     with pytest.raises(PageInvalid):
         next(ready)
+
+
+def test_a_request_of_torchserves_on_a_gpu_is_made_ready_in_parts(checkpoints: dict[str, Path]) -> None:
+    """So that the GPU labels the first pages while the others are tokenised."""
+    config = yaml.safe_load((Path(__file__).parents[2] / "handler" / "config" / "gpu.yaml").read_text())
+    settings = replace(ON_CPU, batch_windows=config["handler"]["tagger"]["batch_windows"])
+    parts = list(Tagger.load(checkpoints["text"], settings).prepare([page_of("Total")] * config["batchSize"]))
+    assert len(parts) > 1
 
 
 def test_boxes_of_lines_and_of_words_differ(checkpoints: dict[str, Path]) -> None:
@@ -255,9 +264,9 @@ def test_any_other_fault_is_not_taken_for_lack_of_memory(text_checkpoint: Path, 
 def test_windows_of_like_length_share_a_batch(text_checkpoint: Path) -> None:
     """Short pages among long ones are not padded to their length."""
     tagger, device = on_a_small_device(text_checkpoint, allocate_too_much)
-    tagger.tag([page_of("Total"), page_of(*["Total"] * 40)] * 8)
-    assert device.windows == [8, 8]
-    assert device.tokens[0] < device.tokens[1]
+    tagger.tag([page_of("Total"), page_of(*["Total"] * 40)] * 12)
+    assert device.windows == [8, 8, 8]
+    assert device.tokens[1] < device.tokens[2]
 
 
 def test_it_is_warm_before_the_first_page(text_checkpoint: Path) -> None:
