@@ -36,6 +36,8 @@ from tests.end_to_end.training_stack import LABELS, draw_page
 pytestmark = pytest.mark.end_to_end
 PROJECT = 31
 CLIENTS, PAGES = 8, 8
+PAUSE_S = 0.5
+"""Of a client between two asks; without it the clients alone take both cores, and nodes take minutes to start."""
 SILENT_S = 6.0
 HOSTS = ("127.0.0.2", "127.0.0.3")
 Found = tuple[tuple[str, str], ...]
@@ -132,6 +134,7 @@ class Clients:
         with requests.Session() as session:
             while not self.ended.is_set():
                 self.answers.append(self.ask(session))
+                time.sleep(PAUSE_S)
 
     def more(self, count: int) -> None:
         """Wait until so many more answers came."""

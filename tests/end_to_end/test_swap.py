@@ -29,7 +29,7 @@ from tests.end_to_end.training_stack import LABELS, draw_page
 pytestmark = pytest.mark.end_to_end
 PROJECT = 21
 CLIENTS, PAGES, LEAST = 16, 40, 500
-PAUSE_S = 0.02
+PAUSE_S = 0.15
 """Of a client between two asks; without it the clients alone take both cores, and the swaps take minutes."""
 SLACK_S = 0.1
 """How late the thread below may see a flip; it looks every hundredth of a second, on a machine that is busy."""
