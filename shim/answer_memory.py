@@ -28,6 +28,7 @@ _FAST = 1
 _TABLE = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
+PRAGMA cache_size = -500;
 CREATE TABLE answers (key BLOB PRIMARY KEY, used INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE INDEX used ON answers (used);
 """
