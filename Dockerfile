@@ -5,6 +5,11 @@
 #
 # A package index of your own comes as a secret, so that its address and password stay out of the image:
 #   docker build --secret id=pip.conf,src=$HOME/.config/pip/pip.conf ...
+#
+# Python packages are pinned, each with all it pulls in. Debian's are those of its release on the day of the build, with
+# all security updates till then; the base is named by its tag for the same reason. For the same base every time name its
+# digest, which `docker buildx imagetools inspect debian:bookworm-slim` says:
+#   docker build --build-arg BASE=docker.io/library/debian@sha256:... --target shim ...
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 # What every image stands on: Debian 12 with its Python 3.11, and one user who owns nothing but the folders of state.
@@ -23,6 +28,7 @@ ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONNOUSERSITE=1 \
+    MALLOC_ARENA_MAX=2 \
     LAYOUTLOOP_HOME=/var/lib/layoutloop \
     MODEL_DIR=/var/lib/layoutloop-models
 WORKDIR /opt/layoutloop
@@ -50,6 +56,10 @@ RUN apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-ins
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/venv
 ENV PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_USE_PEP517=1 \
     PIP="/opt/pip/bin/pip --python /opt/venv/bin/python"
+# What installs is pinned as well: a venv has the pip that its Debian had.
+COPY requirements/pip.txt requirements/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /opt/pip/bin/pip install --no-deps -r requirements/pip.txt
 
 FROM packages AS shim-packages
 COPY requirements/shim.txt requirements/
@@ -138,8 +148,8 @@ COPY --from=code /opt/layoutloop/demo demo
 ENV HF_HOME=/var/lib/layoutloop/huggingface MPLCONFIGDIR=/tmp/matplotlib
 USER 10001:10001
 VOLUME ["/var/lib/layoutloop", "/var/lib/layoutloop-models"]
-# The worker holds this lock for as long as it runs: -E 0 is the status where somebody else has it.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=4 \
-  CMD ["flock", "-n", "-E", "0", "/var/lib/layoutloop/worker.lock", "false"]
+# The worker touches this file every five seconds, with a job and without: one that hangs does not.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 \
+  CMD ["sh", "-c", "test -n \"$(find \"$LAYOUTLOOP_HOME/worker.alive\" -mmin -1)\""]
 ENTRYPOINT ["tini", "--"]
 CMD ["python", "-m", "scripts.worker"]

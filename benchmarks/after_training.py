@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.many_tasks import Running, running
+from benchmarks.running import Running, running
+from benchmarks.timing import machine, spread
 from shim.serving import project_model, read_serving
 from training.progress_file import Progress
 from training.report import read_report, report_path
@@ -115,13 +116,14 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=2, help="trainings, one after the other")
     given = parser.parse_args()
     settings = {"LAYOUTLOOP_TRAIN_EPOCHS": str(given.epochs)} if given.epochs else {}
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="after-") as name:
         folder = Path(name)
         command = [sys.executable, "-m", "demo.tasks", "--count", str(given.pages), "--out", str(folder / "pages")]
         subprocess.run(command, check=True)
         with running(folder, None, {}) as ours:
             seconds = [train_once(ours, folder, settings) for _ in range(given.times)]
-    print(f"from the last step to service: {', '.join(f'{one:.1f}' for one in seconds)} s (goal: under {GOAL_S:.0f})")
+    print(f"from the last step to service: {spread(seconds, 1)} s (goal: under {GOAL_S:.0f})")
 
 
 if __name__ == "__main__":

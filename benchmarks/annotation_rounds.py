@@ -7,8 +7,7 @@ were there so, and the share of drawn boxes that had to be changed or removed.
 
 `python -m benchmarks.annotation_rounds order ...`: does it pay to label first what the model is least sure of? 120
 invoices of all 14 layouts, as unevenly as vendors come. After ten random ones each round takes the ten pages with the
-lowest prediction score (by which Label Studio's Data Manager sorts), or ten random ones. Entity F1 on 28 other pages,
-all layouts alike, after each round.
+lowest prediction score (Label Studio's Data Manager sorts by it), or ten random ones; then F1 on 28 of all layouts.
 
 The annotator makes no mistakes: what is labelled is the generator's gold. Each training is the product's own process
 with its own split. Each result is appended to --out at once, and what stands there is not measured again.
@@ -33,6 +32,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.invoice_pages import SEEN_LAYOUTS
+from benchmarks.timing import machine
 from benchmarks.training_data import Trained, invoices, train
 from demo.invoices import LABELS, LAYOUTS
 from demo.tasks import label_config
@@ -281,6 +281,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's, for a quick look")
     parser.add_argument("--only-show", action="store_true", help="measure nothing")
     given = parser.parse_args()
+    print(machine())
     if not given.only_show:
         with tempfile.TemporaryDirectory() as work:
             (measure_worth if given.what == "worth" else measure_order)(given, Path(work) / "training")

@@ -1,13 +1,14 @@
 """Does the cost stay what it is as the work grows? LayoutLoop against itself.
 
 `python -m benchmarks.growth pages [--pages 10 100 1000]`: the Tagger (untrained graft, words of generated invoices as
-drawn), all pages in one call and one page a call, sizes and ways in turn; pages per second, CPU seconds a page, memory.
-A short measurement is repeated until --least-s are over.
+drawn, no two pages alike), all pages in one call and one page a call, sizes and ways in turn; pages per second, CPU
+seconds a page, memory. A short measurement is repeated until --least-s are over.
 
-`python -m benchmarks.growth projects [--projects 1 5 20] [--awake]`: a LayoutLoop of its own (real `scripts.serve`) for
-each size, with a tiny random checkpoint as every project's model. Seconds until /health says UP and until the node
-holds every model; /health itself; memory of all processes; how long the first answer takes after sleep, on a page that
-`ocr` has read before. All projects sleep from the start, as after a night; with --awake none ever does.
+`python -m benchmarks.growth projects [--projects 1 5 20] [--repeats 1] [--awake]`: a LayoutLoop of its own (real
+`scripts.serve`) for each size, with a tiny random checkpoint as every project's model. Seconds until /health says UP
+and until the node holds every model; /health itself; CPU seconds of all processes while nobody asks, over --idle-s;
+their memory; how long the first answer takes after sleep, on a page that `ocr` has read before. All projects sleep from
+the start, as after a night; with --awake none ever does. With --repeats sizes take turns; medians (lowest to highest).
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import cycle, islice
+from dataclasses import astuple, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import requests
 
-from benchmarks.forward_speed import invoice_pages, make_graft
-from benchmarks.process_usage import held_by
-from benchmarks.project_store import Served, serving
+from benchmarks.project_store import make_store
+from benchmarks.running import Running, environment, label_config, serving
+from benchmarks.speed_subjects import invoice_pages, make_graft
+from benchmarks.timing import Clock, cpu_seconds_of, held_by, machine, percentile, spread
 from demo.invoices import make_invoice
 from handler.errors import HandlerError
 from handler.page import Page
@@ -41,7 +43,9 @@ from tests.checkpoints import make_checkpoint
 
 PAGES = (10, 100, 1000)
 PROJECTS = (1, 5, 20)
-IDLE_S = 15.0
+SLEEP_S = 15.0
+SETTLE_S = 3.0
+"""What has just ended is gone then, and no longer holds memory."""
 HEALTH_CALLS = 300
 UNKNOWN_PROJECT = 999
 """Has no model, so that asking it reads a page and wakes nobody."""
@@ -54,8 +58,8 @@ PAGE_COLUMNS = (
     "MiB before, most",
 )
 PROJECT_COLUMNS = (
-    *("projects", "UP s", "all held s", "/health p50 ms", "p99 ms", "processes", "MiB asleep", "MiB one awake"),
-    *("first answer after sleep s", "next one s"),
+    *("projects", "UP s", "all held s", "/health p50 ms", "p99 ms", "CPU s idle", "processes", "MiB asleep"),
+    *("MiB one awake", "first answer after sleep s", "next one s"),
 )
 
 
@@ -67,6 +71,26 @@ class Tagged:
     cpu_s: float
     before_mib: float
     most_mib: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One measurement of a LayoutLoop with some projects, in the order of the table's columns."""
+
+    up_s: float
+    ready_s: float
+    health_p50_ms: float
+    health_p99_ms: float
+    idle_cpu_s: float
+    processes: float
+    asleep_mib: float
+    awake_mib: float
+    first_s: float
+    next_s: float
+
+
+DIGITS = Served(1, 1, 1, 1, 2, 0, 0, 0, 2, 2)
+"""Behind the point of each."""
 
 
 @contextmanager
@@ -103,13 +127,13 @@ def tag_all(tagger: Tagger, pages: Sequence[Page], at_once: int) -> None:
 def measure_pages(tagger: Tagger, pages: Sequence[Page], at_once: int, least_s: float) -> Tagged:
     """Tag pages again and again until so many seconds are over."""
     before = psutil.Process().memory_info().rss / 2**20
-    wall, cpu, done = time.perf_counter(), time.process_time(), 0
+    done, clock = 0, Clock()
     with most_memory() as most:
-        while not done or time.perf_counter() - wall < least_s:
+        while not done or clock.spent().wall_s < least_s:
             tag_all(tagger, pages, at_once)
             done += len(pages)
-        seconds, cpu_s = time.perf_counter() - wall, time.process_time() - cpu
-        return Tagged(done / seconds, cpu_s / done, before, most())
+        spent = clock.spent()
+        return Tagged(done / spent.wall_s, spent.cpu_s / done, before, most())
 
 
 def grow_pages(sizes: Sequence[int], repeats: int, least_s: float) -> None:
@@ -117,7 +141,8 @@ def grow_pages(sizes: Sequence[int], repeats: int, least_s: float) -> None:
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         make_graft(Path(name))
         tagger = Tagger.load(name)
-    pages = list(islice(cycle(list(islice(invoice_pages(), max(sizes)))), max(sizes)))  # of 32 different ones
+    # This model does not look at the image; a thousand of them would only be memory.
+    pages = [replace(page, thumbnail=None) for page in islice(invoice_pages(), max(sizes))]
     tag_all(tagger, pages[: min(sizes)], 1)  # what costs time only once
     ways = [(size, at_once) for size in sorted(sizes) for at_once in (size, 1)]
     results: dict[tuple[int, int], list[Tagged]] = {way: [] for way in ways}
@@ -128,12 +153,9 @@ def grow_pages(sizes: Sequence[int], repeats: int, least_s: float) -> None:
     for (size, at_once), found in results.items():
         smallest = results[min(sizes), min(sizes) if at_once > 1 else 1]
         shares = [one.rate / first.rate for one, first in zip(found, smallest, strict=True)]
-        rates = [one.rate for one in found]
-        print(
-            f"| {size} | {-(-size // at_once)} | {statistics.median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f}) "
-            f"| {statistics.median(shares):.2f} | {statistics.median(one.cpu_s for one in found):.3f} "
-            f"| {found[0].before_mib:.0f}, {max(one.most_mib for one in found):.0f} |"
-        )
+        cells = (size, -(-size // at_once), spread([one.rate for one in found]), spread(shares))
+        memory = f"{found[0].before_mib:.0f}, {max(one.most_mib for one in found):.0f}"
+        print(f"| {' | '.join(map(str, cells))} | {spread([one.cpu_s for one in found], 3)} | {memory} |")
 
 
 def page_uri(seed: int) -> str:
@@ -143,65 +165,77 @@ def page_uri(seed: int) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def ask(served: Served, project: int, image: str) -> float:
+def ask(ours: Running, project: int, image: str, config: str) -> float:
     """Ask a project about a page as Label Studio does; return the seconds until it has the answer."""
-    body = {
-        "tasks": [{"id": 1, "data": {"image": image}}],
-        "project": f"{project}.1",
-        "label_config": served.config,
-    }
-    began = time.perf_counter()
-    answer = requests.post(f"{served.url}/predict", json=body, timeout=100)
+    body = {"tasks": [{"id": 1, "data": {"image": image}}], "project": f"{project}.1", "label_config": config}
+    clock = Clock()
+    answer = requests.post(f"{ours.url}/predict", json=body, timeout=100)
     answer.raise_for_status()
     assert answer.json()["results"][0], "a page without an answer"
-    return time.perf_counter() - began
+    return clock.spent().wall_s
 
 
-def health_ms(served: Served, calls: int) -> tuple[float, float]:
+def health_ms(ours: Running, calls: int) -> tuple[float, float]:
     """Return median and 99th percentile of /health in milliseconds."""
     times = []
     for _ in range(calls):
-        began = time.perf_counter()
-        requests.get(f"{served.url}/health", timeout=10).raise_for_status()
-        times.append((time.perf_counter() - began) * 1000)
-    return statistics.median(times), sorted(times)[int(len(times) * 0.99)]
+        clock = Clock()
+        requests.get(f"{ours.url}/health", timeout=10).raise_for_status()
+        times.append(clock.spent().wall_s * 1000)
+    return statistics.median(times), percentile(times, 0.99)
 
 
-def grow_projects(folder: Path, checkpoint: Path, projects: int, *, awake: bool) -> tuple[float, int]:
-    """Print a row of the table of projects; return MiB of all processes before anybody asked, and how many they are."""
-    with serving(folder, checkpoint, projects, {"LAYOUTLOOP_IDLE_S": "0" if awake else str(IDLE_S)}) as served:
+def held_mib(ours: Running) -> dict[int, tuple[str, float]]:
+    """Return what every process holds, after a moment of rest."""
+    time.sleep(SETTLE_S)
+    return held_by(ours.process_id)
+
+
+def measure_projects(folder: Path, checkpoint: Path, projects: int, *, awake: bool, idle_s: float) -> Served:
+    """Run a LayoutLoop with so many projects, all asleep unless `awake`, and ask one of them."""
+    settings = {"LAYOUTLOOP_IDLE_S": "0" if awake else str(SLEEP_S)}
+    settings["LABEL_STUDIO_URL"] = "http://127.0.0.1:9"  # nobody: pages come as data: URIs
+    models, config = make_store(folder / "store", checkpoint, projects), label_config(checkpoint)
+    with serving(environment(folder, settings), models) as ours:
         if not awake:
-            served.wait_until_asleep({project_model(project) for project in range(1, projects + 1)})
-        p50, p99 = health_ms(served, HEALTH_CALLS)
-        asleep = held_by(served.process_id)
+            ours.wait_until_asleep({project_model(project) for project in range(1, projects + 1)})
+        p50, p99 = health_ms(ours, HEALTH_CALLS)
+        asleep = held_mib(ours)
+        idle_cpu_s = -cpu_seconds_of(ours.process_id)
+        time.sleep(idle_s)
+        idle_cpu_s += cpu_seconds_of(ours.process_id)
         images = [page_uri(seed) for seed in range(2)]
         for image in images:
-            ask(served, UNKNOWN_PROJECT, image)
-        first, again = (ask(served, projects, image) for image in images)
-        one_awake = held_by(served.process_id)
-    before, after = (sum(mib for _, mib in held.values()) for held in (asleep, one_awake))
-    cells = (
-        *(projects, f"{served.up_s:.1f}", f"{served.ready_s:.1f}", f"{p50:.1f}", f"{p99:.1f}", len(asleep)),
-        *(f"{before:.0f}", f"{after:.0f}", f"{first:.2f}", f"{again:.2f}"),
-    )
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+            ask(ours, UNKNOWN_PROJECT, image, config)
+        first, again = (ask(ours, projects, image, config) for image in images)
+        one_awake = held_mib(ours)
     for pid, (name, mib) in one_awake.items():
         print(f"  {mib:.0f} MiB (before: {asleep.get(pid, ('', 0.0))[1]:.0f}) {name}", file=sys.stderr)
-    return before, len(asleep)
+    before, after = (sum(mib for _, mib in held.values()) for held in (asleep, one_awake))
+    return Served(ours.up_s, ours.ready_s, p50, p99, idle_cpu_s, len(asleep), before, after, first, again)
 
 
-def print_projects(sizes: Sequence[int], *, awake: bool) -> None:
+def print_projects(sizes: Sequence[int], repeats: int, *, awake: bool, idle_s: float) -> None:
     """Print the table of projects, and what one more project costs."""
-    print(f"| {' | '.join(PROJECT_COLUMNS)} |\n|{'---|' * len(PROJECT_COLUMNS)}", flush=True)
-    held: dict[int, float] = {}
+    found: dict[int, list[Served]] = {size: [] for size in sizes}
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         checkpoint = make_checkpoint(Path(name) / "checkpoint", outside_bias=-5.0)
-        for size in sizes:
-            held[size], _ = grow_projects(Path(name) / f"with-{size}", checkpoint, size, awake=awake)
-    fewest, most = min(held), max(held)
+        for turn in range(repeats):
+            for size in sizes:
+                folder = Path(name) / f"with-{size}-{turn}"
+                found[size].append(measure_projects(folder, checkpoint, size, awake=awake, idle_s=idle_s))
+                print(f"{size} projects: {found[size][-1]}", file=sys.stderr, flush=True)
+    columns = " | ".join(PROJECT_COLUMNS).replace("CPU s idle", f"CPU s in {idle_s:.0f} s idle")
+    print(f"| {columns} |\n|{'---|' * len(PROJECT_COLUMNS)}")
+    for size, each in found.items():
+        values = zip(*map(astuple, each), strict=True)
+        cells = [spread(some, digits) for some, digits in zip(values, astuple(DIGITS), strict=True)]
+        print(f"| {size} | {' | '.join(cells)} |", flush=True)
+    fewest, most = min(found), max(found)
     if most > fewest:
-        each = (held[most] - held[fewest]) / (most - fewest)
-        print(f"\nfrom {fewest} to {most} projects: {each:.1f} MiB for each further one that nobody asks")
+        held = {size: statistics.median(one.asleep_mib for one in found[size]) for size in (fewest, most)}
+        each_mib = (held[most] - held[fewest]) / (most - fewest)
+        print(f"\nfrom {fewest} to {most} projects: {each_mib:.1f} MiB for each further one that nobody asks")
 
 
 def main() -> None:
@@ -214,12 +248,15 @@ def main() -> None:
     pages.add_argument("--least-s", type=float, default=5.0, help="a measurement lasts at least so long")
     projects = which.add_parser("projects")
     projects.add_argument("--projects", type=int, nargs="+", default=PROJECTS)
+    projects.add_argument("--repeats", type=int, default=1)
+    projects.add_argument("--idle-s", type=float, default=30.0, help="CPU seconds are counted for so long")
     projects.add_argument("--awake", action="store_true", help="no project ever sleeps (LAYOUTLOOP_IDLE_S=0)")
     given = parser.parse_args()
+    print(machine(), flush=True)
     if given.which == "pages":
         grow_pages(given.pages, given.repeats, given.least_s)
     else:
-        print_projects(given.projects, awake=given.awake)
+        print_projects(given.projects, given.repeats, awake=given.awake, idle_s=given.idle_s)
 
 
 if __name__ == "__main__":

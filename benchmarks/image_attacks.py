@@ -5,6 +5,7 @@ python -m benchmarks.image_attacks
 
 from __future__ import annotations
 
+from benchmarks.timing import machine
 from tests.shim.attacks import ATTACKS, Outcome, tells_a_secret, try_attack
 from tests.shim.far_servers import open_stage
 
@@ -19,6 +20,7 @@ def outcome_to_text(outcome: Outcome) -> str:
 
 def main() -> None:
     """Print a Markdown table, one attack a row."""
+    print(machine())
     print("| attack | outcome | key seen by another host? | forbidden server asked? |")
     print("|---|---|---|---|")
     with open_stage() as stage:

@@ -29,6 +29,7 @@ import numpy as np
 
 from benchmarks.invoice_pages import SEEN_LAYOUTS, UNSEEN_LAYOUTS
 from benchmarks.learning_plot import draw
+from benchmarks.timing import machine
 from benchmarks.training_data import invoices, measure, train
 from demo.invoices import LABELS, LAYOUTS
 from handler.decoding import WordLabels, regions_of
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipe's, for a quick look")
     parser.add_argument("--only-show", action="store_true", help="measure nothing")
     given = parser.parse_args()
+    print(machine())
     # Seed by seed, so that an interrupted run has every point once before any twice.
     bases = given.base or BASES
     runs = [Run(base, pages, seed, given.epochs) for seed in given.seeds for base in bases for pages in given.pages]

@@ -10,212 +10,124 @@ them and after; one side rests while the other is measured. `--plain-all` first 
 one request. `--memory 300` writes down what every process of LayoutLoop holds after 300 tasks with small pages (strips
 of the others), after 2,700 more with the same images under new task ids (whose answers the shim remembers: the model
 is not asked), and after 2,700 with images that it never saw (each fetched, read, tagged and remembered).
+
+Every task gets its result but those whose page Pillow cannot load either, or that `--bad` made so; else the run ends.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from benchmarks.plain_tasks import PlainAnswers, ask_in_selections, ask_once, compare, plain_backend
-from benchmarks.process_usage import cpu_seconds, held_by
-from benchmarks.task_files import KEY, Files, different_pages, make_strips, make_tasks, typical
+from benchmarks.running import PROJECT, Running, label_config, running
+from benchmarks.task_files import damaged, different_pages, make_strips, make_tasks, typical
+from benchmarks.timing import cpu_seconds_of, held_by, machine, tail
 
-PROJECT = 7
 AGAIN = 9  # times the tasks of --memory: from 300 to 3,000
+SETTLE_S = 3.0
+"""What has just ended is gone then, and no longer holds memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A LayoutLoop and its file server.
-
-    Args:
-        url: of the shim.
-        files_url: of the file server.
-        plain_port: free for the plain back end.
-        process_id: of scripts.serve, whose descendants are all of LayoutLoop.
-        environ: what its commands need.
-        store: of the models.
-        config: the label config of the project.
-    """
-
-    url: str
-    files_url: str
-    plain_port: int
-    process_id: int
-    environ: Mapping[str, str]
-    store: Path
-    config: str
-
-    def new_version(self, checkpoint: Path, version: int) -> None:
-        """Put the checkpoint into service as a further version; it is tried first, as every new version is."""
-        arguments = ["--project", str(PROJECT), "--checkpoint", str(checkpoint), "--serve"]
-        subprocess.run([sys.executable, "-m", "scripts.archive", *arguments], env=self.environ, check=True)
-        print(f"version {version} is in service", flush=True)
-
-
-def label_config(checkpoint: Path | None) -> str:
-    """Return the OCR template with the checkpoint's labels."""
-    tags = json.loads((checkpoint / "config.json").read_text())["id2label"].values() if checkpoint else ["B-total"]
-    names = dict.fromkeys(tag[2:] for tag in tags if tag != "O")
-    labels = "".join(f'<Label value="{name}"/>' for name in names)
-    return (
-        f'<View><Image name="image" value="$image"/><Labels name="label" toName="image">{labels}</Labels>'
-        '<Rectangle name="bbox" toName="image"/>'
-        '<TextArea name="transcription" toName="image" perRegion="true"/></View>'
-    )
-
-
-def free_ports() -> tuple[int, int, int, int]:
-    """Return the plain back end's, the file server's, the shim's and TorchServe's first port."""
-    for first in range(21000 + os.getpid() % 300 * 10, 30000, 10):  # below those that outgoing connections get
-        try:
-            for port in range(first, first + 8):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first + 7, first + 6, first + 5, first
-    raise SystemExit("no free ports")
-
-
-@contextmanager
-def running(folder: Path, checkpoint: Path | None, files: dict[str, bytes]) -> Iterator[Running]:
-    """Run the file server and a LayoutLoop with the checkpoint in service."""
-    plain_port, file_port, shim_port, torchserve_port = free_ports()
-    handler = type("TheseFiles", (Files,), {"files": files})
-    server = ThreadingHTTPServer(("127.0.0.1", file_port), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    environ = os.environ | {
-        "LABEL_STUDIO_URL": f"http://127.0.0.1:{file_port}",
-        "LABEL_STUDIO_API_KEY": KEY,
-        "LAYOUTLOOP_HOME": str(folder / "home"),
-        "MODEL_DIR": str(folder / "store"),
-        "LAYOUTLOOP_PORT": str(shim_port),
-        "LAYOUTLOOP_TORCHSERVE_PORT": str(torchserve_port),
-    }
-    if checkpoint is not None:
-        arguments = ["--project", str(PROJECT), "--checkpoint", str(checkpoint), "--serve", "--untested"]
-        subprocess.run([sys.executable, "-m", "scripts.archive", *arguments], env=environ, check=True)
-    served = subprocess.Popen([sys.executable, "-m", "scripts.serve"], env=environ, stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{shim_port}"
-    try:
-        wait_until_ready(url, served, {"ocr"} | ({f"project-{PROJECT}"} if checkpoint else set()), folder / "store")
-        files_url, config = environ["LABEL_STUDIO_URL"], label_config(checkpoint)
-        yield Running(url, files_url, plain_port, served.pid, environ, folder / "store", config)
-    finally:
-        served.terminate()
-        served.wait(60)
-        server.shutdown()
-
-
-def wait_until_ready(url: str, served: subprocess.Popen[bytes], models: set[str], store: Path) -> None:
-    """Wait until the node reports that it holds the models."""
-    for _ in range(600):
-        assert served.poll() is None, "scripts.serve ended"
-        held = {
-            name for path in (store / ".nodes").glob("*.json") for name in json.loads(path.read_text())["holds"]
-        }  # fmt: skip
-        if models <= held:
-            assert requests.get(f"{url}/health", timeout=5).json()["status"] == "UP"
-            return
-        time.sleep(0.5)
-    raise SystemExit("it did not get ready")
-
-
-def ask(ours: Running, tasks: Sequence[dict[str, Any]]) -> tuple[list[Any], float]:
-    """POST one predict; return its results and the seconds it took."""
+def ask(ours: Running, tasks: Sequence[dict[str, Any]], config: str) -> tuple[list[Any], float]:
+    """POST one predict; return its results, one for each task, and the seconds it took."""
     started = time.perf_counter()
-    results = ask_once(ours.url, tasks, ours.config)
+    results = ask_once(ours.url, tasks, config)
     assert results is not None, "no answer in the time that Label Studio waits"
+    assert len(results) == len(tasks), f"{len(results)} results for {len(tasks)} tasks"
+    assert None not in results
     return results, time.perf_counter() - started
 
 
-def sample(ours: Running, stop: threading.Event, times: dict[str, list[float]]) -> None:
-    """Ask /health and /setup until told to stop."""
-    while not stop.is_set():
-        for route, call in (
-            ("/health", functools.partial(requests.get, timeout=10)),
-            ("/setup", functools.partial(requests.post, json={"schema": ours.config, "project": PROJECT}, timeout=10)),
-        ):
-            started = time.perf_counter()
-            call(ours.url + route).raise_for_status()
-            times[route].append(time.perf_counter() - started)
-        time.sleep(0.05)
+@contextmanager
+def sampled(ours: Running, config: str) -> Iterator[None]:
+    """Ask /health and /setup all the time until the end of the block; print how long they took."""
+    calls = {
+        "/health": functools.partial(requests.get, timeout=10),
+        "/setup": functools.partial(requests.post, json={"schema": config, "project": PROJECT}, timeout=10),
+    }
+    times: dict[str, list[float]] = {route: [] for route in calls}
+    ended = threading.Event()
+
+    def sample() -> None:
+        while not ended.is_set():
+            for route, call in calls.items():
+                started = time.perf_counter()
+                call(ours.url + route).raise_for_status()
+                times[route].append((time.perf_counter() - started) * 1000)
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(1) as pool:
+        sampler = pool.submit(sample)
+        try:
+            yield
+        finally:
+            ended.set()
+        sampler.result()
+    for route, each in times.items():
+        name, worst = tail(each)
+        print(f"{route}: {len(each)} calls meanwhile, p50 {statistics.median(each):.1f} ms, {name} {worst:.1f} ms")
 
 
-def measure(ours: Running, tasks: list[dict[str, Any]], bad: int, others: int) -> tuple[dict[int, Any], float]:
-    """Ask until every good task has its result, or no further one gets any; print each ask.
+def measure(
+    ours: Running, tasks: list[dict[str, Any]], config: str, lost: set[int], others: int
+) -> tuple[dict[int, Any], float]:
+    """Ask until every task has its result but those in `lost`, which cannot have one; print each ask.
 
-    Returns the predictions by task id, and tasks per second.
+    Returns the predictions by task id, and tasks per second. An ask that answers nothing while others are left ends
+    the run: pages would be missing.
     """
     predictions: dict[int, Any] = {}
-    cpu = cpu_seconds(ours.process_id)
-    stop = threading.Event()
-    times: dict[str, list[float]] = {"/health": [], "/setup": []}
-    sampler = threading.Thread(target=sample, args=(ours, stop, times))
-    sampler.start()
+    cpu = cpu_seconds_of(ours.process_id)
     left, asks, total = tasks, 0, 0.0
-    with ThreadPoolExecutor(max(1, others)) as pool:
-        waiting = [pool.submit(ask, ours, tasks) for _ in range(others)]
-        answered = len(tasks)
-        while len(left) > bad and answered:  # a set of pages may hold damaged ones of its own
-            results, seconds = ask(ours, left)
+    with sampled(ours, config), ThreadPoolExecutor(max(1, others)) as pool:
+        waiting = [pool.submit(ask, ours, tasks, config) for _ in range(others)]
+        while open_tasks := {task["id"] for task in left} - lost:
+            results, seconds = ask(ours, left, config)
             asks, total = asks + 1, total + seconds
-            assert len(results) == len(left)
-            assert None not in results
-            predictions |= {task["id"]: one for task, one in zip(left, results, strict=True) if one}
-            left = [task for task, result in zip(left, results, strict=True) if not result]
-            answered = len(results) - len(left)
-            print(f"ask {asks}: {len(results)} tasks, {answered} answered, {seconds:.1f} s", flush=True)
-        stop.set()
-        sampler.join()
+            answered = {task["id"]: one for task, one in zip(left, results, strict=True) if one}
+            assert answered, f"{len(open_tasks)} tasks got no result, such as {sorted(open_tasks)[:20]}"
+            predictions |= answered
+            left = [task for task in left if task["id"] not in answered]
+            print(f"ask {asks}: {len(results)} tasks, {len(answered)} answered, {seconds:.1f} s", flush=True)
         for number, other in enumerate(waiting):
             results, seconds = other.result()
             print(f"beside it {number + 1}: {sum(map(bool, results))} of {len(results)} answered, {seconds:.1f} s")
-    rate = (len(tasks) - len(left)) / total
+    rate = len(predictions) / total
     print(f"{len(tasks)} tasks: {asks} asks, {total:.1f} s, {rate:.2f} tasks/s, ", end="")
-    print(f"{(cpu_seconds(ours.process_id) - cpu) / len(tasks):.2f} CPU s/task; without a result: ", end="")
-    print([task["id"] for task in left] if len(left) < 20 else len(left))
-    for route, each in times.items():
-        worst = sorted(each)[int(len(each) * 0.99)] * 1000
-        print(f"{route}: {len(each)} calls meanwhile, p50 {statistics.median(each) * 1000:.1f} ms, p99 {worst:.1f} ms")
+    print(f"{(cpu_seconds_of(ours.process_id) - cpu) / len(tasks):.2f} CPU s/task; without a result: ", end="")
+    print(sorted(lost & {task["id"] for task in left}), f"(known to be damaged: {sorted(lost)})", flush=True)
     return predictions, rate
 
 
-def ask_plain(ours: Running, options: argparse.Namespace, tasks: Sequence[dict[str, Any]]) -> list[PlainAnswers]:
+def ask_plain(
+    ours: Running, checkpoint: Path, tasks: Sequence[dict[str, Any]], config: str
+) -> tuple[PlainAnswers, PlainAnswers]:
     """Ask a fresh plain back end for a sample of the tasks, twice: cold, with the model to be loaded, and warm."""
-    with plain_backend(options.checkpoint, ours.files_url, ours.plain_port) as (url, process_id):
-        answers = [ask_in_selections(url, process_id, tasks, ours.config) for _ in range(2)]
-    for name, one in zip(("cold", "warm"), answers, strict=True):
+    with plain_backend(checkpoint, ours.files_url) as (url, process_id):
+        cold, warm = (ask_in_selections(url, process_id, tasks, config) for _ in range(2))
+    for name, one in (("cold", cold), ("warm", warm)):
         print(f"plain, {name}: {len(tasks)} tasks in {one.seconds:.1f} s, {one.rate:.3f} tasks/s, ", end="")
         print(f"{one.cpu_s / len(tasks):.2f} CPU s/task, ", end="")
         print(f"selections of {', '.join(map(str, one.selections))}", flush=True)
-    return answers
+    return cold, warm
 
 
-def lose_all(ours: Running, options: argparse.Namespace, tasks: Sequence[dict[str, Any]]) -> None:
+def lose_all(ours: Running, checkpoint: Path, tasks: Sequence[dict[str, Any]], config: str) -> None:
     """Ask a plain back end for all tasks in one request, as Label Studio does."""
-    with plain_backend(options.checkpoint, ours.files_url, ours.plain_port) as (url, _):
-        results = ask_once(url, tasks, ours.config)
+    with plain_backend(checkpoint, ours.files_url) as (url, _):
+        results = ask_once(url, tasks, config)
     print(f"plain, all {len(tasks)} tasks in one request: {'lost after 100 s' if results is None else 'answered'}")
 
 
@@ -223,21 +135,22 @@ def measure_all(
     ours: Running, options: argparse.Namespace, tasks: list[dict[str, Any]], files: Mapping[str, bytes]
 ) -> None:
     """Measure LayoutLoop cold, with everything remembered and with a new version; the plain back end around it."""
-    chosen = typical(tasks, files, options.plain) if options.plain else []
+    checkpoint, config = options.checkpoint, label_config(options.checkpoint)
+    chosen, lost = typical(tasks, files, options.plain) if options.plain else [], damaged(tasks, files)
     if options.plain_all:
-        lose_all(ours, options, tasks)
-    before = ask_plain(ours, options, chosen) if chosen else []
+        lose_all(ours, checkpoint, tasks, config)
+    before = ask_plain(ours, checkpoint, chosen, config) if chosen else None
     print("cold:")
-    predictions, cold = measure(ours, tasks, options.bad, options.others)
+    predictions, cold = measure(ours, tasks, config, lost, options.others)
     print("again, everything remembered:")
-    measure(ours, tasks, options.bad, 0)
-    if options.checkpoint is None:
+    measure(ours, tasks, config, lost, 0)
+    if checkpoint is None:
         return
-    ours.new_version(options.checkpoint, 2)
+    ours.new_version(checkpoint, 2)
     print("again, pages read before, new version:")
-    again, warm = measure(ours, tasks, options.bad, 0)
-    if chosen:
-        after = ask_plain(ours, options, chosen)
+    again, warm = measure(ours, tasks, config, lost, 0)
+    if before:
+        after = ask_plain(ours, checkpoint, chosen, config)
         plain_cold, plain_warm = ((one.rate + other.rate) / 2 for one, other in zip(before, after, strict=True))
         print(f"cold: {cold:.2f} tasks/s, {cold / plain_cold:.1f} times the plain back end's {plain_cold:.3f}")
         print(f"warm: {warm:.2f} tasks/s, {warm / plain_warm:.1f} times the plain back end's {plain_warm:.3f}")
@@ -245,21 +158,28 @@ def measure_all(
         print(f"second version: {compare(after[1].predictions, again)}")
 
 
-def measure_memory(ours: Running, files: dict[str, bytes], count: int) -> None:
+def settled(ours: Running) -> dict[int, tuple[str, float]]:
+    """Return what every process holds, after a moment of rest."""
+    time.sleep(SETTLE_S)
+    return held_by(ours.process_id)
+
+
+def measure_memory(ours: Running, files: dict[str, bytes], count: int, config: str) -> None:
     """Print what every process holds after `count` small pages, after the same again and again, and after new ones."""
     pages = list(files.values())
     tasks = make_strips(files, pages, 10_000_000, count)
-    measure(ours, tasks, 0, 0)
-    steps = [held_by(ours.process_id)]
+    measure(ours, tasks, config, set(), 0)
+    steps = [settled(ours)]
     for turn in range(1, AGAIN + 1):
-        ask(ours, [task | {"id": task["id"] + turn * 100_000} for task in tasks])
-    steps.append(held_by(ours.process_id))
+        results, _ = ask(ours, [task | {"id": task["id"] + turn * 100_000} for task in tasks], config)
+        assert all(results), f"{sum(not one for one in results)} of {len(results)} got no answer"
+    steps.append(settled(ours))
     for turn in range(1, AGAIN + 1):
-        measure(ours, make_strips(files, pages, 20_000_000 + turn * 100_000, count), 0, 0)
-        now = held_by(ours.process_id)
+        measure(ours, make_strips(files, pages, 20_000_000 + turn * 100_000, count), config, set(), 0)
+        now = settled(ours)
         grown = {mib / steps[1][number][1] - 1: name for number, (name, mib) in now.items() if number in steps[1]}
         print(f"{turn * count} new images: most grown by {max(grown):.1%}: {grown[max(grown)]}", flush=True)
-    steps.append(held_by(ours.process_id))
+    steps.append(settled(ours))
     more = count * AGAIN
     print(f"| process | MiB after {count} tasks | {more} more, same images | {more} more, new images |")
     print("|---|---|---|---|")
@@ -284,11 +204,12 @@ def main() -> None:
     options = parser.parse_args()
     if (options.plain or options.memory) and (options.checkpoint is None or options.bad):
         parser.error("--plain and --memory need a --checkpoint and no --bad tasks")
+    print(machine(), flush=True)
     tasks, files = make_tasks(different_pages(options.images, options.tasks), options.bad)
     with tempfile.TemporaryDirectory(prefix="many-") as name, running(Path(name), options.checkpoint, files) as ours:
         measure_all(ours, options, tasks, files)
         if options.memory:
-            measure_memory(ours, files, options.memory)
+            measure_memory(ours, files, options.memory, label_config(options.checkpoint))
         log = (Path(name) / "home" / "logs" / "shim.log").read_text()
         print("".join(line for line in sorted(set(log.splitlines(keepends=True))) if "WARNING" in line)[-3000:])
 

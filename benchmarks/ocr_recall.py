@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import resource
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.timing import Clock, machine
 from handler.errors import ImageTruncated
 from handler.images import ImageLimits, open_page
 from handler.ocr import ENGINES, OcrEngine, OcrSettings, make_engine
@@ -159,12 +158,6 @@ def _window(box: Box) -> tuple[slice, slice]:
     return slice(top, bottom), slice(left, right)
 
 
-def cpu_seconds() -> float:
-    """Return the CPU time so far of this process and of the ended ones it started (pytesseract's)."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def readable_pages(data: DataSet) -> Iterator[tuple[Image.Image, list[Word]]]:
     """Yield image and ground truth of the pages by name; a damaged image is named on stderr and left out."""
     for annotation in data.annotations:
@@ -179,10 +172,11 @@ def readable_pages(data: DataSet) -> Iterator[tuple[Image.Image, list[Word]]]:
 
 def measure_page(engine: OcrEngine, image: Image.Image, gold: Sequence[Word], data: DataSet, tally: Tally) -> None:
     """Read one page and add what came of it to the tally; only the reading is timed."""
-    cpu, wall = cpu_seconds(), time.perf_counter()
+    clock = Clock()
     words = engine.read(image)
-    tally.wall_s += time.perf_counter() - wall
-    tally.cpu_s += cpu_seconds() - cpu
+    spent = clock.spent()
+    tally.wall_s += spent.wall_s
+    tally.cpu_s += spent.cpu_s
     mask = paint(words, Size(*image.size))
     texts = [item for item in gold if bare_words(item.text)]
     tally.pages += 1
@@ -227,7 +221,8 @@ def main() -> None:
     for data, folder in zip(sets, (args.funsd, args.sroie), strict=True):
         if not data.annotations:
             parser.error(f"no pages of {data.name} in {folder}; see the top of this file for what is expected there")
-    began = time.perf_counter()
+    print(machine())
+    clock = Clock()
     engines = {
         (engine, mode): make_engine(OcrSettings(engine, psm=mode, timeout_s=TIMEOUT_S))
         for engine in ENGINES
@@ -239,7 +234,7 @@ def main() -> None:
             if tally.pages:
                 print(tally_to_row(data.name, setting, tally), flush=True)
     names = ", ".join(engine.name for engine in engines.values())
-    print(f"\n{names}: {time.perf_counter() - began:.0f} s in all")
+    print(f"\n{names}: {clock.spent().wall_s:.0f} s in all")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -34,6 +32,7 @@ from pathlib import Path
 import pytesseract
 from PIL import Image
 
+from benchmarks.timing import cpu_seconds, machine, spread
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
 from handler.ocr import OcrSettings, parse_tsv, tessdata_folder
@@ -150,12 +149,6 @@ def work(page: PageFiles) -> tuple[Placed, float]:
     return words, cpu_seconds() - before
 
 
-def cpu_seconds() -> float:
-    """Return the CPU time so far of this process and of the ended ones it started."""
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
 def prepare(folders: Sequence[Path], count: int, work_folder: Path) -> list[PageFiles]:
     """Return the first `count` pages of each folder, in turn, with their prepared files; damaged ones are left out."""
     suffixes = (".png", ".jpg")
@@ -193,7 +186,7 @@ def measure(pages: Sequence[PageFiles], pools: dict[str, Pool], turn_pages: int)
 def ratios(slow: Tally, fast: Tally) -> str:
     """Return how many times `fast` is as fast: the median over the turns, and the lowest and highest."""
     each = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
-    return f"{statistics.median(each):.2f} ({min(each):.2f} to {max(each):.2f})"
+    return spread(each)
 
 
 def row(side: str, tallies: dict[str, Tally], cores: int) -> str:
@@ -253,6 +246,7 @@ def main() -> None:
         our_pixels = pools.pop(EXAMPLE_OUR_PIXELS)
         for pool in pools.values():
             pool.map(work, pages[:1] * cores, chunksize=1)  # processes started, files in memory
+        print(machine(), flush=True)
         tallies = measure(pages, pools, options.turn)
         print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
         for side in TIMED:

@@ -23,6 +23,7 @@ from transformers import (
     LayoutLMv3TokenizerFast,
 )
 
+from benchmarks.timing import machine
 from handler.errors import HandlerError, OutOfMemory
 from handler.geometry import grid_to_pixels, pixels_to_grid
 from handler.images import ImageLimits, make_thumbnail, open_page
@@ -156,6 +157,7 @@ def main() -> None:
     parser.add_argument("--bpe", type=Path, required=True, help="folder with RoBERTa's vocab.json and merges.txt")
     parser.add_argument("--pages", type=int, default=20)
     options = parser.parse_args()
+    print(machine())
     with tempfile.TemporaryDirectory() as name:
         processor = make_checkpoint(Path(name), options.bpe)
         windows(Path(name), options.docbank)

@@ -27,6 +27,7 @@ from seqeval.metrics import f1_score  # type: ignore[import-untyped]
 from torch import Tensor
 
 from benchmarks.plain_training import BATCH, labels_of, make_checkpoint, plain_losses, plain_rows, plain_tags
+from benchmarks.timing import machine
 from benchmarks.training_data import FUNSD_LABELS, Trained, funsd, measure, split_funsd, train
 from handler.decoding import label_words
 from handler.errors import HandlerError
@@ -250,6 +251,7 @@ def main() -> None:
     parser.add_argument("--funsd-default", action="store_true", help="report the default base instead")
     parser.add_argument("--base", default=MINILM_BASE, help="that --funsd-default trains")
     given = parser.parse_args()
+    print(machine())
     examples = funsd(given.data, image=given.image)
     texts = [word.text for page in pages_of(examples) for word in page.words]
     with tempfile.TemporaryDirectory() as name:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.forward_speed import MODELS, PER_SET, given_pages
+from benchmarks.speed_subjects import MODELS, PER_SET, add_page_options, given_pages
+from benchmarks.timing import machine, timed
 from handler.decoding import label_words, regions_of
 from handler.page import Page, TaggedPage
 from handler.tagger import Tagger, TaggerSettings
@@ -35,13 +35,6 @@ COLUMNS = (
 )
 
 
-def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds on the clock and of all cores together that a call takes."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    run()
-    return time.perf_counter() - wall, time.process_time() - cpu
-
-
 def parts(tagger: Tagger, pages: Sequence[Page]) -> str:
     """Return what each part takes where nothing overlaps, in CPU milliseconds a page."""
     encode = timed(lambda: [tagger.encoder.encode(page) for page in pages])
@@ -51,7 +44,7 @@ def parts(tagger: Tagger, pages: Sequence[Page]) -> str:
     forward = timed(lambda: [tagger.model.logits(batch) for batch in batches])
     whole = timed(lambda: tagger.tag(pages))
     figures = {"encode": encode, "collate": collated, "forward": forward, "whole": whole}
-    return ", ".join(f"{name} {1000 * cpu / len(pages):.2f}" for name, (_, cpu) in figures.items())
+    return ", ".join(f"{name} {1000 * spent.cpu_s / len(pages):.2f}" for name, spent in figures.items())
 
 
 def check(tagger: Tagger, pages: Sequence[Page]) -> None:
@@ -78,7 +71,7 @@ def compare(name: str, tagger: Tagger, pages: Sequence[Page], repeats: int) -> s
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats):
         for side in (0, 1) if turn % 2 else (1, 0):
-            times[side].append(timed(sides[side])[0])
+            times[side].append(timed(sides[side]).wall_s)
     forward, whole = (statistics.median(side) for side in times)
     ratios = sorted(one / other for one, other in zip(*times, strict=True))
     cells = (name, str(tagger.model.dtype).removeprefix("torch."), len(pages), windows, f"{len(pages) / forward:.2f}")
@@ -89,8 +82,7 @@ def compare(name: str, tagger: Tagger, pages: Sequence[Page], repeats: int) -> s
 def main() -> None:
     """Print the table and the parts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("funsd", "sroie", "docbank"):
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR")
+    add_page_options(parser)
     parser.add_argument("--pages", type=int, nargs="+", default=[1, 8, 3 * PER_SET])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice (default)")
@@ -98,6 +90,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="auto")
     args = parser.parse_args()
     pages = list(islice(given_pages(args.funsd, args.sroie, args.docbank), max(args.pages)))
+    print(machine())
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     spent = []
     for name in args.models:

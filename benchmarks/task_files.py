@@ -35,10 +35,15 @@ class Files(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+def page_files(folders: Sequence[Path]) -> list[Path]:
+    """Return the page images of the folders, by name, the folders in turn."""
+    per_folder = [sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")) for folder in folders]
+    return [paths[i] for i in range(max(map(len, per_folder))) for paths in per_folder if i < len(paths)]
+
+
 def different_pages(folders: Sequence[Path], count: int) -> list[bytes]:
     """Return `count` pages no two of which have the same bytes: the folders' in turn, then re-encoded ones."""
-    per_folder = [sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg")) for folder in folders]
-    mixed = [paths[i] for i in range(max(map(len, per_folder))) for paths in per_folder if i < len(paths)]
+    mixed = page_files(folders)
     pages = [path.read_bytes() for path in mixed[:count]]
     for path in mixed:
         if len(pages) >= count:
@@ -74,19 +79,32 @@ def make_tasks(pages: Sequence[bytes], bad: int) -> tuple[list[dict[str, Any]], 
     return tasks, files
 
 
+def pixels_of(data: bytes) -> int:
+    """Return how many pixels Pillow can load from a file, 0 where it is damaged or no image."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            return image.width * image.height
+    except OSError:
+        return 0
+
+
+def damaged(tasks: Sequence[dict[str, Any]], files: Mapping[str, bytes]) -> set[int]:
+    """Return the ids of the tasks that cannot have a result: their page is not there, or cannot be loaded."""
+    return {task["id"] for task in tasks if not pixels_of(_page_of(task, files))}
+
+
+def _page_of(task: Mapping[str, Any], files: Mapping[str, bytes]) -> bytes:
+    return files.get(task["data"]["image"].partition("?d=")[2], b"")
+
+
 def typical(tasks: Sequence[dict[str, Any]], files: Mapping[str, bytes], count: int) -> list[dict[str, Any]]:
     """Return `count` tasks as large and as small as all are: evenly spaced by the area of their pages.
 
     A damaged page is left out: a plain back end would fail the whole request for it.
     """
-    areas: list[tuple[int, int]] = []
-    for position, task in enumerate(tasks):
-        try:
-            with Image.open(io.BytesIO(files[task["data"]["image"].partition("?d=")[2]])) as image:
-                image.load()
-                areas.append((image.width * image.height, position))
-        except OSError:
-            continue
+    sizes = ((pixels_of(_page_of(task, files)), position) for position, task in enumerate(tasks))
+    areas = [(area, position) for area, position in sizes if area]
     spaced = [sorted(areas)[(2 * index + 1) * len(areas) // (2 * count)] for index in range(count)]
     return [tasks[position] for _, position in random.Random(0).sample(spaced, count)]
 

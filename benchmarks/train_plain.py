@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
 
+from benchmarks.timing import machine
 from demo.invoices import LABELS, LAYOUTS, GoldRegion, Invoice, make_invoice
 from handler.page import Box, Size
 from training.graft import SPATIAL, graft, minilm_folder
@@ -271,6 +272,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     random.seed(arguments.seed)
+    print(machine())
     started = time.monotonic()
     learned, unseen = (
         make_examples(arguments.seed + first, count, layouts, arguments.ocr, arguments.threads)

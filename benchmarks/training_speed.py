@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from benchmarks.plain_training import PlainLoop, labels_of
 from benchmarks.reference_training import RecordingCollator, RecordingTrainer
+from benchmarks.timing import Clock, Spent, machine
 from benchmarks.training_start import MODELS, check_alike, drawn_invoices, make_start, plain_rows
 from demo.invoices import LABELS
 from handler.tagger import TaggerSettings
@@ -50,16 +50,15 @@ COLUMNS = ("ours in", "steps/s ours", "plain", "times (lowest to highest)", "CPU
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A few steps in a row on one side: how many, and the seconds on the clock and of all cores together."""
+    """A few steps in a row on one side: how many, and what they took."""
 
     steps: int
-    wall_s: float
-    cpu_s: float
+    spent: Spent
 
     @property
     def rate(self) -> float:
         """Steps per second."""
-        return self.steps / self.wall_s
+        return self.steps / self.spent.wall_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +69,6 @@ class Compared:
     plain: tuple[Block, ...]
     our_losses: tuple[float, ...]
     plain_losses: tuple[float, ...]
-
-
-class Clock:
-    """Measures blocks."""
-
-    def __init__(self) -> None:
-        """Start."""
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def block(self, steps: int) -> Block:
-        """Return what passed since the start."""
-        return Block(steps, time.perf_counter() - self._wall, time.process_time() - self._cpu)
 
 
 class Turns(TrainerCallback):
@@ -105,10 +92,10 @@ class Turns(TrainerCallback):
         del args, control
         if state.global_step % self._block:
             return
-        self.ours.append(self._clock.block(self._block))
+        self.ours.append(Block(self._block, self._clock.spent()))
         clock = Clock()
         self.plain_losses += [self._plain_step(len(self.plain_losses)) for _ in range(self._block)]
-        self.plain.append(clock.block(self._block))
+        self.plain.append(Block(self._block, clock.spent()))
         self._clock = Clock()
 
 
@@ -171,7 +158,7 @@ def row_of(name: str, compared: Compared) -> str:
     ours, plain = compared.ours[1:], compared.plain[1:]
     times = [mine.rate / theirs.rate for mine, theirs in zip(ours, plain, strict=True)]
     rates = [f"{statistics.median(one.rate for one in side):.2f}" for side in (ours, plain)]
-    cpu_s = [statistics.median(one.cpu_s / one.steps for one in side) for side in (ours, plain)]
+    cpu_s = [statistics.median(one.spent.cpu_s / one.steps for one in side) for side in (ours, plain)]
     spread = f"**{statistics.median(times):.2f}** ({min(times):.2f} to {max(times):.2f})"
     return f"| {name} | {' | '.join(rates)} | {spread} | {cpu_s[0]:.2f} | {cpu_s[1]:.2f} | {cpu_s[1] / cpu_s[0]:.1f} |"
 
@@ -221,6 +208,7 @@ def main() -> None:
     if given.threads:
         torch.set_num_threads(given.threads)
     examples = drawn_invoices(given.pages)
+    print(machine())
     recipe = RECIPES["graft" if given.model == "graft" else "checkpoint"]
     with tempfile.TemporaryDirectory(prefix="speed-") as name:
         folder = Path(name)
@@ -229,7 +217,7 @@ def main() -> None:
         lengths = [int(row["attention_mask"].sum()) for row in rows]
         print(
             f"{given.model}, {given.pages} pages of {min(lengths)} to {max(lengths)} tokens, batches of "
-            f"{recipe.batch_pages}, {torch.get_num_threads()} threads, torch {torch.__version__}, goal {GOAL} times"
+            f"{recipe.batch_pages}, goal {GOAL} times"
         )
         compare = run(folder, recipe, examples, rows, steps=given.steps, block=given.block)
         print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from transformers import (
     set_seed,
 )
 
-from benchmarks.forward_speed import make_base as make_base_size
 from benchmarks.invoice_pages import SEEN_LAYOUTS
 from benchmarks.plain_training import MAX_TOKENS, labels_of
+from benchmarks.speed_subjects import make_base as make_base_size
+from benchmarks.speed_subjects import make_graft
 from demo.invoices import LABELS, make_invoice
 from handler.geometry import boxes_to_grid
 from handler.images import make_thumbnail
@@ -29,7 +31,6 @@ from handler.page import Page, Size, Word
 from training.bases import make_base
 from training.dataset import assign_words
 from training.examples import Entity, Example
-from training.graft import graft, minilm_folder
 from training.windows import IGNORED, Windows
 
 
@@ -46,13 +47,6 @@ def drawn_invoices(count: int) -> list[Example]:
     return examples
 
 
-def make_graft(folder: Path) -> None:
-    """Save the default base: MiniLM with layout, text only."""
-    model, tokenizer = graft(minilm_folder(), LABELS)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-
-
 def make_base_sized(folder: Path) -> None:
     """Save a random LayoutLMv3 of base size that looks at the image, with a head for an invoice's labels."""
     make_base_size(folder)
@@ -60,7 +54,7 @@ def make_base_sized(folder: Path) -> None:
     base.model.save_pretrained(folder)
 
 
-MODELS = {"graft": make_graft, "base": make_base_sized}
+MODELS = {"graft": partial(make_graft, labels=LABELS), "base": make_base_sized}
 
 
 def make_start(model: str, folder: Path) -> None:

@@ -3,8 +3,10 @@
 `python -m benchmarks.two_nodes --checkpoint DIR --pages-from FOLDER [--pages 64] [--rounds 5] [--clients 16]`
 
 Two nodes run on one model store, each held to a core of its own (all of it: Java, watcher, one worker, one thread), as
-two small machines would be. A client of the shim's asks first one node and then both for the same pages, which were
-read before (`benchmarks.invoice_pages`, whose folder this is), and every answer must be the same from both.
+two small machines would be. The shim's client, in this process, asks first one node and then both for the same
+generated invoices (`benchmarks.invoice_pages`; the folder keeps what Tesseract read), and every answer must be the same
+from both. On two cores the client takes its share of one node's core; so the CPU time of either is printed, and what
+two nodes could give at most beside such a client.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.invoice_pages import SEEN_LAYOUTS, read_invoices
+from benchmarks.running import TORCHSERVE_PORTS, free_ports
+from benchmarks.timing import cpu_seconds, cpu_seconds_of, machine
 from handler.wire import page_to_json
 from shim.models import Models
 from shim.serving import project_model, read_card, read_serving
@@ -43,33 +46,19 @@ class Site:
     Args:
         store: their model store.
         urls: where each answers.
+        processes: the id of each.
     """
 
     store: Path
     urls: tuple[str, ...]
-
-
-def free_ports(nodes: int) -> list[int]:
-    """Return the first of TorchServe's ports for each node, below those that outgoing connections get."""
-    found: list[int] = []
-    for first in range(21000 + os.getpid() % 300 * 10, 30000, 10):
-        try:
-            for port in range(first, first + 5):
-                for host in ("127.0.0.1", *HOSTS):
-                    with socket.socket() as probe:
-                        probe.bind((host, port))
-        except OSError:
-            continue
-        found.append(first)
-        if len(found) == nodes:
-            return found
-    raise SystemExit("no free ports")
+    processes: tuple[int, ...]
 
 
 @contextmanager
 def running(folder: Path, checkpoint: Path) -> Iterator[Site]:
     """Run a node on each of the first cores, with the checkpoint in service."""
-    ports = free_ports(len(HOSTS))
+    first = free_ports(TORCHSERVE_PORTS * len(HOSTS), ("127.0.0.1", *HOSTS))
+    ports = [first + TORCHSERVE_PORTS * node for node in range(len(HOSTS))]
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < len(HOSTS):
         raise SystemExit(f"{len(HOSTS)} nodes need a core each, this process may use {len(cores)}")
@@ -92,7 +81,8 @@ def running(folder: Path, checkpoint: Path) -> Iterator[Site]:
             if not line:
                 raise SystemExit("a node did not start; it said why above")
             print(line.strip(), flush=True)
-        yield Site(folder / "store", tuple(f"http://{host}:{port}" for host, port in zip(HOSTS, ports, strict=True)))
+        urls = tuple(f"http://{host}:{port}" for host, port in zip(HOSTS, ports, strict=True))
+        yield Site(folder / "store", urls, tuple(node.pid for node in started))
     finally:
         for node in started:
             node.terminate()
@@ -126,21 +116,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
+    print(machine(), flush=True)
     read = read_invoices(0, options.pages, SEEN_LAYOUTS, options.pages_from)
     pages = [page_to_json(page) for page, _ in read]
+    rates: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory(prefix="two-nodes-") as name, running(Path(name), options.checkpoint) as site:
         _, expected = label(site, site.urls, pages, options.clients)  # warm, and both asked
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        client, nodes_cpu = -cpu_seconds(), -sum(map(cpu_seconds_of, site.processes))
         for _ in range(options.rounds):
             for nodes, measured in rates.items():
                 rate, regions = label(site, site.urls[:nodes], pages, options.clients)
                 assert json.dumps(regions) == json.dumps(expected), "nodes answer differently"
                 measured.append(rate)
+        client, nodes_cpu = client + cpu_seconds(), nodes_cpu + sum(map(cpu_seconds_of, site.processes))
     one, two = (statistics.median(measured) for measured in rates.values())
     print("| nodes | pages/s (median) | least | most |\n|---|---|---|---|")
     for nodes, measured in rates.items():
         print(f"| {nodes} | {statistics.median(measured):.2f} | {min(measured):.2f} | {max(measured):.2f} |")
     print(f"two nodes give {two / one:.2f} times the throughput of one")
+    asked = 2 * options.rounds * len(pages)
+    print(f"CPU ms a page: a node {1000 * nodes_cpu / asked:.1f}, the client {1000 * client / asked:.1f}; ", end="")
+    print(f"on these two cores at most {2 * nodes_cpu / (nodes_cpu + client):.2f} times")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from demo import layouts
 from demo.contents import make_bill
 from demo.sheet import Colour, FontsMissing, GoldRegion, GoldWord, Sheet
 from handler.page import Box
+from shim.counting import counted
 
 __all__ = ["LABELS", "LAYOUTS", "FontsMissing", "GoldRegion", "GoldWord", "Invoice", "invoice_to_json", "make_invoice"]
 
@@ -155,7 +156,7 @@ def main() -> None:
         invoice = make_invoice(arguments.seed + index, chosen[index % len(chosen)])
         invoice.image.save(arguments.out / f"{invoice.name}.png", dpi=(DPI, DPI))
         (arguments.out / f"{invoice.name}.json").write_text(json.dumps(invoice_to_json(invoice), ensure_ascii=False))
-    print(f"{arguments.count} pages in {arguments.out}")
+    print(f"{counted(arguments.count, 'page')} in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from demo.invoices import Invoice
 from demo.tasks import annotation_result
+from shim.counting import counted
 from shim.studio_client import StudioClient
 
 _LONGEST_TITLE = 50
@@ -91,6 +92,6 @@ def retrieve_predictions(client: StudioClient, project: int) -> None:
         before, missing = missing, sum(task["id"] not in done for task in tasks_of(client, project))
         if missing in (0, before):
             break
-        say(f"{missing} tasks are still being read; the same again")
+        say(f"{counted(missing, 'task')} still to be read; the same again")
     if missing:
-        say(f"{missing} tasks of project {project} have no prediction; the shim's log says why")
+        say(f"{counted(missing, 'task')} of project {project} without a prediction; the shim's log says why")

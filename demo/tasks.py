@@ -13,6 +13,7 @@ from typing import Any
 
 from demo.invoices import LABELS, LAYOUTS, make_invoice
 from demo.sheet import GoldRegion
+from shim.counting import counted
 
 RECTANGLES = "rectanglelabels"
 OCR = "ocr"
@@ -94,7 +95,7 @@ def main() -> None:
         tasks.append(exported_task(number + 1, f"{invoice.name}.png", result))
     (given.out / "export.json").write_text(json.dumps(tasks, ensure_ascii=False))
     (given.out / "label-config.xml").write_text(label_config(LABELS))
-    print(f"{given.count} annotated pages in {given.out}")
+    print(f"{counted(given.count, 'annotated page')} in {given.out}")
 
 
 if __name__ == "__main__":

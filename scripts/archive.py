@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from handler.errors import HandlerError
 from handler.ocr import ENGINES, OcrSettings
 from scripts.node import ServeSettings, shim_settings
-from shim.errors import LayoutLoopError, SettingsInvalid
+from shim.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
 from shim.serving import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
 from shim.store_path import StorePath, store_access
 from training.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _MAX_TIMEOUT_S = 35.0
 """Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""
 _PROJECT = re.compile(r"project-(\d+)")
+_AGAIN_S = 5.0
+_SAY_AGAIN_S = 60.0
+"""While it waits: how often it looks, and how often it says so."""
 
 _FAILURES = (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed)
 
@@ -48,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         leases = open_leases(shim_settings(os.environ).redis_url)
         with store_access(model_dir):
             if options.ocr:
-                _ocr(model_dir, leases)
+                (_ocr_when_possible if options.wait else _ocr)(model_dir, leases)
             elif options.refresh:
                 return _refresh(model_dir, leases, untested=options.untested)
             else:
@@ -65,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--project", type=int, help="Label Studio's project id")
     what.add_argument("--refresh", action="store_true", help="rebuild every archive in service")
     what.add_argument("--ocr", action="store_true", help="build the ocr archive when it is missing or old")
+    parser.add_argument(
+        "--wait", action="store_true", help="with --ocr: wait while Redis or the model store does not answer"
+    )
     parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (with --project)")
     parser.add_argument("--labels", type=Path, help="file with one label a line, for a head without names")
     parser.add_argument("--language", default="eng", help="Tesseract's language of the training pages")
@@ -105,14 +112,33 @@ def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases |
 
 
 def _ocr(model_dir: StorePath, leases: Leases | None) -> None:
-    """Build `ocr` where it is missing or old; of nodes that start together, one does it for all."""
+    """Build `ocr` where it is missing or old; of nodes that start together, one does it for all.
+
+    The first look takes no lock: a node whose archive is there starts although Redis is away.
+    """
     settings = ocr_settings()
+    if ocr_is_current(model_dir, settings):
+        return
     with locked(model_dir, f"{TRAININGS}/{OCR_MODEL}", leases=leases):
         if ocr_is_current(model_dir, settings):
             return
         card = build_ocr(model_dir, settings, leases=leases)
         _built(model_dir, card)
         promote(model_dir, card.model, card.version, untested=True, leases=leases)
+
+
+def _ocr_when_possible(model_dir: StorePath, leases: Leases | None) -> None:
+    """Build `ocr` as `_ocr` does, however long Redis and the model store are away before."""
+    said = float("-inf")
+    while True:
+        try:
+            with store_access(model_dir):
+                return _ocr(model_dir, leases)
+        except StoreUnavailable as error:
+            if time.monotonic() - said > _SAY_AGAIN_S:
+                print(f"waiting: {error}", file=sys.stderr, flush=True)
+                said = time.monotonic()
+            time.sleep(_AGAIN_S)
 
 
 def _device_here() -> str:

@@ -32,6 +32,7 @@ class Titles(Enum):
     PARTLY = "another one bears a title of LayoutLoop's and serves something else"
     BEHIND = "those with a title of LayoutLoop's do not serve the version in service, or do not answer"
     NONE = "none bears a title of LayoutLoop's"
+    NO_BACKEND = "there is none at all: nobody is asked for predictions"
 
 
 def is_ours(title: str | None) -> bool:
@@ -80,7 +81,7 @@ def see_titles(client: StudioClient, project: int, stamp: str | None) -> Titles:
         if served and served[0] is rows[0]:  # the first of a project is the one that is asked
             _see_shown(client, project, titles[0])
     if not named:
-        return Titles.NONE
+        return Titles.NONE if rows else Titles.NO_BACKEND
     if not served:
         return Titles.BEHIND
     return Titles.RIGHT if len(served) == len(named) else Titles.PARTLY

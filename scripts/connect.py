@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from scripts.node import ServeSettings
-from scripts.shim_address import ShimAddress, check_shim
+from scripts.shim_address import ShimAddress, check_shim, tell_disconnected
 from scripts.studio import project_rows, who_am_i
 from scripts.studio_backend import connect, disconnect
 from shim.errors import LayoutLoopError, NotConnected, SettingsInvalid
@@ -90,7 +90,15 @@ def _one(client: StudioClient, project: int, shim: ShimAddress, remove: bool) ->
     def say(sentence: str) -> None:
         print(f"project {project}: {sentence}", flush=True)
 
-    return disconnect(client, project, shim, say) if remove else connect(client, project, shim, say).changed
+    if not remove:
+        return connect(client, project, shim, say).changed
+    if not disconnect(client, project, shim, say):
+        return False
+    try:
+        tell_disconnected(shim, project)
+    except NotConnected as error:  # it need not be up to be removed
+        say(str(error))
+    return True
 
 
 if __name__ == "__main__":

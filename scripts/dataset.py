@@ -28,6 +28,7 @@ from scripts.annotated_pages import (
     source_problem,
 )
 from scripts.node import ServeSettings
+from shim.counting import counted
 from shim.errors import LayoutLoopError
 from shim.serving import project_model
 from shim.settings import Settings
@@ -133,7 +134,8 @@ def _report(dataset: Dataset, validation: frozenset[int], folder: Path) -> None:
     validated = sum(example.task in validation for example in dataset.examples)
     entities = sum(len(example.entities) for example in dataset.examples)
     pages = len(dataset.examples)
-    print(f"{folder}: {pages} pages ({pages - validated} to train, {validated} to validate), {entities} entities")
+    parts = f"{pages - validated} to train, {validated} to validate"
+    print(f"{folder}: {counted(pages, 'page')} ({parts}), {counted(entities, 'entity', 'entities')}")
     for reason, count in dataset.left_out.counts().items():
         print(f"{count:6} x {reason}")
         for sentence in dataset.left_out[reason].examples:

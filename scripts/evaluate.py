@@ -35,6 +35,7 @@ from scripts.annotated_pages import (
     source_problem,
 )
 from scripts.node import ServeSettings
+from shim.counting import counted
 from shim.errors import LayoutLoopError, ModelNotReady
 from shim.label_config import LabelConfig
 from shim.serving import project_model
@@ -141,12 +142,12 @@ def _pages(
     if selection.pages and not options.all_pages:
         wanted = _held_out({page.task for page in selection.pages}, models, settings.model_dir, options.project)
         pages = tuple(page for page in selection.pages if page.task in wanted)
+        annotated = counted(len(selection.pages), "annotated page")
         if not pages:
             raise DatasetEmpty(
-                f"none of {len(selection.pages)} annotated pages is held out of training; "
-                "annotate more documents, or measure on --all-pages"
+                f"of {annotated} none is held out of training; annotate more documents, or measure on --all-pages"
             )
-        print(f"{len(pages)} of {len(selection.pages)} annotated pages are held out of training", file=sys.stderr)
+        print(f"held out of training: {len(pages)} of {annotated}", file=sys.stderr)
         selection = replace(selection, pages=pages)
     images = image_source(options, settings, studio)
     places = {(page.task, page.item): page for page in selection.pages}

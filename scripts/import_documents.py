@@ -20,6 +20,7 @@ from tqdm import tqdm
 from scripts.documents import DocumentUnreadable, add_dpi, page_count
 from scripts.page_images import PageImage, page_images
 from scripts.project_documents import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
+from shim.counting import counted
 from shim.errors import LayoutLoopError, StudioUnavailable
 from shim.settings import Settings
 from shim.studio_client import open_studio
@@ -74,7 +75,7 @@ class _Import:
     def summary(self) -> str:
         """Say what came of the files."""
         counts = self.counts
-        parts = [f"imported {_counted(counts['documents'], 'document')} ({_counted(counts['pages'], 'page')})"]
+        parts = [f"imported {counted(counts['documents'], 'document')} ({counted(counts['pages'], 'page')})"]
         if there := counts["there"]:
             parts.append(f"{there:,} {_was(there)} there already")
         if unreadable := counts["unreadable"]:
@@ -175,10 +176,6 @@ def _import(project: ProjectDocuments, files: Sequence[_File], dpi: int, max_byt
     if stopped:
         print(f"{stopped}. The same command, run again, goes on where this one stopped", file=sys.stderr)
     return 1 if stopped or run.counts["unreadable"] or run.counts["refused"] else 0
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _was(count: int) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.parts import PARTS
-from shim.errors import SettingsInvalid
+from shim.errors import SettingsInvalid, StoreUnavailable
 from shim.setting_values import LOOPBACK, reachable
 from shim.settings import Settings
-from shim.store_path import StorePath
+from shim.store_path import StorePath, store_access
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TORCHSERVE_PORTS = 5
@@ -106,6 +107,11 @@ class ServeSettings:
     def node_report(self) -> StorePath:
         """Where this node's watcher says what its TorchServe holds."""
         return self.model_dir / ".nodes" / f"{self.node}.json"
+
+    def withdraw_report(self) -> None:
+        """Delete that report, so that no promotion waits for this node; it stays where the store is away."""
+        with suppress(StoreUnavailable), store_access(self.model_dir):
+            self.node_report.unlink(missing_ok=True)
 
     @property
     def address(self) -> str:

@@ -29,6 +29,7 @@ from scripts.documents import DocumentUnreadable, add_dpi, page_count, pages_of
 from scripts.drawing import draw_regions
 from shim.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
 from shim.models import Models
+from shim.nodes import RESOLVE_S
 from shim.pages import parse_page, text_lines
 from shim.serving import OCR_MODEL, Card, project_model, read_serving
 from shim.settings import Settings
@@ -78,7 +79,7 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
         print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
     drawn: set[Path] = set()
-    window = 4 * settings.ocr_workers * client.node_count()
+    window = 4 * settings.ocr_workers * client.node_count(wait_s=RESOLVE_S)
     answers = in_order(lambda job: _answer(models, model, job), _jobs(options.files, options.dpi), window)
     pages = sum(page_count(path) for path in options.files)
     for job, answer in tqdm(answers, total=pages, unit="page", disable=None):

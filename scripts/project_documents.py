@@ -22,6 +22,7 @@ from typing import Any
 
 from scripts.documents import DocumentUnreadable
 from scripts.page_images import PageImage
+from shim.counting import counted
 from shim.errors import StudioUnavailable
 from shim.label_config import LabelConfig, parse_label_config
 from shim.studio_client import StudioClient
@@ -126,7 +127,9 @@ class ProjectDocuments:
         tasks = self._tasks(document, references)
         made = _field(self._client.post(f"{self._base}/import", tasks), "task_count")
         if made != len(tasks):
-            raise StudioUnavailable(f"Label Studio made {made} tasks where {len(tasks)} were sent; look into its log")
+            raise StudioUnavailable(
+                f"Label Studio was sent {counted(len(tasks), 'task')} and made {made}; look into its log"
+            )
         self._known.add(document.sha256)
         return len(references)
 

@@ -109,7 +109,7 @@ def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, trainin
 
 def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
     from scripts.training_job import Files, train_here
-    from training.retrain import Wish
+    from training.wish import Wish
 
     wish = Wish(
         options.project,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from handler.errors import HandlerError
 from scripts.node import ServeSettings, shim_settings
 from scripts.watching import make_watcher, store_here, watch
+from shim.counting import counted
 from shim.errors import LayoutLoopError, ModelNotReady
 from shim.serving import live_nodes, models_in, project_model, read_card, read_serving
 from shim.store_path import StorePath, children, store_access
@@ -101,7 +102,7 @@ def _print_versions(model_dir: StorePath) -> None:
             origin = f"  as {card.restored_from}" if card.restored_from else ""
             print(
                 f"{name}  {version}  {state:8} {card.created}  {_figures(model_dir, name, version)}"
-                f"{', '.join(card.labels)}  on {len(where)} nodes{origin}"
+                f"{', '.join(card.labels)}  on {counted(len(where), 'node')}{origin}"
             )
 
 
@@ -117,4 +118,4 @@ def _figures(model_dir: StorePath, name: str, version: str) -> str:
     except ModelNotReady:  # damaged; the versions after it are shown all the same
         return "no figures  "
     f1 = f"F1 {report.scores.overall.f1:.3f}" if report.scores else "F1 unknown"
-    return f"{report.trained_pages} + {report.validation_pages} pages  {f1}  "
+    return f"{report.trained_pages} + {counted(report.validation_pages, 'page')}  {f1}  "

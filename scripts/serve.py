@@ -35,7 +35,9 @@ from shim.settings import Settings
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
 SUPERVISOR_STOPS_S = 90.0  # the programs stop one after the other; this is more than all of them may take
+ARCHIVE_STOPS_S = 10.0
 POLL_S = 0.25
+LAUNCHER = (sys.executable, "-m", "scripts.launch", "--")
 PART_NAMES = {
     "torchserve": "TorchServe",
     "rollout": "the rollout watcher",
@@ -158,30 +160,38 @@ def serve(
         inherited = {**environ, **settings.environment(), **marks}
         with private_tmp(settings) if "torchserve" in parts else nullcontext(settings.torchserve / "tmp") as tmp:
             write_configuration(settings, commands, tmp, environ, parts)
-            if "rollout" in parts and not prepare_models(settings, commands, inherited):
-                return 1
+            if "rollout" in parts and not prepare_models(settings, commands, inherited, stop):
+                return 0 if stop.received else 1
             return 0 if stop.received else supervise(settings, inherited, stop, parts)
 
 
-def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping[str, str]) -> bool:
-    """Forget what a killed watcher reported, and see that the archive of `ocr` is there."""
-    settings.node_report.unlink(missing_ok=True)  # it would hold up the archive
+def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals) -> bool:
+    """Forget what a killed watcher reported, and see that the archive of `ocr` is there.
+
+    That waits for a model store, or a Redis, that is away; a signal ends it.
+    """
+    settings.withdraw_report()  # it would hold up the archive
     note_path(settings.home).unlink(missing_ok=True)
     say("building the archive of the ocr model, if its code changed")
-    built = subprocess.run(commands.archive, cwd=REPOSITORY, env=environ, stdout=sys.stderr, check=False)
-    if built.returncode:
+    command = [*LAUNCHER, *commands.archive]
+    building = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=sys.stderr, start_new_session=True)
+    while building.poll() is None and not stop.received:
+        time.sleep(POLL_S)
+    if building.poll() is None:
+        say("stopping before the models were prepared")
+        stop_child(building, ARCHIVE_STOPS_S)
+    elif building.returncode:
         say("the archive of the ocr model could not be built")
-    return built.returncode == 0
+    return building.returncode == 0
 
 
 def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]) -> int:
     """Run supervisord until a signal comes or it ends; then see to it that nothing is left."""
     news = SupervisorNews(supervision_file(settings, parts, "log"))
-    launcher = [sys.executable, "-m", "scripts.launch", "--"]
     conf = str(supervision_file(settings, parts, "conf"))
     supervisord = [sys.executable, "-m", "supervisor.supervisord", "-c", conf]
     # A session of its own: Ctrl-C reaches this process alone, which then stops the rest in order.
-    supervisor = subprocess.Popen([*launcher, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
+    supervisor = subprocess.Popen([*LAUNCHER, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
     names = [PART_NAMES[part] for part in parts]
     together = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     say(f"starting {together}; logs are in {settings.logs}")

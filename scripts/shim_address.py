@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import requests
 
 from shim.errors import ImageRefused, NotConnected, SettingsInvalid
+from shim.project_titles import DISCONNECTED
 from shim.settings import Settings
 from shim.torchserve import make_session
 from shim.web_address import parse_web_address
@@ -91,8 +92,27 @@ def check_shim(shim: ShimAddress) -> str:
     if "model_dir" not in body:  # it tells those alone whose Basic auth it takes
         wrong = "does not take the BASIC_AUTH_USER and BASIC_AUTH_PASS set here" if shim.user else "wants Basic auth"
         raise NotConnected(f"the shim at {shim.url} {wrong}: set both as they were set when it was started")
-    waiting = "" if body["ready"] else ", but TorchServe does not hold the ocr model yet"
+    waiting = "" if body["ready"] else ", but is not ready yet; its /health says what it waits for"
     return f"the shim answers at {shim.url}{' with Basic auth' if shim.user else ''}{waiting}"
+
+
+def tell_disconnected(shim: ShimAddress, project: int) -> None:
+    """Tell the shim, as a webhook would, that a project's events end here, so that its dashboard forgets the project.
+
+    Raises:
+        NotConnected: it could not be told.
+    """
+    event = {"action": DISCONNECTED, "project": {"id": project}}
+    try:
+        with make_session() as session:
+            session.post(
+                shim.webhook, json=event, headers=shim.headers, timeout=_ASK_SHIM_S, allow_redirects=False
+            ).raise_for_status()
+    except requests.RequestException as error:
+        raise NotConnected(
+            f"the shim at {shim.url} could not be told ({type(error).__name__}): where the project has no version yet, "
+            "its dashboard forgets it by itself after 30 days"
+        ) from error
 
 
 def _place(url: str) -> tuple[str, str, int, str] | str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import requests
 
 from scripts.node import ServeSettings
-from scripts.readiness import readiness_problem
+from scripts.readiness import note_path, readiness_problem
 from scripts.studio import label_studio_problem
 from shim.settings import Settings
+
+WAITING = "waiting for TorchServe and its ocr model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +34,11 @@ class Startup:
         """Return whether they are, and the line that says so or what is being waited for."""
         if "shim" in self.parts:
             ready, state = health(self.session, self.node.address)
+            if state == WAITING and "rollout" in self.parts:
+                state = self._node_problem() or state
             return ready, ready_line(self.node) if ready else state
         if "rollout" in self.parts:
-            problem = readiness_problem(self.settings)
+            problem = self._node_problem()
             return problem is None, problem or f"TorchServe holds all that is in service: {self.node.node} is ready."
         if "torchserve" in self.parts:
             url = f"{self.settings.own_torchserve_url}/ping"
@@ -44,6 +48,12 @@ class Startup:
                 return False, f"waiting for TorchServe at {self.settings.own_torchserve_url}"
             return True, f"TorchServe answers at {self.settings.own_torchserve_url}."
         return True, "The trainer waits for jobs."
+
+    def _node_problem(self) -> str | None:
+        """Return what this node's watcher waits for, None where it holds all that is in service."""
+        if not note_path(self.settings.home).exists():
+            return "waiting for the rollout watcher"
+        return readiness_problem(self.settings)
 
     def studio_problem(self) -> str | None:
         """Return why Label Studio cannot be asked, where a part asks it."""
@@ -59,7 +69,7 @@ def health(session: requests.Session, address: str) -> tuple[bool, str]:
         return False, f"waiting for the shim at {address}"
     if not isinstance(status, dict) or status.get("status") != "UP":
         return False, f"waiting for the shim at {address} to be up (HTTP {answer.status_code})"
-    return bool(status.get("ready")), "waiting for TorchServe and its ocr model"
+    return bool(status.get("ready")), WAITING
 
 
 def ready_line(settings: ServeSettings) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from scripts.backend_titles import TITLE, follow_version, known_form
 from scripts.reserved_networks import blocked_network, protection_advice
 from scripts.shim_address import ShimAddress
+from shim.counting import counted
 from shim.errors import NotConnected, StudioUnavailable
 from shim.label_config import LabelConfig, parse_label_config
 from shim.studio_client import StudioClient
@@ -188,7 +189,7 @@ def _try_prediction(client: StudioClient, backend: Mapping[str, Any], config: La
             "the reason is in the shim's log (var/logs/shim.log)"
         )
     regions = len({region["id"] for region in answer["result"]})
-    say(f"test prediction: task {task} gets {regions} regions")
+    say(f"test prediction: task {task} gets {counted(regions, 'region')}")
     return regions
 
 
@@ -239,7 +240,7 @@ def _other_sentence(other: Mapping[str, Any], *, is_first: bool) -> str:
 
 def _config_sentence(config: LabelConfig) -> str:
     kind = "RectangleLabels" if config.kind == "rectanglelabels" else "rectangles with labels and text"
-    return f"the label config can be served: {kind}, {len(config.labels)} labels"
+    return f"the label config can be served: {kind}, {counted(len(config.labels), 'label')}"
 
 
 @contextmanager

@@ -32,6 +32,9 @@ TORCHSERVE_KEEPS = (
 )
 """All that TorchServe sees of the environment: its workers run archive code, which must find no keys there."""
 
+FEW_ARENAS = "MALLOC_ARENA_MAX=2"
+"""glibc gives each thread an arena of its own and returns little of it: the shim was a fifth larger."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -53,7 +56,7 @@ class Program:
 class Commands:
     """What is run beside TorchServe. Tests put small programs in their place."""
 
-    archive: Sequence[str] = (sys.executable, "-m", "scripts.archive", "--ocr")
+    archive: Sequence[str] = (sys.executable, "-m", "scripts.archive", "--ocr", "--wait")
     rollout: Sequence[str] = (sys.executable, "-m", "scripts.rollout", "--watch")
     shim: Sequence[str] = (sys.executable, "-m", "shim")
     worker: Sequence[str] = (sys.executable, "-m", "scripts.worker")
@@ -126,13 +129,14 @@ def supervisor_config(settings: ServeSettings, started: Sequence[Program]) -> st
         f"logfile={_escaped(supervision_file(settings, parts, 'log'))}",
         f"logfile_maxbytes={LOG_BYTES}",
         f"logfile_backups={LOG_BACKUPS}",
+        *(["user=root"] if os.geteuid() == 0 else []),  # said nowhere, supervisord logs it as critical
     ]
     sections = [_section(settings, program, order) for order, program in enumerate(started, start=1)]
     return "\n".join(["; Written by scripts.serve at every start: do not edit.", *head, *sections]) + "\n"
 
 
 def _section(settings: ServeSettings, program: Program, order: int) -> str:
-    launch = ["scripts.launch", *program.launch, f"--set={PART}={program.name}"]
+    launch = ["scripts.launch", *program.launch, f"--set={PART}={program.name}", f"--set={FEW_ARENAS}"]
     command = shlex.join([sys.executable, "-m", *launch, "--", *program.command])
     lines = [
         "",

@@ -47,10 +47,11 @@ from training.keep import discard
 from training.packing import ArchiveFailed
 from training.reading import FolderImages, Images, StudioImages, TorchServeReader, torchserve_problem
 from training.restore import restore
-from training.retrain import Outcome, Surroundings, Wish, retrain
+from training.retrain import retrain
 from training.rollout import NobodyTried, RolloutFailed
 from training.settings import TrainSettings
 from training.store import open_leases
+from training.wish import Outcome, Surroundings, Wish
 
 logger = logging.getLogger(__name__)
 

@@ -54,6 +54,7 @@ class VersionTitles(threading.Thread):
         self._away_s = self._pace.again_s
         self._answers: tuple[bool, str] | None = None
         self._titles = read_studio_status(settings.home, time.time()).titles
+        self._disconnected: set[int] = set()
         self._said: dict[int | None, set[str]] = {}
 
     def run(self) -> None:
@@ -64,7 +65,7 @@ class VersionTitles(threading.Thread):
                 if client is not None:
                     self._tick(client)
                 if self._answers is not None:
-                    self._status.note(*self._answers, self._titles)
+                    self._status.note(*self._answers, self._in_use())
 
     def end(self) -> None:
         """Stop looking; a request that Label Studio does not answer is not waited for."""
@@ -114,6 +115,13 @@ class VersionTitles(threading.Thread):
                     stamps[int(match[1])] = serving.current
         return stamps
 
+    def _in_use(self) -> dict[int, str]:
+        """Return the titles of the projects that show a version of ours and may get another one.
+
+        One that was disconnected may go on showing what is stored of the last version (`scripts.connect --remove`).
+        """
+        return {project: title for project, title in self._titles.items() if project not in self._disconnected}
+
     def _list(self, client: StudioClient) -> None:
         rows = project_rows(client, "title", "model_version", "label_config")
         settings = {
@@ -136,8 +144,12 @@ class VersionTitles(threading.Thread):
         except LayoutLoopError as error:
             self._failed(project, error)
             return
+        if found is Titles.NO_BACKEND:
+            self._disconnected.add(project)
+        else:
+            self._disconnected.discard(project)
         now = time.monotonic()
-        if found in (Titles.RIGHT, Titles.NONE):
+        if found in (Titles.RIGHT, Titles.NONE, Titles.NO_BACKEND):
             self._plan.settle(project, now)
             self._said.pop(project, None)
             return

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.node import ServeSettings, shim_settings
-from scripts.readiness import note_of, note_path
+from scripts.readiness import held_elsewhere, note_of, note_path
 from shim.errors import StoreUnavailable
 from shim.settings import Settings
 from shim.store_mirror import readable
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 _TIDY_S = 3600.0
+STUCK_S = 900.0
+"""Longer than any step of a look takes. A watcher that hangs is no node that others may wait for."""
 _LAST_REPORT_S = 5.0
 """For so long the end waits for a report that is being written, which would come back after its deletion."""
 
@@ -81,7 +83,7 @@ class WatcherProcess:
             ended.set()
             heart.join(_LAST_REPORT_S)
             note_path(self.settings.home).unlink(missing_ok=True)
-            self.node.node_report.unlink(missing_ok=True)  # a node that stops in order holds up no promotion
+            self.node.withdraw_report()  # a node that stops in order holds up no promotion
             raise
 
     def _tidy(self) -> None:
@@ -93,7 +95,9 @@ class WatcherProcess:
 
     def note(self) -> None:
         """Write down for the readiness probe what this node holds."""
-        note = note_of(self.watcher.model_dir, self.watcher.holds, self.watcher.errors)
+        watcher = self.watcher
+        elsewhere = self._elsewhere() if any(" " in what for what in watcher.errors) else set()
+        note = note_of(watcher.model_dir, watcher.holds, watcher.errors, watcher.away_since, elsewhere)
         try:
             write_json(note_path(self.settings.home), note)
         except OSError as error:
@@ -101,9 +105,21 @@ class WatcherProcess:
 
     def _heartbeat(self, ended: threading.Event) -> None:
         """Report also while a large model loads: a node that fell silent would not be waited for."""
+        stuck = False
         while not ended.wait(self.settings.node_silent_s / 6):
-            self.watcher.report()
-            self.note()
+            was_stuck, stuck = stuck, time.monotonic() - self.watcher.stepped > STUCK_S
+            if not stuck:
+                self.watcher.report()
+                self.note()
+            elif not was_stuck:
+                logger.warning("one step of a look takes longer than %.0f s; no reports until it is done", STUCK_S)
+
+    def _elsewhere(self) -> set[str]:
+        try:
+            return held_elsewhere(self.node.model_dir, self.node.node)
+        except StoreUnavailable as error:
+            logger.info("what other nodes hold is not known now: %s", error)
+            return set()
 
 
 def store_here(node: ServeSettings) -> AbstractContextManager[Path]:
@@ -137,4 +153,4 @@ def watch(node: ServeSettings, leases: Leases | None) -> None:
         with store_here(node) as model_dir:
             WatcherProcess(make_watcher(node, model_dir), node, shim_settings(os.environ), leases).run()
     finally:
-        node.node_report.unlink(missing_ok=True)  # once more, when nothing sends what lies in a copy
+        node.withdraw_report()  # once more, when nothing sends what lies in a copy

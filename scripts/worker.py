@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -53,6 +53,7 @@ class Timing:
         grace_s: that a training process has to end after SIGTERM.
         retry_pause_s: before the second attempt of a job that broke off.
         unreachable_s: longest pause while the job records cannot be reached.
+        alive_s: between signs in its home that the worker itself goes round.
     """
 
     poll_s: float = 1.0
@@ -61,6 +62,7 @@ class Timing:
     grace_s: float = 20.0
     retry_pause_s: float = RETRY_PAUSE_S
     unreachable_s: float = 10.0
+    alive_s: float = 5.0
 
 
 class Worker:
@@ -72,10 +74,18 @@ class Worker:
         place: where its training processes run.
         stop: counts the signals that end it.
         timing: seconds between things.
+        alive: a file that is touched while the worker goes round, with a job and without. The containers' health
+            checks look at its time.
     """
 
     def __init__(
-        self, jobs: JobStore, name: str, place: Place, stop: StopSignals, timing: Timing | None = None
+        self,
+        jobs: JobStore,
+        name: str,
+        place: Place,
+        stop: StopSignals,
+        timing: Timing | None = None,
+        alive: Path | None = None,
     ) -> None:
         self._jobs = jobs
         self._name = name
@@ -83,6 +93,8 @@ class Worker:
         self._stop = stop
         self._timing = timing or Timing()
         self._unreachable = False
+        self._alive = alive
+        self._alive_at = 0.0
 
     def run(self) -> None:
         """Work until a signal comes."""
@@ -135,7 +147,7 @@ class Worker:
                         return False
                     # The process has written it and has yet to end; one that hangs then must not hold up the next job.
                     end_by = min(end_by, time.monotonic() + self._timing.grace_s)
-            time.sleep(_TICK_S)
+            self._tick(_TICK_S)
         return True
 
     def _has_outcome(self, job: Job) -> bool:
@@ -191,7 +203,15 @@ class Worker:
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while not self._stop.received and time.monotonic() < end:
-            time.sleep(min(_TICK_S, seconds))
+            self._tick(min(_TICK_S, seconds))
+
+    def _tick(self, seconds: float) -> None:
+        """Sleep, and say now and then that this worker does not hang."""
+        if self._alive is not None and time.monotonic() >= self._alive_at:
+            self._alive_at = time.monotonic() + self._timing.alive_s
+            with suppress(OSError):  # the health check sees that it grows old
+                self._alive.touch()
+        time.sleep(seconds)
 
 
 def _how(child: subprocess.Popen[bytes]) -> str:
@@ -254,7 +274,8 @@ def _work(settings: Settings, node: ServeSettings, environ: Mapping[str, str], s
     titles = VersionTitles(settings)
     titles.start()
     jobs = open_jobs(settings.jobs_url)
-    Worker(jobs, node.node, Place(RETRAIN, node.logs / "jobs", environ), stop).run()
+    place = Place(RETRAIN, node.logs / "jobs", environ)
+    Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive").run()
     jobs.close()
     titles.end()
 

@@ -86,6 +86,7 @@ def _state(settings: Settings, warnings: RecentWarnings) -> State:
     answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)
     return State(
         settings=settings,
+        client=client,
         predictor=Predictor(settings, answerer, pool, metrics),
         metrics=metrics,
         jobs=open_jobs(settings.jobs_url),

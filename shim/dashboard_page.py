@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from shim import job_sentences
 from shim.charts import Point, f1_chart
+from shim.counting import counted
 from shim.dashboard import Project
 
 NOTHING = "–"  # noqa: RUF001  an en dash is what a table shows where there is no figure
@@ -50,11 +51,6 @@ def when(moment: float | None) -> Markup:
 def figure(value: float | None) -> str:
     """Return an F1, precision or recall with three places, and a dash for none."""
     return NOTHING if value is None or not 0 <= value <= 1 else f"{value:.3f}"  # a job's record may say any number
-
-
-def counted(number: float, one: str, many: str = "") -> str:
-    """Return `1 page`, `12 pages`."""
-    return f"{number:,.0f} {one if number == 1 else many or one + 's'}"
 
 
 def _moment(moment: float | None, pattern: str) -> str:

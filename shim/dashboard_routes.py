@@ -28,8 +28,7 @@ from shim.dashboard_page import render
 from shim.errors import CrossSite, LayoutLoopError, Unauthorized
 from shim.jobs import Job, Kind
 from shim.metrics import Metrics
-from shim.routes import authenticate, refuse_other_sites, state
-from shim.service import read_service
+from shim.routes import authenticate, refuse_other_sites, service_now, state
 from shim.studio_status import read_studio_status
 from shim.version_reports import report_paths
 
@@ -177,7 +176,7 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = state()
     settings = kept.settings
-    service = read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key))
+    service = service_now()
     titles = read_names(kept.titles, service.studio).titles
     return {
         "service": service,

@@ -8,7 +8,8 @@ from typing import Any
 
 from shim.asked import AskedMarks
 from shim.errors import ModelNotReady, TorchServeUnavailable
-from shim.serving import OCR_MODEL, Card, read_card, read_serving
+from shim.serving import OCR_MODEL, Card, Serving, read_card, read_serving
+from shim.store_mirror import FIRST_COPY, is_filling
 from shim.store_path import StorePath
 from shim.torchserve import InferenceClient
 
@@ -75,16 +76,27 @@ class Models:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
 
         Raises:
-            ModelNotReady: no `ocr` is in service, or what the store says cannot be understood.
+            ModelNotReady: no `ocr` is in service, what the store says cannot be understood, or a copy of it is still
+                being made, where a trained project would look like one that never was in service.
         """
-        ocr = read_serving(self.model_dir, OCR_MODEL)
+        ocr = self._serving(OCR_MODEL)
         if ocr is None or ocr.current is None:
-            raise ModelNotReady("model `ocr` is not in service; `python -m scripts.archive --ocr` puts it there")
-        serving = read_serving(self.model_dir, model) if model else None
+            raise ModelNotReady(
+                f"model `ocr` is not in service in {self.model_dir}; `python -m scripts.archive --ocr` puts it there, "
+                "or MODEL_DIR names the store where it is"
+            )
+        serving = self._serving(model) if model else None
         card = None
         if model and serving and serving.current:
             card = read_card(self.model_dir, model, serving.current)
         return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
+
+    def _serving(self, model: str) -> Serving | None:
+        filling = is_filling(self.model_dir)  # asked first: what comes meanwhile is found
+        serving = read_serving(self.model_dir, model)
+        if serving is None and filling:
+            raise ModelNotReady(FIRST_COPY)
+        return serving
 
     def read(self, data: bytes, in_service: InService, deadline: float) -> dict[str, Any]:
         """Return the Page JSON of an image, read in the language and mode that the project's model was trained with.

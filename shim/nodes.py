@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 RESOLVE_S = 5.0
 """How long an answer of DNS is believed; a node that joins is asked about as soon."""
 RESOLVE_AFTER_FAILURE_S = 1.0
+RESOLVE_WAIT_S = 1.0
+"""How long the request that has DNS asked waits for it, where nodes are known; others go on with those at once."""
 AVOID_S = 5.0
 """How long a node that failed is asked last; then one request tries it, and the others when that was answered."""
 
@@ -34,11 +36,13 @@ class _Node:
         in_flight: requests it is at, by path.
         turn: number of the request that it was last given.
         avoid: until when (monotonic seconds) it is asked last, by path; "" is for all.
+        refusal: why it refused the last page, for all that it holds the version; empty where it did not.
     """
 
     in_flight: dict[str, int] = field(default_factory=dict)
     turn: int = 0
     avoid: dict[str, float] = field(default_factory=dict)
+    refusal: str = ""
 
     def avoided_until(self, path: str, now: float) -> float:
         """Return until when it is to be asked last, 0 where it is not."""
@@ -63,11 +67,11 @@ class Nodes:
         self._resolve_at = 0.0
         self._turns = 0
         self._lock = threading.Lock()
-        self._resolving = threading.Lock()
+        self._asking: threading.Thread | None = None
 
-    def count(self) -> int:
-        """Return how many nodes are thought to answer, at least 1."""
-        self._resolve()
+    def count(self, wait_s: float = 0.0) -> int:
+        """Return how many nodes are thought to answer, at least 1; DNS has `wait_s` to say which there are."""
+        self._resolve(wait_s)
         with self._lock:
             return max(1, sum("" not in node.avoid for node in self._nodes.values()))
 
@@ -76,15 +80,20 @@ class Nodes:
         with self._lock:
             return not self._nodes.keys() <= tried
 
-    def take(self, path: str, tried: Set[str] = frozenset()) -> str:
+    def take(self, path: str, tried: Set[str] = frozenset(), wait_s: float = RESOLVE_S) -> str:
         """Return the address of the node to ask: which has least to do, and was not tried unless all were.
 
         Fewest requests for the same path count first, then fewest of all, then whose turn is longest ago. Hand it back.
 
+        Args:
+            path: of the request.
+            tried: whom it was sent to already.
+            wait_s: for so long DNS is waited for where no node is known.
+
         Raises:
             TorchServeUnavailable: the name has no address, so there is no node.
         """
-        self._resolve()
+        self._resolve(wait_s)
         now = time.monotonic()
         with self._lock:
             if not self._nodes:
@@ -130,27 +139,43 @@ class Nodes:
                     node.avoid.pop("", None)  # it did answer
             self._resolve_at = min(self._resolve_at, time.monotonic() + RESOLVE_AFTER_FAILURE_S)
 
-    def _resolve(self) -> None:
-        """Ask DNS again where its answer is old; what was known of a name stays where it does not answer."""
-        if time.monotonic() < self._resolve_at:
-            return
-        # One asks; the others go on with what is known, since DNS may take seconds.
-        if not self._resolving.acquire(blocking=not self._nodes):
-            return
-        try:
-            if time.monotonic() < self._resolve_at:
-                return
-            answers = {url: self._addresses_of([url]) for url in self._urls}
-            self._known |= {url: addresses for url, addresses in answers.items() if addresses}
-            found = sorted(set(chain.from_iterable(self._known.values())))
-            with self._lock:
-                if set(found) != set(self._nodes):
-                    logger.info("TorchServe nodes: %s", ", ".join(found))
-                    self._nodes = {url: self._nodes.get(url) or _Node() for url in found}
-                pause = RESOLVE_S if any(answers.values()) else RESOLVE_AFTER_FAILURE_S
-                self._resolve_at = time.monotonic() + pause
-        finally:
-            self._resolving.release()
+    def note_refusal(self, url: str, refusal: str) -> None:
+        """Note why a node that answered refuses every page; "" where it does not."""
+        with self._lock:
+            if node := self._nodes.get(url):
+                node.refusal = refusal
+
+    def refusals(self) -> tuple[str, ...]:
+        """Return why nodes refused the last page that they were asked; asks nobody."""
+        with self._lock:
+            return tuple(node.refusal for _, node in sorted(self._nodes.items()) if node.refusal)
+
+    def _resolve(self, wait_s: float) -> None:
+        """Have DNS asked again where its answer is old, and wait for it for a while.
+
+        It may take a minute and cannot be hurried, so a thread of its own asks, and no request waits beyond its time.
+        """
+        with self._lock:
+            known = bool(self._nodes)
+            is_old = time.monotonic() >= self._resolve_at and not (self._asking and self._asking.is_alive())
+            if is_old:
+                self._asking = threading.Thread(target=self._ask, name="nodes", daemon=True)
+                self._asking.start()
+            asking = self._asking
+        if asking and (is_old or not known):
+            asking.join(min(wait_s, RESOLVE_WAIT_S) if known else wait_s)
+
+    def _ask(self) -> None:
+        """Ask DNS for every name; what was known of one stays where it does not answer."""
+        answers = {url: self._addresses_of([url]) for url in self._urls}
+        self._known |= {url: addresses for url, addresses in answers.items() if addresses}
+        found = sorted(set(chain.from_iterable(self._known.values())))
+        with self._lock:
+            if set(found) != set(self._nodes):
+                logger.info("TorchServe nodes: %s", ", ".join(found))
+                self._nodes = {url: self._nodes.get(url) or _Node() for url in found}
+            pause = RESOLVE_S if any(answers.values()) else RESOLVE_AFTER_FAILURE_S
+            self._resolve_at = time.monotonic() + pause
 
 
 def addresses_of(urls: Sequence[str]) -> list[str]:
@@ -163,7 +188,7 @@ def addresses_of(urls: Sequence[str]) -> list[str]:
         parts = urlsplit(url)
         try:
             answers = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the second where it can be no name at all
             logger.info("%s has no address: %s", parts.hostname, error)
             continue
         hosts = {str(address[0]) for family, *_, address in answers if family == socket.AF_INET}

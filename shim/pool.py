@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+from shim.counting import counted
 from shim.errors import Overloaded
 
 T = TypeVar("T")
@@ -69,7 +70,9 @@ class PagePool(Generic[T]):
             future = self._futures.get(key)
             if future is None:
                 if len(self._futures) >= self._max_waiting:
-                    raise Overloaded(f"{self._max_waiting} pages are waiting already; ask again in a minute")
+                    raise Overloaded(
+                        f"no more than {counted(self._max_waiting, 'page')} may wait; ask again in a minute"
+                    )
                 future = self._futures[key] = Future()
                 self._waiting[key] = (turn, job)
             elif key not in self._waiting or self._waiting[key][0] <= turn or key in self._later:

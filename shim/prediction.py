@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shim.answering import PageAnswer, PageAnswerer
+from shim.counting import counted
 from shim.errors import DeadlineExceeded, LayoutLoopError, NoModelYet, Overloaded, StillRunning
 from shim.interactive import Drawn, drawn_to_prediction, reference_drawn_on
 from shim.label_config import LabelConfig, image_references
@@ -45,9 +46,10 @@ logger = logging.getLogger(__name__)
 _VERSION_TRIES = 3
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
 
-NO_MODEL = (
+_NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
-    "train or archive a model, or use the Optical Character Recognition template"
+    "train or archive a model, or use the Optical Character Recognition template. Looked for in {}: if the "
+    "project has a model elsewhere, name that store in MODEL_DIR"
 )
 Outcome = Literal["ok", "no_model", "deferred", "failed"]
 
@@ -96,6 +98,7 @@ class Predictor:
         self._answerer = answerer
         self._pool = pool
         self._metrics = metrics
+        self._no_model = _NO_MODEL.format(settings.model_dir)
         self._told: set[tuple[str | None, str]] = set()
         self._admitted = threading.BoundedSemaphore(settings.max_predicts)
 
@@ -118,9 +121,9 @@ class Predictor:
         version = self.version(request.project_id, request.config)
         if not self._admitted.acquire(blocking=False):
             logger.warning(
-                "%d predicts are being answered already; %d tasks get []",
-                self._settings.max_predicts,
-                len(request.tasks),
+                "no more than %s at a time; [] for %s",
+                counted(self._settings.max_predicts, "predict"),
+                counted(len(request.tasks), "task"),
             )
             self._metrics.tasks.labels("deferred").inc(len(request.tasks))
             return PredictResponse([[] for _ in request.tasks], version)
@@ -135,13 +138,14 @@ class Predictor:
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         if outcomes["no_model"]:
-            logger.info("project %s: %d tasks get nothing: %s", request.project_id, outcomes["no_model"], NO_MODEL)
+            unserved = counted(outcomes["no_model"], "task")
+            logger.info("project %s: nothing for %s: %s", request.project_id, unserved, self._no_model)
         if outcomes["deferred"]:
             logger.warning(
-                "project %s: %d of %d tasks did not fit the %g s; what was begun goes on in the background, ask again",
+                "project %s: %d of %s did not fit the %g s; what was begun goes on in the background, ask again",
                 request.project_id,
                 outcomes["deferred"],
-                len(entries),
+                counted(len(entries), "task"),
                 self._settings.deadline_s,
             )
         return PredictResponse([entry for entry, _ in entries], version)
@@ -210,7 +214,7 @@ class Predictor:
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
         in_service = pages[0].in_service
         if in_service.model is None and request.config.kind == "rectanglelabels":
-            raise NoModelYet(NO_MODEL)
+            raise NoModelYet(self._no_model)
         version = self._reported(in_service, request.config)
         drawn = [self._draw(request.config, page, index, version) for index, page in enumerate(pages)]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))

@@ -16,6 +16,8 @@ from shim.studio_status import LONGEST_TITLE, MOST_TITLES
 
 logger = logging.getLogger(__name__)
 
+DISCONNECTED = "PROJECT_DISCONNECTED"
+"""The action of an event that is our own: `scripts.connect --remove` sends it in Label Studio's name."""
 DAY_S = 86400.0
 LATELY_S = 30 * DAY_S
 """Of a project that sends no webhook for longer the title alone is no sign that it still exists."""
@@ -65,7 +67,7 @@ class ProjectTitles:
             return
         with self._guard:
             known = self._known()
-            if body.get("action") == "PROJECT_DELETED":
+            if body.get("action") in ("PROJECT_DELETED", DISCONNECTED):
                 if known.pop(number, None):
                     self._write(known)
                 return

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shim.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
 from shim.label_config import parse_label_config
 from shim.predict_request import parse_predict, parse_project
-from shim.service import read_service
+from shim.service import Service, read_service
 from shim.serving import OCR_MODEL, models_in, project_model, read_serving
 from shim.state import State
 from shim.webhook import read_event
@@ -32,6 +32,13 @@ def state() -> State:
     return kept
 
 
+def service_now() -> Service:
+    """Return what is in service, from files and from what pages met lately."""
+    settings, refusals = state().settings, state().client.refusals()
+    has_key = bool(settings.label_studio_api_key)
+    return read_service(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)
+
+
 @routes.before_request
 def authenticate() -> None:
     """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
@@ -45,13 +52,12 @@ def authenticate() -> None:
 @routes.get("/health")
 def health() -> Response:
     """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
-    settings = state().settings
-    service = read_service(settings.model_dir, settings.home, has_key=bool(settings.label_studio_api_key))
+    service = service_now()
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if _is_authenticated():
-        known = (*service.missing, _COLD_START, *service.node_errors, service.studio.problem)
+        known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
-        body |= {"model_dir": str(settings.model_dir), "models": service.models, "asleep": service.asleep}
+        body |= {"model_dir": str(state().settings.model_dir), "models": service.models, "asleep": service.asleep}
         body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 

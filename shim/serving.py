@@ -120,7 +120,7 @@ def read_serving(model_dir: StorePath, name: str) -> Serving | None:
     """Return what is in service under `name`; None where nothing ever was.
 
     Raises:
-        ModelNotReady: the file is there and cannot be understood. That is no cold start.
+        ModelNotReady: the file is there and cannot be read or understood. That is no cold start.
     """
     path = model_dir / name / "serving.json"
     try:
@@ -137,7 +137,11 @@ def read_serving(model_dir: StorePath, name: str) -> Serving | None:
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:  # no reason to delete anything: the next look may do
+        raise ModelNotReady(
+            f"{path} cannot be read now ({error}); see that the model store is there and may be read"
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelNotReady(f"{path} cannot be understood ({error}); delete it and promote a version again") from error
 
 
@@ -174,3 +178,12 @@ def live_nodes(model_dir: StorePath, silent_s: float | None = None) -> dict[str,
         except (OSError, ValueError, KeyError, TypeError) as error:
             logger.warning("%s is no report: %s", path, error)
     return reports
+
+
+def is_starting(report: Mapping[str, Any], patience_s: float) -> bool:
+    """Return whether a node's TorchServe is away, or busy with its first models, for less than `patience_s`.
+
+    A watcher that looks before TorchServe listens finds nobody there. Only where that lasts it is a failure.
+    """
+    since = report.get("away_since")
+    return isinstance(since, int | float) and time.time() - since < patience_s

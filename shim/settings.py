@@ -51,6 +51,8 @@ _GONE = {
     "USE_REDIS": "REDIS_URL alone chooses Redis, for the training jobs; unset it",
     "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
 }
+LEAST_SILENT_S = 15.0
+"""At a URL: a copy of the store that met an error sends what a node reports as much as 10 s late."""
 MOST_PROJECT_WORKERS = 4
 """By default: each takes 400 MB and more, and one thread of a CPU."""
 _ABOVE_ZERO = (
@@ -151,6 +153,11 @@ class Settings:
         if not isinstance(self.model_dir, Path) and not self.redis_url:
             raise SettingsInvalid(
                 f"MODEL_DIR={self.model_dir} has no locks of its own: set REDIS_URL, where all machines lock projects"
+            )
+        if not isinstance(self.model_dir, Path) and self.node_silent_s < LEAST_SILENT_S:
+            raise SettingsInvalid(
+                f"LAYOUTLOOP_NODE_SILENT_S is at least {LEAST_SILENT_S:g} where MODEL_DIR is a URL, got "
+                f"{self.node_silent_s:g}: one hiccup of the store would make all nodes silent"
             )
         if self.redis_url and not is_redis(self.redis_url):
             raise SettingsInvalid(

@@ -10,6 +10,7 @@ from shim.prediction import Predictor
 from shim.project_titles import ProjectTitles
 from shim.recent_warnings import RecentWarnings
 from shim.settings import Settings
+from shim.torchserve import InferenceClient
 from shim.version_reports import VersionReports
 
 
@@ -19,6 +20,7 @@ class State:
 
     Args:
         settings: the shim's.
+        client: of TorchServe.
         predictor: answers /predict.
         metrics: what is counted.
         jobs: the job records.
@@ -29,6 +31,7 @@ class State:
     """
 
     settings: Settings
+    client: InferenceClient
     predictor: Predictor
     metrics: Metrics
     jobs: JobStore

@@ -4,7 +4,9 @@ The shim reads serving.json for every page, the dashboard hundreds of files, the
 second: an object store would take tens of milliseconds for each, and payment. They read the copy instead, with the same
 code that reads a folder. While the store does not answer, what was read last holds.
 
-One thing goes the other way, written by the reader itself: the shim's `.asked/`, a watcher's `.nodes/<node>.json`.
+One thing goes the other way, written by the reader itself: the shim's `.asked/`, a watcher's `.nodes/<node>.json`. The
+other nodes' reports, which each writes anew every few seconds, are in no watcher's copy: it seldom wants them, and then
+asks the store.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shim.errors import StoreUnavailable
+from shim.serving import OCR_MODEL
 from shim.settings import Settings
 from shim.store_path import StorePath, store_access
 
@@ -40,13 +43,21 @@ ASKED_S = 10.0
 MOST_BYTES = 64 * 2**20
 _TOGETHER = 64
 ASKED = ".asked/"
-_COMPLETE = ".complete"
-"""Lies in a copy that once was whole: until the store answers again, what it says holds."""
+NODES = ".nodes/"
+_SERVING = "/serving.json"
+_HALF = ".new-"
+_FILLING = ".filling"
+"""Lies in a copy that never was whole. Of any other, what it says holds until the store answers again."""
 _COPIED = re.compile(
     r"\.nodes/[\w.-]+\.json|\.asked/[\w-]+|(ocr|project-\d+)/([\w.-]+\.json|[\w.-]+\.report\.html)", re.ASCII
 )
 _CHECKPOINT = re.compile(r"(project-\d+/checkpoint-[\w.-]+)/[^/]+", re.ASCII)
 """Of a checkpoint only the folder is made: it says that the version can be brought back."""
+
+FIRST_COPY = (
+    "the model store is being read for the first time; that takes some seconds, "
+    "and where it lasts, the shim's log says why"
+)
 
 _Listing = Mapping[str, Mapping[str, Any]]
 
@@ -67,22 +78,31 @@ class StoreMirror:
         self._sends = sends
         self._seen: dict[str, str] = {}
         self._sent: dict[str, tuple[int, float]] = {}
+        self._refused: frozenset[str] = frozenset()
         self._guard = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(folder / sends.partition("/")[0], ignore_errors=True)
+        for left in folder.glob(_HALF + "*"):
+            left.unlink()  # of a run that was killed
+        if not any(folder.iterdir()):
+            (folder / _FILLING).touch()
 
     @property
     def is_whole(self) -> bool:
         """Whether it was like the store once, in this run or an earlier one."""
-        return (self.folder / _COMPLETE).exists()
+        return not is_filling(self.folder)
 
     def refresh(self) -> None:
         """Send what was written here and take over what changed there.
 
+        What a project has in service comes after the cards that it names, and that of `ocr`, without which no page is
+        answered, last of all.
+
         Raises:
-            StoreUnavailable: the store does not answer; what is here stays as it is.
+            StoreUnavailable: the store does not answer, or does not hand out a serving.json; what it did not hand out
+                stays here as it is.
         """
         with self._guard, store_access(self.origin):
             self._send()
@@ -91,12 +111,14 @@ class StoreMirror:
                 raise StoreUnavailable(f"the model store {self.origin} (MODEL_DIR) is empty of a sudden")
             names = sorted(
                 (name for name, info in found.items() if self._is_news(name, info)),
-                key=lambda name: (name.endswith("/serving.json"), name),  # after the cards of what it names
+                key=lambda name: (name.endswith(_SERVING), name == OCR_MODEL + _SERVING, name),
             )
+            refused: dict[str, OSError] = {}
             for at in range(0, len(names), _TOGETHER):
-                self._bring(names[at : at + _TOGETHER], found)
+                refused |= self._bring(names[at : at + _TOGETHER], found)
             self._tidy(found)
-            (self.folder / _COMPLETE).touch()
+            self._tell(refused)
+            (self.folder / _FILLING).unlink(missing_ok=True)
 
     def start(self) -> None:
         """Refresh from now on, in a thread."""
@@ -149,19 +171,40 @@ class StoreMirror:
     def _is_news(self, name: str, info: Mapping[str, Any]) -> bool:
         if not _COPIED.fullmatch(name) or self._is_own(name) or int(info.get("size") or 0) > MOST_BYTES:
             return False
+        if self._sends.startswith(NODES) and name.startswith(NODES):
+            return False
         return self._seen.get(name) != _identity(info)
 
-    def _bring(self, names: list[str], found: _Listing) -> None:
-        keys = {str(found[name]["name"]): name for name in names}
-        contents = self.origin.fs.cat(list(keys), on_error="return")
-        for key, content in contents.items():
-            name = keys[key]
+    def _bring(self, names: list[str], found: _Listing) -> dict[str, OSError]:
+        """Copy these files, in this order; return what the store says of those that it does not hand out."""
+        keys = [str(found[name]["name"]) for name in names]
+        contents = self.origin.fs.cat(keys, on_error="return")
+        refused: dict[str, OSError] = {}
+        for name, key in zip(names, keys, strict=True):
+            content = contents[key]
             if isinstance(content, FileNotFoundError):
                 continue  # deleted in this moment
+            if isinstance(content, OSError) and not isinstance(content, ConnectionError | TimeoutError):
+                refused[name] = content
+                continue
             if isinstance(content, Exception):
                 raise content
             _replace(self.folder / name, content, _moment(found[name]))
             self._seen[name] = _identity(found[name])
+        return refused
+
+    def _tell(self, refused: Mapping[str, OSError]) -> None:
+        """Warn of files that the store does not hand out, of each once.
+
+        Raises:
+            StoreUnavailable: one is a serving.json. Without it a trained project would look like one that never was.
+        """
+        for name in sorted(refused.keys() - self._refused):
+            logger.warning("%s cannot be read: %s", self.origin / name, refused[name])
+        self._refused = frozenset(refused)
+        for name, error in refused.items():
+            if name.endswith(_SERVING):
+                raise StoreUnavailable(f"{self.origin / name} cannot be read: {error}") from error
 
     def _tidy(self, found: _Listing) -> None:
         """Delete what is not in the store any more; of a checkpoint only the folder comes and goes."""
@@ -176,6 +219,11 @@ class StoreMirror:
             elif _COPIED.fullmatch(name) and name not in found and not self._is_own(name):
                 path.unlink(missing_ok=True)
                 self._seen.pop(name, None)
+
+
+def is_filling(folder: StorePath) -> bool:
+    """Return whether a folder is a copy that never was whole: what is missing in it may be in the store."""
+    return isinstance(folder, Path) and (folder / _FILLING).exists()
 
 
 def _identity(info: Mapping[str, Any]) -> str:
@@ -196,11 +244,15 @@ def _moment(info: Mapping[str, Any]) -> float:
 
 def _replace(path: Path, content: bytes, moment: float) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent.parent, prefix=".new-")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    os.utime(name, (moment, moment))
-    os.replace(name, path)
+    descriptor, name = tempfile.mkstemp(dir=path.parent.parent, prefix=_HALF)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.utime(name, (moment, moment))
+        os.replace(name, path)
+    except OSError:  # a full disk
+        os.unlink(name)
+        raise
 
 
 @contextmanager

@@ -86,17 +86,21 @@ def store_access(path: StorePath) -> Iterator[None]:
     """Say in our own words that a store at a URL does not answer; the errors of a folder stay as they are.
 
     Raises:
-        StoreUnavailable: it does not, or not now.
+        StoreUnavailable: it does not, or not now, or it refuses our keys.
     """
     try:
         yield
     except driver_errors() as error:
         raise StoreUnavailable(_away(path, error)) from error
     except OSError as error:
-        if isinstance(path, Path) or error.errno not in _PASSES:
+        if isinstance(path, Path) or not (isinstance(error, PermissionError) or error.errno in _PASSES):
             raise
         raise StoreUnavailable(_away(path, error)) from error
 
 
 def _away(path: StorePath, error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            f"the model store {path} (MODEL_DIR) refuses its keys: {error}; see that they are right, and what they may"
+        )
     return f"the model store {path} (MODEL_DIR) cannot be used now: {error}; see that its address and keys are right"

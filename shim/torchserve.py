@@ -20,13 +20,14 @@ import requests
 
 from shim.errors import (
     DeadlineExceeded,
-    LayoutLoopError,
     ModelNotReady,
     PageRejected,
     TorchServeUnavailable,
 )
 from shim.gate import Gate
-from shim.nodes import Nodes
+from shim.handler_answers import error_of, json_of, torchserve_error
+from shim.nodes import RESOLVE_WAIT_S, Nodes
+from shim.serving import NODE_SILENT_S
 from shim.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -36,9 +37,6 @@ READ_TIMEOUT_S = 42.0
 """Above the archives' responseTimeout of 40 s, and short enough for two tries inside the 90 s of a predict."""
 
 _DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-_NOT_JSON = (ValueError, RecursionError)
-_OTHER_NODE = (404, 500, 503, 507)
-"""What one node answers and another may not: it does not hold the version, is full, or its worker died."""
 _NO_KEYS = "there, set LAYOUTLOOP_TORCHSERVE_HOST to the address asked and LAYOUTLOOP_ALLOW_OPEN_BIND=1: no keys then"
 _MAX_CRASHES = 3
 _PAUSE_S = 0.25
@@ -98,6 +96,7 @@ class InferenceClient:
         urls: of the inference interface; several nodes may stand behind each (`shim.nodes`).
         keys: the token file; None where no keys are asked for.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
+        start_s: for so long it is no failure that nobody has answered yet.
     """
 
     def __init__(
@@ -105,18 +104,24 @@ class InferenceClient:
         urls: str | Sequence[str],
         keys: TokenFile | None,
         read_timeout_s: float = READ_TIMEOUT_S,
+        start_s: float = NODE_SILENT_S,
     ) -> None:
         """Open no connection yet."""
         self._nodes = Nodes([urls] if isinstance(urls, str) else urls)
         self._keys = keys
         self._read_timeout_s = read_timeout_s
+        self._starting_until = time.monotonic() + start_s
         self._gates: dict[str, Gate] = {}
         self._lock = threading.Lock()
         self._session = make_session()
 
-    def node_count(self) -> int:
-        """Return how many nodes are thought to answer, at least 1."""
-        return self._nodes.count()
+    def node_count(self, wait_s: float = 0.0) -> int:
+        """Return how many nodes are thought to answer, at least 1; DNS has `wait_s` to say which there are."""
+        return self._nodes.count(wait_s)
+
+    def refusals(self) -> tuple[str, ...]:
+        """Return why nodes refused the last page that they were asked; asks nobody."""
+        return self._nodes.refusals()
 
     def predict(
         self,
@@ -143,11 +148,12 @@ class InferenceClient:
         Raises:
             PageRejected: the handler refused this page.
             ModelNotReady: no node holds such a version, or it has no worker.
-            TorchServeUnavailable: it did not answer, or crashed several times on this page.
+            TorchServeUnavailable: what answers is no TorchServe for us, or it crashed several times on this page.
             DeadlineExceeded: the time is up.
         """
         path = f"/predictions/{quote(model, safe='')}/{quote(version, safe='')}"
-        gate = self._gate(path, in_flight * self._nodes.count())
+        places = in_flight * self._nodes.count(max(0.0, min(RESOLVE_WAIT_S, deadline - time.monotonic())))
+        gate = self._gate(path, places)
         if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise DeadlineExceeded(f"{model} was busy with other pages until the time was up")
         headers = {f"X-LayoutLoop-{name.title()}": value for name, value in (parameters or {}).items()}
@@ -166,7 +172,7 @@ class InferenceClient:
         """Ask one node after the other, and after a pause all of them again, until one answers or the time is up."""
         pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
         tried: set[str] = set()
-        missing = 0
+        refused: list[ModelNotReady | TorchServeUnavailable] = []
         while (left := deadline - time.monotonic()) > 0:
             try:
                 return self._try_next(path, body, headers, left, tried)
@@ -175,14 +181,17 @@ class InferenceClient:
                 crashes += again.crashed
                 if crashes >= _MAX_CRASHES:
                     raise TorchServeUnavailable(f"{failure}, {crashes} times on this page") from again
-            except ModelNotReady as error:
+            except (ModelNotReady, TorchServeUnavailable) as error:
                 failure = str(error)
-                missing += 1
-                if missing >= len(tried) and not self._nodes.others(tried):
-                    raise  # every node says so
-            logger.info("trying %s again: %s", path, failure)
+                refused.append(error)
+            if refused and len(refused) >= len(tried) and not self._nodes.others(tried):  # every node says so
+                raise next((one for one in refused if isinstance(one, ModelNotReady)), refused[0])
+            if time.monotonic() < self._starting_until:
+                logger.info("%s waits: TorchServe has not answered yet, it may be starting", path)
+            else:
+                logger.info("trying %s again: %s", path, failure)
             if not self._nodes.others(tried):
-                tried, missing = set(), 0
+                tried, refused = set(), []
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise DeadlineExceeded(f"the time for this page is up; last: {failure}")
@@ -192,7 +201,7 @@ class InferenceClient:
     ) -> dict[str, Any]:
         """Ask the next node and add it to `tried`; `left` seconds are left."""
         try:
-            url = self._nodes.take(path, tried)
+            url = self._nodes.take(path, tried, left)
         except TorchServeUnavailable as error:
             raise _TryAgain(str(error)) from error
         tried.add(url)
@@ -202,6 +211,7 @@ class InferenceClient:
                 data=body,
                 headers={**headers, **(self._keys.header("inference") if self._keys else {})},
                 timeout=(min(CONNECT_TIMEOUT_S, left), min(self._read_timeout_s, left)),
+                allow_redirects=False,  # pages go to nodes alone
             )
         except (*_DROPPED, TorchServeUnavailable) as error:
             # Refused, cut off or silently dropped; a restarted TorchServe has new keys.
@@ -210,16 +220,27 @@ class InferenceClient:
             self._forget_keys()
             raise _TryAgain(f"no answer from TorchServe: {type(error).__name__}") from error
         except requests.RequestException as error:
+            self._nodes.failed(url)
             raise TorchServeUnavailable(f"the request to TorchServe failed: {error}") from error
         finally:
             self._nodes.hand_back(url, path)
-        if error_of(answer) is None and answer.status_code in _OTHER_NODE:
+        self._starting_until = 0.0  # it answered: from now on a failure is one
+        self._nodes.note_refusal(url, self._refusal(answer))
+        try:
+            if answer.status_code != 200:
+                raise self._failure(path, answer)
+            said = json_of(answer)
+        except TorchServeUnavailable:  # whatever this is, it is quick and draws nothing: others are asked first
+            self._nodes.failed(url)
+            raise
+        except (_TryAgain, ModelNotReady):
             self._nodes.failed(url, path)
-        else:
+            raise
+        except PageRejected:
             self._nodes.succeeded(url, path)
-        if answer.status_code == 200:
-            return _json_of(answer)
-        raise self._failure(path, answer)
+            raise
+        self._nodes.succeeded(url, path)
+        return said
 
     def _failure(self, path: str, answer: requests.Response) -> Exception:
         """Return what an answer means: `_TryAgain` where that makes sense."""
@@ -227,11 +248,11 @@ class InferenceClient:
         if verdict is not None:
             return verdict
         kind, status = torchserve_error(answer), answer.status_code
-        if status == 400 and "InvalidKey" in kind and self._keys:
+        if refusal := self._refusal(answer):
+            return TorchServeUnavailable(refusal)
+        if _wants_key(answer):
             self._forget_keys()
             return _TryAgain("the token was renewed")
-        if status == 400 and "InvalidKey" in kind:
-            return TorchServeUnavailable(f"{answer.url} asks for a key, and there is none: {_NO_KEYS}")
         if status == 404 or (status == 503 and "no worker" in kind):
             return ModelNotReady(f"TorchServe does not serve {path}: {kind}")
         if status == 413:
@@ -239,6 +260,11 @@ class InferenceClient:
         if status in (500, 503, 507):
             return _TryAgain(f"{status} {kind}", crashed=status != 503 or "Prediction failed" in kind)
         return TorchServeUnavailable(f"TorchServe answered {status} for {path}: {kind}")
+
+    def _refusal(self, answer: requests.Response) -> str:
+        """Return what to do about a node that asks for a key where there is none, "" where it does not."""
+        wants_key = self._keys is None and _wants_key(answer)
+        return f"{answer.url} asks for a key, and there is none: {_NO_KEYS}" if wants_key else ""
 
     def _forget_keys(self) -> None:
         if self._keys:
@@ -248,13 +274,13 @@ class InferenceClient:
 def inference_client(settings: Settings) -> InferenceClient:
     """Return the client of all nodes; a key goes to this machine's own TorchServe alone."""
     if settings.torchserve_url:
-        return InferenceClient(settings.torchserve_urls, None)
+        return InferenceClient(settings.torchserve_urls, None, start_s=settings.node_silent_s)
     return own_client(settings)
 
 
 def own_client(settings: Settings) -> InferenceClient:
     """Return the client of this machine's TorchServe, whoever else there is."""
-    return InferenceClient(settings.own_torchserve_url, token_file(settings))
+    return InferenceClient(settings.own_torchserve_url, token_file(settings), start_s=settings.node_silent_s)
 
 
 def token_file(settings: Settings) -> TokenFile | None:
@@ -270,29 +296,5 @@ def make_session() -> requests.Session:
     return session
 
 
-def error_of(answer: requests.Response) -> LayoutLoopError | None:
-    """Return the handler's own error in an answer, None where the answer is TorchServe's."""
-    try:
-        error = answer.json()["error"]
-        return PageRejected(str(error["code"]), str(error["message"]), answer.status_code)
-    except (*_NOT_JSON, KeyError, TypeError):
-        return None
-
-
-def torchserve_error(answer: requests.Response) -> str:
-    """Return TorchServe's own error as `Type: message`."""
-    try:
-        body = answer.json()
-        return f"{body['type']}: {body['message']}"
-    except (*_NOT_JSON, KeyError, TypeError):
-        return answer.text[:200]
-
-
-def _json_of(answer: requests.Response) -> dict[str, Any]:
-    try:
-        body = answer.json()
-    except _NOT_JSON as error:
-        raise TorchServeUnavailable("TorchServe's answer is no JSON") from error
-    if not isinstance(body, dict):
-        raise TorchServeUnavailable(f"TorchServe's answer is a {type(body).__name__}, not an object")
-    return body
+def _wants_key(answer: requests.Response) -> bool:
+    return answer.status_code == 400 and "InvalidKey" in torchserve_error(answer)

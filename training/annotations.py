@@ -113,13 +113,17 @@ def annotation_that_counts(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def fingerprint(pages: Iterable[AnnotatedPage]) -> dict[str, str]:
-    """Return annotation id -> when it was last changed, of all annotations that count."""
-    return {page.annotation: page.updated_at for page in pages}
+    """Return what there is to learn from pages: whose it is -> when its annotation was last changed.
+
+    The first page goes by the id of its annotation, "12"; the others of a document by "12/1", "12/2" and so on, for
+    one of them may be unreadable while the others are learned from.
+    """
+    return {f"{page.annotation}/{page.item}" if page.item else page.annotation: page.updated_at for page in pages}
 
 
 def count_new(before: Mapping[str, str], now: Mapping[str, str]) -> int:
-    """Return how many annotations were made or changed since `before` (a `fingerprint`, as is `now`)."""
-    return sum(before.get(annotation) != updated_at for annotation, updated_at in now.items())
+    """Return how many annotations have something in `now` that is not in `before`; both are a `fingerprint`."""
+    return len({page.partition("/")[0] for page, updated_at in now.items() if before.get(page) != updated_at})
 
 
 def labelled_boxes(page: AnnotatedPage, config: LabelConfig, size: Size, left_out: LeftOut) -> list[LabelledBox]:

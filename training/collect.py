@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from shim.counting import counted
 from shim.label_config import parse_label_config
 from shim.serving import project_model
 from shim.store_path import StorePath
-from training.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
+from training.annotations import AnnotatedPage, count_new, fingerprint, select_pages
 from training.dataset import Progress, Read, build_examples
 from training.examples import Example, read_examples, write_examples
 from training.left_out import Reason
@@ -34,7 +35,7 @@ class Collected:
         labels: the project's, in config order.
         label_map: a model's label -> the project's.
         tasks: documents with a usable annotation.
-        annotations: annotation id -> when it was last changed.
+        annotations: the `fingerprint` of all pages that are learned from; the next training counts what is new by it.
         held_out: documents forced into validation because too few fell there by themselves.
         left_out: what could not be used.
         engine: what read the pages.
@@ -67,7 +68,13 @@ class Collected:
 
 
 class TooFewNew(Exception):
-    """Fewer annotations are new than a training by itself asks for; the message says how many."""
+    """Fewer annotations are new than a training by itself asks for; the message says how many.
+
+    An annotation is new until a training has learned from it as it is now. A page that could not be read was not
+    learned from, so its annotation stays new, and counts as soon as the host of its image is back. But only what can
+    be read now counts: an image that is damaged for good would otherwise start one training after the other, all
+    without it. So where enough seems to be new, all pages are read before that is sure.
+    """
 
 
 def collect(
@@ -105,19 +112,20 @@ def collect(
     xml, tasks = source()
     config = parse_label_config(xml)
     selection = select_pages(tasks, config)
-    _check_new(selection, least_new, known)
+    annotated = count_new(known, fingerprint(selection.pages))
+    _check_new(annotated, least_new)  # before anything is read: most that are skipped are skipped here
     dataset = build_examples(selection, config, read, progress, threads=threads)
-    training, validation, forced = _split(model_dir, project, dataset.examples)
-    write_examples(folder / "training.jsonl", training)
-    write_examples(folder / "validation.jsonl", validation)
-    reasons = {reason: dataset.left_out[reason] for reason in dataset.left_out}
+    learned = fingerprint(_were_read(selection.pages, dataset.examples))
+    new = count_new(known, learned)
+    _check_new(new, least_new, unread=annotated - new)
+    forced = _write_pages(folder, model_dir, project, dataset.examples)
     collected = Collected(
         labels=config.labels,
         label_map=dict(config.label_map),
         tasks=len({example.task for example in dataset.examples}),
-        annotations=fingerprint(selection.pages),
+        annotations=learned,
         held_out=tuple(sorted(forced)),
-        left_out=reasons,
+        left_out={reason: dataset.left_out[reason] for reason in dataset.left_out},
         engine=dataset.examples[0].page.engine,
         references={f"{page.task}/{page.item}": page.reference for page in selection.pages},
     )
@@ -136,25 +144,31 @@ def reference_of(collected: Collected, example: Example) -> AnnotatedPage:
     return AnnotatedPage(example.task, example.item, reference, "", "", ())
 
 
-def _check_new(selection: Selection, least_new: int, known: Mapping[str, str]) -> None:
-    new = count_new(known, fingerprint(selection.pages))
+def _check_new(new: int, least_new: int, *, unread: int = 0) -> None:
     if new < least_new:
+        more = f"; {unread} more cannot count while their pages cannot be read" if unread else ""
         raise TooFewNew(
-            f"{new} annotations are new since the last training; {least_new} start one (LAYOUTLOOP_TRAIN_EVERY)"
+            f"{counted(new, 'annotation is', 'annotations are')} new since the last training; {least_new} start one "
+            f"(LAYOUTLOOP_TRAIN_EVERY){more}"
         )
 
 
-def _split(
-    model_dir: StorePath, project: int, examples: Sequence[Example]
-) -> tuple[list[Example], list[Example], frozenset[int]]:
-    """Split by document, and remember it: what trained once never validates, what was held out stays held out."""
+def _were_read(pages: Sequence[AnnotatedPage], examples: Sequence[Example]) -> list[AnnotatedPage]:
+    """Return the pages that became examples."""
+    read = {(example.task, example.item) for example in examples}
+    return [page for page in pages if (page.task, page.item) in read]
+
+
+def _write_pages(folder: Path, model_dir: StorePath, project: int, examples: Sequence[Example]) -> frozenset[int]:
+    """Write the pages of both sides, and return the documents that were forced into validation.
+
+    They are split by document, and that is remembered: what trained once never validates, what was held out stays
+    held out.
+    """
     path = model_dir / project_model(project) / "split.json"
     split = split_as_trained(path, {example.task for example in examples})
     trained, held_out = read_history(path)
     write_json(path, {"trained": sorted(trained | split.training), "held_out": sorted(held_out | split.forced)})
-    validation = split.validation
-    return (
-        [example for example in examples if example.task not in validation],
-        [example for example in examples if example.task in validation],
-        split.forced,
-    )
+    write_examples(folder / "training.jsonl", [one for one in examples if one.task not in split.validation])
+    write_examples(folder / "validation.jsonl", [one for one in examples if one.task in split.validation])
+    return split.forced

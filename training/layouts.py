@@ -18,6 +18,7 @@ from typing import Any
 from handler.geometry import boxes_to_grid
 from handler.labels import LabelSet
 from handler.page import Box, Page
+from shim.counting import counted
 from training.examples import Example
 
 FOLDERS = {"train": "training_data", "validation": "testing_data"}
@@ -140,7 +141,7 @@ configs:
 
 # {" ".join(title.split())}
 
-{counts["train"]} pages to train on and {counts["validation"]} to validate on, {entities} entities.
+{counted(counts["train"], "page")} to train on and {counts["validation"]} to validate on, {entities} entities.
 The words were read by {engines}.
 Exported from Label Studio by LayoutLoop. The split goes by document and is the one that its own training uses.
 

@@ -1,4 +1,4 @@
-"""Which annotations a project's last training has seen: tells the next one how many are new."""
+"""Which annotations a project's last training learned from: tells the next one how many are new."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.store import write_json
 
 
 def learned(model_dir: StorePath, project: int) -> dict[str, str]:
-    """Return annotation id -> when it was last changed, as of the last training; empty before the first.
+    """Return the `fingerprint` of the last training (`training.annotations`); empty before the first.
 
     A rejected training counts like a promoted one: the same annotations once more would be rejected once more.
     """
@@ -23,7 +23,7 @@ def learned(model_dir: StorePath, project: int) -> dict[str, str]:
 
 
 def remember(model_dir: StorePath, project: int, annotations: Mapping[str, str]) -> None:
-    """Note what a training has seen."""
+    """Note what a training learned from."""
     write_json(_path(model_dir, project), dict(annotations))
 
 

@@ -16,7 +16,8 @@ from urllib.parse import quote
 import requests
 
 from shim.errors import TorchServeUnavailable
-from shim.torchserve import TokenFile, make_session, torchserve_error
+from shim.handler_answers import torchserve_error
+from shim.torchserve import TokenFile, make_session
 
 logger = logging.getLogger(__name__)
 

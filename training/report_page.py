@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from training.annotations import count_new
 from training.curves import f1_curve, loss_curve
 from training.drawing import MARKED, PREDICTED, Drawing
 from training.scoring import LabelScore, Scores
@@ -131,7 +132,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Boxes", f"of {report.box_level}"),
         ("Labels", ", ".join(report.labels)),
         ("Tasks held out on purpose", ", ".join(map(str, report.held_out))),
-        ("Annotations", f"{len(report.annotations):,}" if report.annotations else ""),
+        ("Annotations", f"{count_new({}, report.annotations):,}" if report.annotations else ""),
     ]
     facts += [(f"Setting: {name}", value) for name, value in report.settings.items() if value is not None]
     facts += [(f"Time: {stage}", f"{seconds:,.1f} s") for stage, seconds in report.seconds.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shim.counting import counted
 from training.report import Report
 
 
@@ -13,7 +14,7 @@ def score_table(report: Report) -> str:
     for name, scores in measured:
         rows = [*scores.labels, scores.overall]
         width = max(len("label"), *(len(row.label) for row in rows))
-        lines += ["", f"{name} on {len(scores.pages)} pages"]
+        lines += ["", f"{name} on {counted(len(scores.pages), 'page')}"]
         lines.append(f"{'label':{width}}  marked  predicted  precision  recall     F1")
         lines += [
             f"{row.label:{width}}  {row.support:6}  {row.predicted:9}"
@@ -21,7 +22,7 @@ def score_table(report: Report) -> str:
             for row in rows
         ]
         failed = sum(page.error is not None for page in scores.pages)
-        lines += [f"no answer for {failed} pages"] if failed else []
+        lines += [f"no answer for {counted(failed, 'page')}"] if failed else []
     if report.reading_ceiling is not None:
         lines += ["", f"{report.reading_ceiling:.1%} of the marked boxes hold a word that was read"]
     lines += [f"left out: {found.count} x {reason}" for reason, found in report.left_out.items()]

@@ -9,106 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
 
-from shim.serving import Card, project_model
-from shim.store_path import StorePath
-from shim.torchserve import InferenceClient
+from shim.serving import project_model
 from training.archive import ProjectSettings
 from training.child import run_training
-from training.collect import Collected, Source, TooFewNew, collect, read_split, reference_of
-from training.compare import compare, current_card, kept_versions
-from training.dataset import Read
+from training.collect import Collected, TooFewNew, collect, read_split, reference_of
+from training.compare import Comparison, compare, current_card
 from training.deploy import Proof, archive_once, archived_version, prove, put_into_service, take_over, was_promoted
 from training.drawing import Drawing, draw_worst
-from training.errors import BaseUnavailable
+from training.examples import Example
 from training.gate import Verdict
 from training.keep import prune
 from training.learned import learned, remember
 from training.machine import this_machine
 from training.plan import Plan
-from training.progress_file import Progress
-from training.reading import Images
+from training.planning import plan_once
 from training.report import Report, read_report, report_path, write_report
-from training.settings import TrainSettings
 from training.store import Held, training_lock
 from training.summary import make_report, timed, utc_now, verdict_of
-from training.transfer import folder_here
-
-if TYPE_CHECKING:
-    from training.leases import Leases
-
-
-class Watching(Protocol):
-    """Who is told how far a training is; each method raises Superseded where another process does this job by now."""
-
-    def step(self, name: str, done: int = 0, total: int = 0) -> None:
-        """Take note of a step, and perhaps of how far it is."""
-
-    def progress(self, progress: Progress) -> None:
-        """Take note of the training process."""
-
-    def still_mine(self) -> None:
-        """Take note of nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for.
-
-    Args:
-        project: Label Studio's id.
-        force: into service whatever the gate says.
-        dry_run: everything but archive and rollout.
-        from_current: go on from the version in service instead of the base.
-        least_new: skip where fewer annotations are new; 0 never skips.
-        untested: also where no TorchServe runs that could try it.
-    """
-
-    project: int
-    force: bool = False
-    dry_run: bool = False
-    from_current: bool = False
-    least_new: int = 0
-    untested: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a training works with.
-
-    Args:
-        model_dir: the model store.
-        folder: of this job.
-        settings: of training.
-        source: where the annotations come from.
-        read: reads a page.
-        images: fetches a page's image once more, for the report.
-        client: of this machine's TorchServe.
-        threads: pages read at a time.
-        leases: locks that machines share.
-    """
-
-    model_dir: StorePath
-    folder: Path
-    settings: TrainSettings
-    source: Source
-    read: Read
-    images: Images
-    client: InferenceClient
-    threads: int = 4
-    leases: Leases | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it, in a word and in a sentence; with the version where there is a new one."""
-
-    verdict: Literal["promoted", "rejected", "skipped", "dry run"]
-    message: str
-    version: str = ""
-    f1: float | None = None
+from training.wish import Outcome, Surroundings, Watching, Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +75,13 @@ def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
     started, before = utc_now(), current_card(around.model_dir, wish.project)
     with timed(seconds, "read pages"):
         collected = _collect(wish, around, watching)
-    plan = _plan(wish, around, collected, before)
+    plan = plan_once(wish, around, collected.labels, before)
     with timed(seconds, "train"):
         watching.step("train")
         progress = run_training(around.folder, around.settings.processes, watching.progress)
-    pages = training, validation = read_split(around.folder)
-    checkpoint = around.folder / "checkpoint"
+    pages = read_split(around.folder)
     with timed(seconds, "evaluate"):
-        watching.step("evaluate")
-        measured = compare(
-            around.model_dir,
-            wish.project,
-            checkpoint,
-            plan.box_level,
-            validation,
-            collected,
-            lambda done, total: watching.step("evaluate", done, total),
-        )
-        proof = prove(checkpoint, plan.box_level, [*validation, *training])
+        measured, proof = _measure(wish, around, watching, plan, collected, pages)
     verdict = verdict_of(measured, before.version if before else None, forced=wish.force)
     report = make_report(
         wish.project,
@@ -188,15 +96,7 @@ def _train(wish: Wish, around: Surroundings, watching: Watching) -> _Result:
         dry_run=wish.dry_run,
         started=started,
     )
-    draw = partial(
-        draw_worst,
-        validation,
-        measured.answers,
-        measured.scores,
-        lambda example: around.images(reference_of(collected, example)),
-        label_map=collected.label_map,
-    )
-    return _Result(verdict, report, draw, proof, seconds)
+    return _Result(verdict, report, _drawing(around, collected, measured, pages[1]), proof, seconds)
 
 
 def _collect(wish: Wish, around: Surroundings, watching: Watching) -> Collected:
@@ -214,31 +114,51 @@ def _collect(wish: Wish, around: Surroundings, watching: Watching) -> Collected:
     )
 
 
-def _plan(wish: Wish, around: Surroundings, collected: Collected, before: Card | None) -> Plan:
-    """Return what is trained; a later try goes on with what the first one planned."""
-    planned = Plan.find(around.folder)
-    if planned is not None:
-        return planned
-    settings, base, start = around.settings, around.settings.base, None
-    if wish.from_current:
-        kept = {one.card.version: one.checkpoint for one in kept_versions(around.model_dir, wish.project)}
-        if before is None or before.version not in kept:
-            raise BaseUnavailable("there is no version in service with a kept checkpoint to continue from")
-        current = folder_here(kept[before.version], around.folder / "base")
-        start, base = str(current.resolve()), before.base_model or base
-    plan = Plan(
-        base=base,
-        labels=collected.labels,
-        box_level=settings.box_level,
-        image=settings.image,
-        continue_from=start,
-        learning_rate=settings.learning_rate or None,
-        batch_pages=settings.batch or None,
-        epochs=settings.epochs or None,
-        seed=settings.seed,
+def _measure(
+    wish: Wish,
+    around: Surroundings,
+    watching: Watching,
+    plan: Plan,
+    collected: Collected,
+    pages: tuple[list[Example], list[Example]],
+) -> tuple[Comparison, Proof | None]:
+    """Return how good the candidate is, and what it answers for a page, to be compared with what TorchServe will say.
+
+    Args:
+        wish: whose project.
+        around: where the candidate lies.
+        watching: told how many models are measured.
+        plan: what was trained.
+        collected: the project's labels.
+        pages: for training and for validation.
+    """
+    watching.step("evaluate")
+    training, validation = pages
+    checkpoint = around.folder / "checkpoint"
+    measured = compare(
+        around.model_dir,
+        wish.project,
+        checkpoint,
+        plan.box_level,
+        validation,
+        collected,
+        lambda done, total: watching.step("evaluate", done, total),
     )
-    plan.write(around.folder)
-    return plan
+    return measured, prove(checkpoint, plan.box_level, [*validation, *training])
+
+
+def _drawing(
+    around: Surroundings, collected: Collected, measured: Comparison, validation: Sequence[Example]
+) -> Callable[[], tuple[Drawing, ...]]:
+    """Return what draws the pages with the worst disagreements, some time after the verdict."""
+    return partial(
+        draw_worst,
+        validation,
+        measured.answers,
+        measured.scores,
+        lambda example: around.images(reference_of(collected, example)),
+        label_map=collected.label_map,
+    )
 
 
 def _conclude(wish: Wish, around: Surroundings, watching: Watching, result: _Result, held: Held) -> Outcome:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shim.errors import LayoutLoopError
-from shim.serving import NODE_SILENT_S, Serving, archive_path, live_nodes, read_card, read_serving
+from shim.serving import NODE_SILENT_S, Card, Serving, archive_path, live_nodes, read_card, read_serving
 from shim.store_path import StorePath, store_access
 from training.store import add_to_load, flip, locked, write_serving
 
@@ -64,19 +64,12 @@ def promote(
         RolloutFailed: a node could not load it, or it took too long. What was current stays current.
         LayoutLoopError: `check` refused, or the lock was lost; likewise.
     """
-    if not archive_path(model_dir, name, version).is_file():
-        kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
-        raise RolloutFailed(f"{name} has no archived version {version}, only {', '.join(kept) or 'none at all'}")
-    card = read_card(model_dir, name, version)
+    card = _card_of_archived(model_dir, name, version)
     with locked(model_dir, name, leases=leases) as held:
         before = read_serving(model_dir, name) or Serving()
         if version == before.current:
             return
-        if before.current and version < before.current:
-            raise RolloutFailed(
-                f"{version} is older than {before.current} and versions only move forward; to go back: "
-                f"python -m scripts.rollout --project {name.removeprefix('project-')} --back-to {version}"
-            )
+        _refuse_older(name, version, before.current)
         asked = time.time()
         try:
             with store_access(model_dir):
@@ -96,16 +89,32 @@ def promote(
     logger.info("%s %s is in service, labels %s", name, version, ", ".join(card.labels) or "none")
 
 
+def _card_of_archived(model_dir: StorePath, name: str, version: str) -> Card:
+    if not archive_path(model_dir, name, version).is_file():
+        kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
+        raise RolloutFailed(f"{name} has no archived version {version}, only {', '.join(kept) or 'none at all'}")
+    return read_card(model_dir, name, version)
+
+
+def _refuse_older(name: str, version: str, current: str | None) -> None:
+    if current and version < current:
+        raise RolloutFailed(
+            f"{version} is older than {current} and versions only move forward; to go back: "
+            f"python -m scripts.rollout --project {name.removeprefix('project-')} --back-to {version}"
+        )
+
+
 def _wait_until_held(model_dir: StorePath, name: str, version: str, asked: float, timeout_s: float) -> None:
     started = time.monotonic()
     while True:
         nodes = live_nodes(model_dir)
         missing = [node for node, report in nodes.items() if not _is_held(node, report, name, version, asked)]
-        if len(missing) < len(nodes) and all(_is_away(nodes[node]) for node in missing):
-            if missing:
-                logger.warning("%s %s is not waited for on %s: no TorchServe there", name, version, ", ".join(missing))
-            return
         waited = time.monotonic() - started
+        given_up = {node: _why_given_up(nodes[node], name, version, waited) for node in missing}
+        if len(missing) < len(nodes) and all(given_up.values()):
+            for node, why in given_up.items():
+                logger.warning("%s %s is not waited for on %s: %s", name, version, node, why)
+            return
         if not nodes and waited > min(FIRST_REPORT_S, timeout_s):
             raise NobodyTried(
                 f"no TorchServe runs that could try {name} {version}: start one (scripts/serve.sh), or say --untested"
@@ -127,7 +136,14 @@ def _is_held(node: str, report: Mapping[str, Any], name: str, version: str, aske
     return version in report["holds"].get(name, [])
 
 
-def _is_away(report: Mapping[str, Any]) -> bool:
-    """Whether a node's TorchServe has not answered its watcher for so long that a silent node would be given up."""
-    away = report.get("away_since")
-    return away is not None and time.time() - float(away) > float(report.get("silent_s", NODE_SILENT_S))
+def _why_given_up(report: Mapping[str, Any], name: str, version: str, waited: float) -> str:
+    """Return why a node that reports is given up like a silent one, "" where it is not.
+
+    For as long as a silent one would be waited for, its TorchServe did not answer its watcher, or it could not fetch
+    the archive; a disk may be full for ever.
+    """
+    silent_s, away = float(report.get("silent_s", NODE_SILENT_S)), report.get("away_since")
+    if away is not None and time.time() - float(away) > silent_s:
+        return "no TorchServe there"
+    reason = str(report["errors"].get(f"{name} {version}", ""))
+    return reason if reason.startswith(NOT_FETCHED) and waited > silent_s else ""

@@ -66,6 +66,7 @@ class Watcher:
         holds: versions that answered their first question, by model; an idle project's may yet have to.
         asleep: models in `holds` whose versions have no worker, since nobody asks.
         checked: Unix time at which `holds` and `errors` of each model were found to be so.
+        stepped: when it last began with a version or a model (monotonic seconds).
         away_since: Unix time since which no look at all models was possible, for TorchServe was away; else None.
     """
 
@@ -81,6 +82,7 @@ class Watcher:
     holds: dict[str, list[str]] = field(default_factory=dict)
     asleep: frozenset[str] = frozenset()
     checked: dict[str, float] = field(default_factory=dict)
+    stepped: float = field(default_factory=time.monotonic)
     away_since: float | None = None
     _proven: set[_Version] = field(default_factory=set)
     _failed: dict[_Version, _Failure] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class Watcher:
 
         A version that cannot be loaded is an entry in `errors` and is tried again later, after all others.
         """
+        self.stepped = time.monotonic()
         try:
             if not self.model_dir.is_dir():
                 raise ManagementError(f"{self.model_dir} is not there; nothing is loaded or unloaded")
@@ -144,6 +147,7 @@ class Watcher:
         return (failed, name != OCR_MODEL, name not in self.asleep, name)
 
     def _converge_model(self, name: str) -> None:
+        self.stepped = time.monotonic()
         held = {one.version: one for one in self.management.versions(name)}
         try:
             serving = read_serving(self.model_dir, name) or Serving()
@@ -157,6 +161,7 @@ class Watcher:
         awake = False
         errors: dict[str, str] = {}
         for version in sorted(serving.load, key=lambda one: one != serving.current):
+            self.stepped = time.monotonic()
             try:
                 awake |= self._ensure(name, version, held.get(version), serving.sha256, workers)
                 good.append(version)

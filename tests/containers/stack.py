@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import socket
 import time
@@ -16,6 +17,8 @@ from tests.containers.engine import CommandFailed, Engine
 from tests.containers.images import Images
 
 T = TypeVar("T")
+METRICS_PORT = 7082
+"""TorchServe's in its container; no other network has it."""
 PROJECT_NAME = "layoutloop-test"
 NODES = 2
 SERVICES = ("label-studio", "redis", "shim", "torchserve", "trainer")
@@ -83,6 +86,10 @@ class Stack:
             return True
         return False
 
+    def pages_tagged(self, node: str) -> int:
+        """Return how many pages a TorchServe container tagged since its start, for its watcher's questions too."""
+        return count_tagged(self.engine.exec(node, *metrics_command(METRICS_PORT)))
+
     def seconds(self) -> float:
         """Return how long ago the stack was started."""
         return time.monotonic() - self.started
@@ -93,9 +100,23 @@ class Stack:
         for service in SERVICES:
             for container in self.containers(service):
                 with suppress(CommandFailed):
-                    text = self.engine.run("sh", "-c", f"podman logs --tail {tail} {container} 2>&1")
-                    found.append(f"==== {service} {container}\n{text}")
+                    found.append(f"==== {service} {container}\n{self.log(container, tail)}")
         return "\n".join(found)
+
+    def log(self, container: str, tail: int = 60) -> str:
+        """Return the end of a container's log."""
+        return self.engine.run("sh", "-c", f"podman logs --tail {tail} {container} 2>&1")
+
+
+def metrics_command(port: int) -> list[str]:
+    """Return a command that prints TorchServe's metrics, run beside it; its image has no curl."""
+    ask = f"urllib.request.urlopen('http://127.0.0.1:{port}/metrics', timeout=10)"
+    return ["python", "-c", f"import urllib.request; print({ask}.read().decode())"]
+
+
+def count_tagged(metrics: str) -> int:
+    """Return the sum of TorchServe's counters PagesTagged, over all models and versions."""
+    return sum(int(float(count)) for count in re.findall(r"^PagesTagged\{.*\} (\S+)$", metrics, re.MULTILINE))
 
 
 def wait_for(found: Callable[[], T], timeout_s: float = 300.0) -> T:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 SERVICES: dict[str, Any] = COMPOSE["services"]
+TRAINER_YAML = (ROOT / "deploy/kubernetes/base/trainer.yaml").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 STUDIO = SERVICES["label-studio"]["environment"]
 
@@ -71,6 +75,29 @@ def test_an_image_has_a_health_check_and_a_process_1_that_reaps(target: str) -> 
     assert 'ENTRYPOINT ["tini", "--"]' in body
 
 
+@pytest.mark.parametrize(
+    ("age_s", "status"),
+    [
+        pytest.param(0, 0, id="touched now"),
+        pytest.param(45, 0, id="a moment ago"),
+        pytest.param(75, 1, id="the worker hangs"),
+        pytest.param(None, 1, id="it never went round"),
+    ],
+)
+def test_the_trainers_health_check_sees_a_worker_that_hangs(age_s: float | None, status: int, tmp_path: Path) -> None:
+    """The command of the Dockerfile, which is that of Kubernetes' probes."""
+    command = json.loads(STAGES["trainer"][1].partition("HEALTHCHECK ")[2].partition("CMD ")[2].splitlines()[0])
+    if age_s is not None:
+        alive = tmp_path / "worker.alive"
+        alive.touch()
+        os.utime(alive, (time.time() - age_s,) * 2)
+    done = subprocess.run(command, env={"PATH": os.environ["PATH"], "LAYOUTLOOP_HOME": str(tmp_path)}, check=False)
+    assert done.returncode == status
+    (trainer,) = (one for one in yaml.safe_load_all(TRAINER_YAML) if one["kind"] == "StatefulSet")
+    (container,) = trainer["spec"]["template"]["spec"]["containers"]
+    assert container["startupProbe"]["exec"]["command"] == container["livenessProbe"]["exec"]["command"] == command
+
+
 @pytest.mark.parametrize("target", RUNTIME)
 def test_an_image_is_made_without_tools(target: str) -> None:
     """pip and whatever a package would be built with stay in the stages that are left behind."""
@@ -116,9 +143,22 @@ def test_every_base_is_one_argument() -> None:
 def test_only_what_is_in_lists_of_pins_is_installed() -> None:
     installs = re.findall(r"(?:\$\{PIP\}|/pip) install([^\n&]*)", DOCKERFILE)
     lists = [re.findall(r"\S+", line.partition(" -r ")[2])[0] for line in installs]
-    assert lists == [f"requirements/{name}.txt" for name in ("shim", "s3", "serve", "torch", "s3", "encoder")]
-    for name in ("shim", "s3", "serve", "torch", "encoder"):
+    assert lists == [f"requirements/{name}.txt" for name in ("pip", "shim", "s3", "serve", "torch", "s3", "encoder")]
+    for name in ("pip", "shim", "s3", "serve", "torch", "encoder"):
         assert all(version for versions in pins(name).values() for version in versions), name
+
+
+@pytest.mark.parametrize(
+    "where",
+    [pytest.param("Dockerfile", id="where it is built"), pytest.param("docs/deployment.md", id="where it is read")],
+)
+def test_how_a_digest_is_given_is_said(where: str) -> None:
+    """Bases are named by tags. What the text names must be what the files take."""
+    text = (ROOT / where).read_text(encoding="utf-8")
+    base = STAGES["python"][0].strip("${}")
+    assert f"--build-arg {base}=docker.io/library/debian@sha256:..." in text
+    assert all(f"`{name}`" in text for name in ("REDIS_IMAGE", "LABEL_STUDIO_IMAGE")) or where == "Dockerfile"
+    assert {"REDIS_IMAGE", "LABEL_STUDIO_IMAGE"} <= variables(COMPOSE_TEXT)
 
 
 def test_the_shims_pins_are_those_of_everybody() -> None:

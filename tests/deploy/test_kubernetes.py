@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import kubernetes_validate
 import pytest
 
+from benchmarks.capacity import Costs
+from shim.models import _QUEUED
 from shim.settings import Settings
 from tests.deploy.rendered import (
     OURS,
@@ -137,12 +139,28 @@ def test_the_autoscaler_has_what_it_scales(variant: str) -> None:
     assert scaler["spec"]["minReplicas"] >= 2
 
 
-def test_queue_latency_is_asked_for_beside_the_cpu() -> None:
+def test_waiting_pages_are_asked_for_beside_the_cpu() -> None:
     (scaler,) = of_kind("overlays/queue-latency", "HorizontalPodAutoscaler")
     names = [one["type"] for one in scaler["spec"]["metrics"]]
-    assert names == ["ContainerResource", "Pods"]
+    assert names == ["ContainerResource", "External"]
     rule = (ROOT / "deploy/kubernetes/overlays/queue-latency/prometheus-adapter.yaml").read_text(encoding="utf-8")
-    assert f"as: {scaler['spec']['metrics'][1]['pods']['metric']['name']}\n" in rule
+    assert f"as: {scaler['spec']['metrics'][1]['external']['metric']['name']}\n" in rule
+
+
+def test_pages_that_wait_bring_nodes_before_people_feel_it() -> None:
+    """The figure is of pages that one node answers well within a predict's time, and comes before any is refused."""
+    variant = "overlays/queue-latency"
+    (scaler,) = of_kind(variant, "HorizontalPodAutoscaler")
+    (shim,) = (one for one in of_kind(variant, "Deployment") if one["metadata"]["name"] == "shim")
+    target = scaler["spec"]["metrics"][1]["external"]["target"]
+    assert target["type"] == "AverageValue"  # of all pages over the nodes, not over the shims
+    pages, costs = float(target["averageValue"]), Costs()
+    cores = int(data_of(variant)["layoutloop"]["LAYOUTLOOP_OCR_WORKERS"])
+    assert 10 < pages * (costs.read_cpu_s + costs.tag_cpu_s) / cores < Settings().deadline_s / 2
+    most_waiting = Settings().max_waiting_pages * shim["spec"]["replicas"]
+    assert pages * scaler["spec"]["maxReplicas"] < most_waiting
+    # In TorchServe's own queue no more of them can be found than this, however many wait.
+    assert _QUEUED * cores < pages
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -194,7 +212,8 @@ def commands(variant: str) -> list[tuple[str, Sequence[str]]]:
         assert "command" not in container, "tini, the image's entry point, would be left out"
         found.append((container["name"], container["args"]))
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            if execution := container.get(probe, {}).get("exec"):
+            execution = container.get(probe, {}).get("exec", {"command": ["sh"]})
+            if execution["command"][0] != "sh":  # the trainer's: tests/containers/test_images_files.py runs it
                 found.append((container["name"], execution["command"]))
     return found
 

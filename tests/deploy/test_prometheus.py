@@ -70,8 +70,9 @@ def expressions() -> list[Any]:
     found = [pytest.param(rule["expr"], id=f"alert {rule['alert']}") for rule in RULES]
     for panel in PANELS:
         found += [pytest.param(one["expr"], id=f"{panel['title']} {one['refId']}") for one in panel["targets"]]
-    query = ADAPTER["rules"]["custom"][0]["metricsQuery"]
-    query = query.replace("<<.GroupBy>>", "pod").replace("<<.LabelMatchers>>", 'pod="x"')
+    rule = ADAPTER["rules"]["external"][0]
+    series = rule["seriesQuery"].partition("{")[0]
+    query = rule["metricsQuery"].replace("<<.Series>>", series).replace("<<.LabelMatchers>>", 'namespace="x"')
     return [*found, pytest.param(query, id="autoscaler")]
 
 

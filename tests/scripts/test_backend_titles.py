@@ -141,7 +141,7 @@ def test_two_layoutloops_on_one_project(bench: Bench, first: bool, shown: str) -
 
 
 def test_a_project_that_nobody_connected(bench: Bench) -> None:
-    assert bench.look() is Titles.NONE
+    assert bench.look() is Titles.NO_BACKEND
     bench.studio.add_backend("http://10.0.0.9:9090", title="Another")
     assert bench.look() is Titles.NONE
     assert bench.studio.changes == []

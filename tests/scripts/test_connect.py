@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.serving import make_server
 
 from scripts.connect import main
 from scripts.reserved_networks import LINK_LOCAL, LOCAL_NETWORKS, networks_to_ban, protection_advice
 from scripts.shim_address import ShimAddress
 from scripts.studio_backend import Connected, connect, disconnect
+from shim.app import create_app
 from shim.errors import LabelConfigUnsupported, NotConnected, SettingsInvalid, StudioRefused, StudioUnavailable
+from shim.settings import Settings
 from shim.studio_client import StudioClient, open_studio
 from tests.scripts.studio_server import RECTANGLES, TEXT, FakeStudio, serve_studio
 from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
@@ -216,6 +220,12 @@ def test_what_a_test_prediction_says(
     assert bench.says(sentence)
 
 
+def test_one_region_is_said_to_be_one(bench: Bench) -> None:
+    bench.studio.test = [{"result": [{"id": "a"}, {"id": "a"}]}]
+    assert bench.connect().regions == 1
+    assert bench.said[-1] == "test prediction: task 45 gets 1 region"
+
+
 def _text(bench: Bench) -> None:
     bench.studio.projects[7]["label_config"] = TEXT
 
@@ -384,6 +394,58 @@ def test_the_command(command: Bench, monkeypatch: pytest.MonkeyPatch, capsys: py
         for sentence in ("removed the ML backend", "nothing of http"):
             assert main(["--project", "7", "--remove"]) == 0
             assert sentence in capsys.readouterr().out
+
+
+def test_the_shim_forgets_a_project_that_is_removed(
+    command: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BASIC_AUTH_USER", "studio")
+    monkeypatch.setenv("BASIC_AUTH_PASS", "sesame")
+    app = create_app(Settings(home=tmp_path, model_dir=tmp_path, basic_auth_user="studio", basic_auth_pass="sesame"))
+    titles = app.extensions["layoutloop"].titles
+    titles.note({"project": {"id": 7, "title": "Invoices"}})
+    titles.note({"project": {"id": 8, "title": "Receipts"}})
+    shim = make_server("127.0.0.1", 0, app)
+    thread = threading.Thread(target=shim.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.setenv("LAYOUTLOOP_PORT", str(shim.server_port))
+        command.studio.add_backend(f"http://127.0.0.1:{shim.server_port}")
+        assert main(["--project", "7", "--remove"]) == 0
+        assert main(["--project", "8", "--remove"]) == 1, "Label Studio has no such project"
+    finally:
+        shim.shutdown()
+        thread.join()
+        shim.server_close()
+    assert titles.all() == {8: "Receipts"}
+    assert "could not be told" not in capsys.readouterr().out
+
+
+def _another_password(handler: _Handler) -> None:
+    handler.reply(401)
+
+
+@pytest.mark.parametrize(
+    ("up", "cause"), [pytest.param(True, "HTTPError", id="another password"), pytest.param(False, "Connect", id="no")]
+)
+def test_a_shim_need_not_answer_to_be_removed(
+    command: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], up: bool, cause: str
+) -> None:
+    with serve("127.0.0.1", _another_password) as shim:
+        port = shim.port if up else 9  # where nobody listens
+        monkeypatch.setenv("LAYOUTLOOP_PORT", str(port))
+        command.studio.add_backend(f"http://127.0.0.1:{port}")
+        assert main(["--project", "7", "--remove"]) == 0
+    assert f"the shim at http://127.0.0.1:{port} could not be told ({cause}" in capsys.readouterr().out
+    assert command.studio.backends == {}
+
+
+def test_a_shim_that_still_waits_is_connected_all_the_same(
+    command: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health = Health(body={"status": "UP", "v2": True, "ready": False, "model_dir": "/models"})
+    assert run(monkeypatch, health, "--project", "7") == 0
+    assert "is not ready yet; its /health says what it waits for" in capsys.readouterr().out
 
 
 def test_all_projects_go_on_after_one_that_fails(

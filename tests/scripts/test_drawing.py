@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scripts.drawing import colour_of, draw_regions
 SIZE = (900, 600)
 WHITE = (255, 255, 255)
 GREY = (120, 120, 120)
+AROUND = (295, 195, 406, 266)  # what is drawn for (300, 200, 400, 260): three pixels stay free, the frame has two
 
 
 def region(box: tuple[float, float, float, float], label: str | None = "Total") -> dict[str, Any]:
@@ -35,35 +37,66 @@ def caption(page: Image.Image, colour: tuple[int, int, int]) -> tuple[int, int, 
     return box
 
 
-def test_a_box_is_drawn_where_it_is() -> None:
+def test_a_frame_is_drawn_around_its_box() -> None:
     page = drawn(region((300, 200, 400, 260), label=None))
-    assert changed(page) == (300, 200, 401, 261)
-    assert page.getpixel((300, 200)) == page.getpixel((400, 260)) == GREY
+    assert changed(page) == AROUND
+    assert page.getpixel((295, 195)) == page.getpixel((405, 265)) == GREY
     inside = page.getpixel((350, 230))
     assert isinstance(inside, tuple)
     assert all(GREY[0] < channel < 255 for channel in inside), "what stands there can still be read"
-    assert page.getpixel((299, 230)) == page.getpixel((401, 230)) == WHITE
+    assert page.getpixel((294, 230)) == page.getpixel((406, 230)) == WHITE
+
+
+@pytest.mark.parametrize("width", [400, 900, 1654, 4000], ids=str)
+def test_a_frame_touches_no_letter(width: int) -> None:
+    page = np.asarray(drawn(region((200, 200, 300, 260), label=None), size=(width, 600)))
+    frame = Image.fromarray(~np.all(page == GREY, axis=2))
+    gap = 3
+    assert np.all(np.asarray(frame)[200 - gap : 261 + gap, 200 - gap : 301 + gap]), "three pixels stay free all around"
+    assert not np.all(np.asarray(frame)[200 - gap : 261 + gap, 170:331]), "and the frame is near"
+
+
+@pytest.mark.parametrize(
+    ("box", "frame"),
+    [
+        pytest.param((0, 0, 899, 599), (0, 0, 900, 600), id="the whole page"),
+        pytest.param((2, 300, 100, 310), (0, 295, 106, 316), id="near the left edge"),
+        pytest.param((800, 597, 897, 599), (795, 592, 900, 600), id="in the lower right corner"),
+        pytest.param((-50, -50, 20, 20), (0, 0, 26, 26), id="past the upper left"),
+    ],
+)
+def test_a_frame_stays_on_the_page(box: tuple[float, float, float, float], frame: tuple[int, int, int, int]) -> None:
+    page = drawn(region(box, label=None))
+    assert changed(page) == frame
+    assert page.getpixel(frame[:2]) == page.getpixel((frame[2] - 1, frame[3] - 1)) == GREY
+
+
+def test_what_is_drawn_changes_no_box() -> None:
+    regions = [region((300, 200, 400, 260)), region((10, 10, 60, 40), label=None)]
+    before = copy.deepcopy(regions)
+    drawn(*regions)
+    assert regions == before
 
 
 @pytest.mark.parametrize("label", [None, ""], ids=repr)
 def test_a_text_line_has_no_caption(label: str | None) -> None:
-    assert changed(drawn(region((300, 200, 400, 260), label))) == (300, 200, 401, 261)
+    assert changed(drawn(region((300, 200, 400, 260), label))) == AROUND
 
 
 def test_a_caption_stands_on_the_right_of_its_box() -> None:
     page = drawn(region((300, 200, 400, 260)))
     left, top, right, bottom = caption(page, colour_of("Total"))
-    assert left == 404
+    assert left == 409
     assert right < SIZE[0]
     assert (top + bottom) / 2 == pytest.approx(230, abs=2), "at the middle of the box"
-    assert page.getpixel((300, 200)) == colour_of("Total")
+    assert page.getpixel((295, 195)) == colour_of("Total")
     white = np.all(np.asarray(page)[top:bottom, left:right] > 240, axis=2)
     assert white.any(), "the label is written on it"
 
 
 def test_a_caption_without_room_stands_on_the_left() -> None:
     left, _, right, _ = caption(drawn(region((700, 200, 880, 260))), colour_of("Total"))
-    assert 0 < left < right <= 697
+    assert 0 < left < right <= 692
 
 
 @pytest.mark.parametrize(
@@ -100,7 +133,7 @@ def test_the_page_itself_is_left_alone() -> None:
 
 def test_a_label_has_one_colour_everywhere() -> None:
     first, second = drawn(region((300, 200, 400, 260))), drawn(region((10, 10, 60, 40)), region((5, 500, 9, 510), "B"))
-    assert first.getpixel((300, 200)) == second.getpixel((10, 10)) == colour_of("Total")
+    assert first.getpixel((295, 195)) == second.getpixel((5, 5)) == colour_of("Total")
     assert colour_of("Total") != colour_of("Date")
     assert colour_of(None) == colour_of("") == GREY
 

@@ -103,7 +103,7 @@ def test_the_version_in_service_on_held_out_pages(place: Place, capsys: pytest.C
     held_out = validation_tasks(TASKS).validation
     assert body["version"] == place.versions[1]
     assert {page["task"] for page in body["scores"]["pages"]} == held_out
-    assert f"{len(held_out)} of 12 annotated pages are held out of training" in shown.err
+    assert f"held out of training: {len(held_out)} of 12 annotated pages" in shown.err
     assert f"it is not known what project-7 {place.versions[1]} was trained on" in shown.err
     assert [one["label"] for one in body["scores"]["labels"]][:4] == [*LABELS, "never"]
     assert body["scores"]["overall"]["support"] == len(held_out)

@@ -128,7 +128,7 @@ def test_pages_are_drawn(instance: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert [path.name for path in drawn] == ["two.tiff-1.png", "two.tiff-2.png"]
     with Image.open(drawn[0]) as page:
         assert page.size == (200, 60)
-        assert page.getpixel((10, 10)) == (120, 120, 120)
+        assert page.getpixel((5, 5)) == (120, 120, 120)
 
 
 def test_a_place_that_cannot_be_drawn_to_is_told(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.node import REPOSITORY
+from scripts.node import REPOSITORY, ServeSettings
 from scripts.readiness import missing_versions, note_of, note_path, readiness_problem
-from shim.serving import Serving
+from scripts.watching import STUCK_S, WatcherProcess
+from shim.serving import Serving, live_nodes
 from shim.settings import Settings
+from shim.torchserve import TokenFile
 from training.lost_nodes import LOST_AFTER_S, forget_lost_nodes
+from training.management import ManagementClient
+from training.rollout import NO_WORKER, NOT_FETCHED
 from training.store import write_json, write_serving
+from training.watcher import Watcher
+from training.worker_counts import WorkerCounts
 
 OLD, NEW, NEXT = "20261121T080000Z", "20261122T080000Z", "20261123T080000Z"
 
@@ -53,6 +61,13 @@ HOLDS = {"ocr": [NEW]}
         pytest.param({"ocr": [NEW]}, {"project-7": "x"}, [f"project-7 {NEW}"], id="not tried yet"),
         pytest.param({"project-7": [NEW]}, {f"ocr {NEW}": "no eng"}, [f"ocr {NEW}"], id="ocr that failed"),
         pytest.param({}, {"torchserve": "away"}, [f"ocr {NEW}", f"project-7 {NEW}"], id="no TorchServe"),
+        pytest.param({"ocr": [NEW]}, {f"project-7 {NEW}": NO_WORKER}, [f"project-7 {NEW}"], id="a worker that starts"),
+        pytest.param(
+            {"ocr": [NEW]},
+            {f"project-7 {NEW}": f"{NOT_FETCHED}: No space left on device"},
+            [f"project-7 {NEW}"],
+            id="an archive that is not here yet",
+        ),
     ],
 )
 def test_one_bad_project_takes_no_node_out(
@@ -67,12 +82,64 @@ def test_one_bad_project_takes_no_node_out(
 
 
 @pytest.mark.parametrize(
+    ("other", "age_s", "version", "missing"),
+    [
+        pytest.param("other-7080", 1.0, NEW, [f"project-7 {NEW}"], id="another node holds it"),
+        pytest.param("other-7080", 1.0, OLD, [], id="another holds another version"),
+        pytest.param("other-7080", 45.0, NEW, [], id="one that is silent held it"),
+        pytest.param("own", 1.0, NEW, [], id="this node held it before"),
+    ],
+)
+def test_what_fails_on_this_node_alone_takes_it_out(
+    tmp_path: Path, other: str, age_s: float, version: str, missing: list[str]
+) -> None:
+    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    for name in ("ocr", "project-7"):
+        write_serving(node.model_dir, name, Serving((NEW,), NEW))
+    report = {"time": time.time() - age_s, "holds": {"project-7": [version]}, "errors": {}}
+    write_json(tmp_path / "store" / ".nodes" / f"{node.node if other == 'own' else other}.json", report)
+    watcher = watcher_of(node)
+    watcher.holds, watcher.errors = {"ocr": [NEW]}, {f"project-7 {NEW}": "no tokens"}
+    WatcherProcess(watcher, node, Settings(home=tmp_path)).note()
+    assert json.loads(note_path(tmp_path).read_text())["missing"] == missing
+
+
+@pytest.mark.parametrize("stuck", [False, True], ids=["loads a large model", "hangs"])
+def test_a_watcher_that_hangs_is_no_live_node(tmp_path: Path, stuck: bool) -> None:
+    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    write_serving(node.model_dir, "ocr", Serving((NEW,), NEW))
+    watcher, ended = watcher_of(node), threading.Event()
+    watcher.stepped -= STUCK_S + 1 if stuck else STUCK_S - 60
+    process = WatcherProcess(watcher, node, Settings(home=tmp_path, node_silent_s=0.3))
+    heart = threading.Thread(target=process._heartbeat, args=(ended,))
+    heart.start()
+    time.sleep(0.5)
+    ended.set()
+    heart.join()
+    assert (list(live_nodes(tmp_path / "store")), note_path(tmp_path).exists()) == (
+        ([], False) if stuck else ([node.node], True)
+    )
+    watcher.converge()
+    assert time.monotonic() - watcher.stepped < 60
+
+
+@pytest.mark.parametrize(
     ("note", "problem"),
     [
         pytest.param({"holds": HOLDS}, None, id="ready"),
         pytest.param({"holds": HOLDS, "errors": {"project-7 x": "odd"}}, None, id="ready, with a broken candidate"),
         pytest.param({"holds": HOLDS, "missing": ["ocr 1", "project-7 2"]}, "not hold ocr 1, project-7 2", id="lacks"),
         pytest.param({"missing": ["ocr 1"], "errors": {"torchserve": "away"}}, "torchserve: away", id="no TorchServe"),
+        pytest.param(
+            {"missing": ["ocr 1"], "errors": {"torchserve": "away"}, "away_since": -4},
+            "TorchServe is starting; it does not hold ocr 1 yet",
+            id="it starts",
+        ),
+        pytest.param(
+            {"missing": ["ocr 1"], "errors": {"torchserve": "away"}, "away_since": -600},
+            "torchserve: away",
+            id="away for longer than a start takes",
+        ),
         pytest.param({"holds": HOLDS, "time": -40}, "last heard of 40 s ago", id="silent"),
         pytest.param({}, "holds no model", id="an empty store"),
         pytest.param({"holds": []}, "holds no model", id="holds nothing"),
@@ -84,9 +151,30 @@ def test_readiness(tmp_path: Path, note: dict[str, Any] | None, problem: str | N
     if note is not None:
         age = note.get("time", 0)
         when = {"time": None if age is None else time.time() + age}
+        when |= {"away_since": time.time() + note["away_since"]} if "away_since" in note else {}
         write_json(note_path(tmp_path), {"holds": {}, "missing": [], "errors": {}} | note | when)
     found = readiness_problem(Settings(home=tmp_path))
     assert found is None if problem is None else problem in (found or "")
+
+
+def watcher_of(node: ServeSettings) -> Watcher:
+    """The watcher of a node whose TorchServe is not there."""
+    store = node.home / "store"
+    nobody = ManagementClient("http://127.0.0.1:1", TokenFile(node.home / "key_file.json"))
+    return Watcher(store, node.home / "archives", nobody, lambda *_: None, WorkerCounts(store, ocr=1), node.node)
+
+
+def test_what_a_watcher_notes_while_its_torchserve_starts(tmp_path: Path) -> None:
+    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    write_serving(node.model_dir, "ocr", Serving((NEW,), NEW))
+    watcher = watcher_of(node)
+    assert not watcher.converge()
+    settings = Settings(home=tmp_path)
+    WatcherProcess(watcher, node, settings).note()
+    assert readiness_problem(settings) == f"TorchServe is starting; it does not hold ocr {NEW} yet"
+    watcher.away_since = time.time() - settings.node_silent_s - 1
+    WatcherProcess(watcher, node, settings).note()
+    assert "torchserve: TorchServe does not answer: " in (readiness_problem(settings) or "")
 
 
 def test_the_time_a_node_may_be_silent_is_a_setting(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_an_empty_store_is_named(
     monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path / "home"))
     assert main(["--list"]) == 0
     assert capsys.readouterr().err == f"no versions in {tmp_path / 'nothing here'} (MODEL_DIR)\n"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "says"),
+    [pytest.param(count, says, id=says) for count, says in enumerate(("0 nodes", "1 node", "2 nodes"))],
+)
+def test_on_how_many_nodes_a_version_is(store: Path, capsys: pytest.CaptureFixture[str], nodes: int, says: str) -> None:
+    for number in range(nodes):
+        report = {"time": time.time(), "holds": {NAME: VERSIONS[:1]}, "errors": {}}
+        write_json(store / ".nodes" / f"node-{number}.json", report)
+    assert main(["--list"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith(f"  on {says}")
 
 
 @pytest.mark.parametrize(

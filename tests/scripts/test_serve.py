@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import shlex
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,14 @@ from scripts.parts import PARTS, instance_lock, parse_parts, part_locks
 from scripts.processes import INSTANCE, PART, instance_processes
 from scripts.readiness import note_of, note_path
 from scripts.serve import SUPERVISOR_STOPS_S, make_folders, port_problem, private_tmp
-from scripts.startup import Startup, health, ready_line
+from scripts.startup import WAITING, Startup, health, ready_line
 from scripts.supervision import Commands, Program, programs, supervisor_config, torchserve_config
 from scripts.supervisor_news import SupervisorNews, last_line
 from shim.errors import SettingsInvalid
+from shim.serving import Serving
 from shim.settings import Settings
-from training.store import write_json
+from tests.shim import far_servers
+from training.store import write_json, write_serving
 
 TEMPLATE = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
 
@@ -146,6 +150,7 @@ def test_the_supervisor_runs_four_programs(tmp_path: Path) -> None:
     names = ("torchserve", "rollout", "shim", "trainer")
     assert conf.sections() == ["supervisord", *(f"program:{name}" for name in names)]
     assert conf["supervisord"]["nodaemon"] == "true"
+    assert ("user" in conf["supervisord"]) == (os.geteuid() == 0), "else its log begins with CRIT for root"
     for name in names:
         section = conf[f"program:{name}"]
         assert section["autorestart"] == section["stopasgroup"] == section["killasgroup"] == "true"
@@ -182,6 +187,23 @@ def test_torchserve_sees_no_keys(tmp_path: Path) -> None:
     names = set(seen.split()) - {"LC_CTYPE"}  # Python's own addition where the locale is C
     paths = {"TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION", "LAYOUTLOOP_CACHE_DIR"}
     assert names == {"PATH", "JAVA_HOME", "LANG", "OMP_NUM_THREADS", "HF_HUB_OFFLINE", "PYTHONNOUSERSITE"} | paths
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        pytest.param({"LAYOUTLOOP_PROJECT_WORKERS": "1"}, os.cpu_count(), id="all cores for the only worker"),
+        pytest.param({"LAYOUTLOOP_PROJECT_WORKERS": str(os.cpu_count())}, 1, id="a core each"),
+        pytest.param({"LAYOUTLOOP_PROJECT_WORKERS": "1", "OMP_NUM_THREADS": "3"}, 3, id="as chosen"),
+    ],
+)
+def test_a_projects_workers_share_the_cores(tmp_path: Path, environ: dict[str, str], expected: int) -> None:
+    """Workers that take all cores each wait for each other; archives leave the number to this variable."""
+    launch = list(programs(settings_in(tmp_path), Commands(), tmp_path / "t", environ)[0].launch)
+    keep, additions = launch[1].split(","), [option.removeprefix("--set=") for option in launch[2:]]
+    assert int(program_environment(environ, keep, additions)["OMP_NUM_THREADS"]) == expected
+    archived = yaml.safe_load((REPOSITORY / "handler" / "config" / "cpu.yaml").read_text())
+    assert archived["handler"]["tagger"]["threads"] == 0
 
 
 def test_a_chosen_page_cache_is_passed_on(tmp_path: Path) -> None:
@@ -338,7 +360,7 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
     node, settings = settings_in(tmp_path), Settings(home=tmp_path)
     with requests.Session() as session:
         both = Startup(node, settings, ("torchserve", "rollout"), session)
-        assert both.look() == (False, "the rollout watcher of this node has not looked yet, or does not run")
+        assert both.look() == (False, "waiting for the rollout watcher")
         write_json(note_path(tmp_path), note_of(tmp_path / "store", {"ocr": ["1"]}, {}))
         assert both.look() == (True, f"TorchServe holds all that is in service: {node.node} is ready.")
         assert both.studio_problem() is None, "a node never asks Label Studio"
@@ -347,6 +369,26 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
             port = free.getsockname()[1]
         alone = Startup(node, Settings(torchserve_port=port), ("torchserve",), session)
         assert alone.look() == (False, f"waiting for TorchServe at http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("away_s", "parts", "says"),
+    [
+        pytest.param(4, PARTS, "TorchServe is starting; it does not hold ocr 1 yet", id="a normal start"),
+        pytest.param(60, PARTS, "TorchServe does not hold ocr 1 yet (torchserve: refused)", id="too long for a start"),
+        pytest.param(None, PARTS, "waiting for the rollout watcher", id="before its first look"),
+        pytest.param(60, ("shim", "trainer"), WAITING, id="TorchServe is elsewhere"),
+    ],
+)
+def test_what_a_start_waits_for(tmp_path: Path, away_s: float | None, parts: tuple[str, ...], says: str) -> None:
+    write_serving(tmp_path / "store", "ocr", Serving(("1",), "1"))
+    if away_s is not None:
+        note = note_of(tmp_path / "store", {}, {"torchserve": "refused"}, time.time() - away_s)
+        write_json(note_path(tmp_path), note)
+    body = json.dumps({"status": "UP", "ready": False}).encode()
+    with requests.Session() as session, far_servers.serve("127.0.0.1", lambda asked: asked.reply(200, body)) as shim:
+        startup = Startup(settings_in(tmp_path, shim.port), Settings(home=tmp_path), parts, session)
+        assert startup.look() == (False, says)
 
 
 def test_a_deep_home_gets_a_short_temporary_folder(tmp_path: Path) -> None:

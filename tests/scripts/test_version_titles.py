@@ -141,6 +141,21 @@ def test_a_backend_that_is_added_by_hand_is_named(studio: FakeStudio, tmp_path: 
         wait_for(shows(studio, f"{FIRST}-{HASH}"))
 
 
+def test_a_project_that_was_disconnected_is_in_use_no_more(studio: FakeStudio, tmp_path: Path) -> None:
+    """Also where it goes on showing what is stored of the last version."""
+    often = Pace(tick_s=0.05, list_s=0.1, settled_s=0.2)
+    studio.version = f"ocr-{HASH}"
+    studio.add_project(8, model_version=f"ocr-{HASH}")
+    studio.add_backend("http://127.0.0.1:9090", 8, title=f"ocr-{HASH}")
+    with serve_studio(studio) as server, looking(tmp_path, server.port, often):
+        wait_for(lambda: status(tmp_path).get("projects") == {"7": "Project 7", "8": "Project 8"})
+        backend = studio.backends.pop(1)
+        wait_for(lambda: status(tmp_path)["projects"] == {"8": "Project 8"})
+        assert studio.projects[7]["model_version"] == f"ocr-{HASH}"
+        studio.backends[1] = backend
+        wait_for(lambda: status(tmp_path)["projects"] == {"7": "Project 7", "8": "Project 8"})
+
+
 def test_a_shim_that_is_behind_is_asked_again(studio: FakeStudio, tmp_path: Path) -> None:
     put_into_service(tmp_path, SECOND)
     with serve_studio(studio) as server, looking(tmp_path, server.port):

@@ -34,10 +34,12 @@ url, home, program = sys.argv[1:]
 logging.basicConfig(level="INFO", format="%(levelname)s %(message)s")
 stop = StopSignals()
 command = [sys.executable, "-c", program, url, home]
-timing = Timing(poll_s=0.1, recover_s=0.5, heartbeat_s=0.3, grace_s=1.5, retry_pause_s=0.2, unreachable_s=0.5)
+timing = Timing(poll_s=0.1, recover_s=0.5, heartbeat_s=0.3, grace_s=1.5, retry_pause_s=0.2, unreachable_s=0.5,
+                alive_s=0.1)
+place = Place(command, Path(home) / "logs" / "jobs", os.environ)
 with worker_lock(Path(home), stop) as held:
     if held:
-        Worker(open_jobs(url), "box", Place(command, Path(home) / "logs" / "jobs", os.environ), stop, timing).run()
+        Worker(open_jobs(url), "box", place, stop, timing, Path(home) / "worker.alive").run()
 print("worker ends", file=sys.stderr)
 """
 HEAD = """
@@ -222,6 +224,26 @@ def test_signs_of_life_keep_the_job(home: Home) -> None:
         assert home.jobs.get(job.id).step == ""
 
 
+@pytest.mark.parametrize("busy", [False, True], ids=["it waits for jobs", "a long job"])
+def test_a_worker_that_goes_round_touches_its_file_and_one_that_hangs_does_not(home: Home, busy: bool) -> None:
+    alive = home.folder / "worker.alive"
+    with home.worker(SLEEPS) as worker:
+        if busy:
+            home.jobs.submit(7, "retrain", "api")
+            home.process(1)
+        for _ in range(2):
+            wait_for(alive.exists, f"a file: {home.log}")
+            alive.unlink()
+        worker.send_signal(signal.SIGSTOP)
+        stopped = psutil.Process(worker.pid)
+        wait_for(lambda: stopped.status() == psutil.STATUS_STOPPED, "a worker that hangs")
+        alive.unlink(missing_ok=True)
+        time.sleep(0.5)
+        assert not alive.exists()
+        worker.send_signal(signal.SIGCONT)
+        wait_for(alive.exists, "a file again")
+
+
 @pytest.mark.parametrize("program", [SLEEPS, STUBBORN], ids=["it ends", "it does not want to end"])
 def test_a_superseded_process_is_stopped_with_all_it_started(home: Home, program: str) -> None:
     job = home.jobs.submit(7, "retrain", "api")
@@ -366,6 +388,7 @@ def test_the_command_starts_and_stops(tmp_path: Path) -> None:
     worker = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stderr=subprocess.PIPE, text=True)
     wait_for((tmp_path / "jobs.db").exists, "the first look for a job")
     wait_for((tmp_path / "label-studio.json").exists, "what the dashboard says of Label Studio")
+    wait_for((tmp_path / "worker.alive").exists, "what the containers' health checks look at")
     worker.send_signal(signal.SIGTERM)
     _, said = worker.communicate(timeout=WAIT_S)
     assert worker.returncode == 0

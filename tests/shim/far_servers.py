@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append(Seen(self.command, self.path, dict(self.headers), body, self.client_address[1]))
         self.server.answer(self)
 
-    do_POST = do_GET  # noqa: N815 - the name http.server calls
+    do_POST = do_HEAD = do_GET  # noqa: N815 - the names http.server calls
 
     def log_message(self, *_: object) -> None:
         pass

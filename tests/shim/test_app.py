@@ -206,6 +206,28 @@ def test_health_tells_what_the_nodes_report(bench: Bench) -> None:
     assert body["notes"] == [COLD_START, f"box-7080: project-7 {V1}: sha256 differs"]
 
 
+def test_health_says_too_that_a_torchserve_wants_a_key(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    report = {"time": time.time(), "holds": {"ocr": [OCR_CARD.version]}, "errors": {}}
+    write_json(bench.model_dir / ".nodes" / "far.json", report)
+    url = bench.app.extensions["layoutloop"].settings.own_torchserve_url
+    client = bench.make_app(torchserve_url=url).test_client()
+    page = {"ocr": data_uri(b"Total")}
+    assert client.get("/health").get_json()["ready"] is True
+    assert bench.predict(page, config=OCR_TEMPLATE)["results"] == [[]]
+    answer = client.get("/health")
+    body = answer.get_json()
+    assert body["ready"] is False
+    assert body["notes"][1:] == [COLD_START]
+    assert body["notes"][0].startswith(f"{url}/predictions/ocr/{OCR_CARD.version} asks for a key, and there is none: ")
+    assert "LAYOUTLOOP_ALLOW_OPEN_BIND=1" in body["notes"][0], "what to do"
+    assert body["notes"][0] in caplog.text, "as the log says it"
+    assert bench.fake.key not in answer.text
+    assert "asks for a key, and there is none" in client.get("/dashboard/live").text
+    bench.fake.key = ""
+    assert bench.predict(page, config=OCR_TEMPLATE)["results"][0]
+    assert client.get("/health").get_json()["ready"] is True
+
+
 def test_health_of_an_empty_model_store_says_what_is_missing(bench: Bench) -> None:
     (bench.model_dir / "ocr" / "serving.json").unlink()
     bench.make_app(label_studio_api_key="")

@@ -159,7 +159,7 @@ def test_an_empty_installation_says_what_to_do_next(board: Board) -> None:
     assert "No project yet. Connect one in Label Studio" in text
     assert "No training was asked for yet" in text
     assert "Predictions away" in text
-    assert "No TorchServe has reported" in text
+    assert "No TorchServe reports" in text
     board.jobs.submit(7, "retrain", "start_training")
     assert "No model yet. Annotate some pages" in words(board.page())
 
@@ -479,6 +479,17 @@ def test_a_torchserve_without_ocr_is_not_ready(board: Board) -> None:
     text = words(board.page())
     assert "Predictions not ready 1 TorchServe" in text
     assert "box-7080: torchserve: TorchServe does not answer" in text
+
+
+def test_a_torchserve_that_starts_is_no_failure(board: Board) -> None:
+    write_json(board.store / "ocr" / "serving.json", {"load": [V3], "current": V3, "sha256": {}})
+    away = {"time": time.time(), "away_since": time.time() - 3, "holds": {}, "errors": {"torchserve": "refused"}}
+    write_json(board.store / ".nodes" / "box-7080.json", away)
+    page = board.page()
+    assert "Predictions starting 1 TorchServe" in words(page)
+    assert "TorchServe of box-7080 is starting" in words(page)
+    assert "refused" not in page
+    assert "bad" not in page.partition('id="live-state"')[2].partition("</section>")[0]
 
 
 def test_a_failed_job_says_why(board: Board) -> None:

@@ -20,7 +20,7 @@ from shim.charts import HEIGHT, WIDTH, Point, f1_chart
 from shim.dashboard_page import counted, figure, when
 from shim.errors import ImageRefused
 from shim.jobs import Job
-from shim.project_titles import DAY_S, LATELY_S, ProjectTitles
+from shim.project_titles import DAY_S, DISCONNECTED, LATELY_S, ProjectTitles
 from shim.recent_warnings import KEPT, RecentWarnings, keep_warnings
 from shim.settings import Settings
 from shim.studio_status import SILENT_S, STATUS_FILE, read_studio_status
@@ -375,11 +375,12 @@ def test_a_title_that_nobody_tells_any_more(tmp_path: Path) -> None:
     assert (again.lately(), again.all()) == ({7}, {7: "Invoices", 8: "Receipts"})
 
 
-def test_a_deleted_project_has_no_title(tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", ["PROJECT_DELETED", DISCONNECTED])
+def test_a_project_that_is_gone_has_no_title(tmp_path: Path, action: str) -> None:
     titles = ProjectTitles(tmp_path / "titles.json")
     titles.note(project(7, "Invoices"))
-    titles.note({"action": "PROJECT_DELETED", "project": {"id": 8}})
-    titles.note({"action": "PROJECT_DELETED", "project": {"id": 7}})
+    titles.note({"action": action, "project": {"id": 8}})
+    titles.note({"action": action, "project": {"id": 7}})
     assert titles.all() == ProjectTitles(tmp_path / "titles.json").all() == {}
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from shim.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from shim.gate import Gate
-from shim.nodes import RESOLVE_AFTER_FAILURE_S, Nodes, addresses_of
+from shim.nodes import AVOID_S, RESOLVE_AFTER_FAILURE_S, Nodes, addresses_of
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile, inference_client, own_client
-from tests.shim.far_servers import _Server
+from tests.shim.far_servers import _Server, serve
 from tests.shim.test_torchserve import (
     CLOSE,
     HANG,
@@ -30,6 +30,7 @@ from tests.shim.test_torchserve import (
     start,
 )
 
+BAD_REQUEST = {"code": 400, "type": "BadRequestException", "message": "odd"}
 A, B, C, D = (f"http://10.0.0.{number}:7080" for number in (1, 2, 3, 4))
 PATH = "/predictions/ocr/1"
 
@@ -43,6 +44,7 @@ PATH = "/predictions/ocr/1"
         pytest.param([B, A, B], [A, B], id="several, once each, in order"),
         pytest.param(["http://nobody.invalid:7080"], [], id="a name that nobody has"),
         pytest.param(["http://nobody.invalid:7080", A], [A], id="one of two"),
+        pytest.param(["http://a..b:7080", f"http://{'a' * 64}:7080", A], [A], id="names that there cannot be"),
     ],
 )
 def test_addresses(urls: list[str], addresses: list[str]) -> None:
@@ -134,8 +136,32 @@ def test_a_slow_dns_holds_up_one_request_alone() -> None:
         time.sleep(0.1)
         assert threads.submit(nodes.take, PATH).result(5) == A
         assert not slow.done()
+        assert slow.result(3) == A, "not for long either"
         answer.set()
-        assert slow.result(5) == A
+
+
+def test_a_dns_that_does_not_answer_is_not_waited_for_longer_than_a_request_has() -> None:
+    answer = threading.Event()
+
+    def resolve(_: Sequence[str]) -> list[str]:
+        answer.wait(30)
+        return [A]
+
+    nodes = Nodes(["http://nodes:7080"], resolve)
+    client = InferenceClient("http://nodes:7080", None)
+    client._nodes = nodes
+    began = time.monotonic()
+    assert (nodes.count(), time.monotonic() - began < 0.5) == (1, True), "who only counts does not wait at all"
+
+    def ask(_: int) -> None:
+        with pytest.raises(DeadlineExceeded, match="last: http://nodes:7080: no address is known"):
+            client.predict("ocr", VERSION, b"", content_type="image/png", deadline=time.monotonic() + 1.5)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(ask, range(4)))
+    assert time.monotonic() - began < 6
+    answer.set()
+    assert nodes.take(PATH) == A
 
 
 def test_places_of_a_gate_become_more_and_fewer() -> None:
@@ -198,6 +224,13 @@ def test_load_is_spread_and_no_key_is_sent(pair: Pair) -> None:
         pytest.param((503, NO_WORKER), id="no worker"),
         pytest.param((500, WORKER_DIED), id="worker died"),
         pytest.param((404, {"code": 404, "type": "ModelNotFoundException", "message": "m"}), id="does not hold it"),
+        pytest.param((400, INVALID_KEY), id="wants a key"),
+        pytest.param((400, BAD_REQUEST), id="understands nothing"),
+        pytest.param((401, b""), id="knows nobody"),
+        pytest.param((403, b"<html>"), id="lets nobody in"),
+        pytest.param((405, b"<html>"), id="is no TorchServe"),
+        pytest.param((502, b"<html>"), id="stands before one that is away"),
+        pytest.param((200, b"<html>"), id="says nothing that we read"),
     ],
 )
 def test_what_one_node_cannot_the_other_is_asked(pair: Pair, failure: Reply) -> None:
@@ -228,6 +261,44 @@ def test_a_node_that_may_hold_it_is_waited_for(pair: Pair) -> None:
     del pair.first.models["ocr", VERSION]
     pair.second.script.extend([CLOSE, CLOSE])
     assert pair.ask() == OK
+
+
+def test_a_wrong_node_is_not_counted_and_is_asked_again(pair: Pair) -> None:
+    pair.first.script.append((400, BAD_REQUEST))
+    assert [pair.ask() for _ in range(3)] == [OK] * 3
+    assert pair.client.node_count() == 1
+    time.sleep(AVOID_S + 0.1)
+    assert [pair.ask() for _ in range(4)] == [OK] * 4
+    assert pair.client.node_count() == 2
+
+
+@pytest.mark.parametrize(
+    ("others", "answer"),
+    [
+        pytest.param([(404, BAD_REQUEST)], ModelNotReady, id="the other does not hold it"),
+        pytest.param([CLOSE, CLOSE], OK, id="the other did not answer, and may hold it"),
+        pytest.param([(422, {"error": {"code": "no_page", "message": "m"}})], PageRejected, id="the other refuses it"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["asked first", "asked second"])
+def test_a_wrong_node_decides_nothing(pair: Pair, others: list[Reply], answer: object, first: bool) -> None:
+    by_turn = [fake for _, fake in sorted(zip(pair.urls, (pair.first, pair.second), strict=True))]
+    wrong, other = by_turn if first else by_turn[::-1]
+    wrong.script.extend([(403, b"")] * 20)
+    other.script.extend(others)
+    if isinstance(answer, type):
+        with pytest.raises(answer):
+            pair.ask()
+    else:
+        assert pair.ask() == answer
+
+
+def test_a_node_sends_pages_nowhere_else(pair: Pair) -> None:
+    with serve("127.0.0.1", lambda asked: asked.reply(307, Location=f"{pair.urls[1]}{asked.path}")) as wrong:
+        client = InferenceClient(f"http://127.0.0.1:{wrong.port}", None)
+        with pytest.raises(TorchServeUnavailable, match="answered 307"):
+            client.predict("ocr", VERSION, b"page", content_type="image/png", deadline=time.monotonic() + 5)
+    assert pair.counts == [0, 0]
 
 
 def test_a_page_that_is_refused_is_not_asked_of_everybody(pair: Pair) -> None:
@@ -271,6 +342,33 @@ def test_a_torchserve_that_wants_a_key_is_told_what_to_set(pair: Pair) -> None:
     pair.second.script.append((400, INVALID_KEY))
     with pytest.raises(TorchServeUnavailable, match="set LAYOUTLOOP_TORCHSERVE_HOST"):
         pair.ask()
+
+
+def test_a_refusal_is_known_until_the_node_answers(pair: Pair) -> None:
+    pair.first.key = "wanted"
+    assert [pair.ask() for _ in range(2)] == [OK, OK]
+    (refusal,) = pair.client.refusals()
+    assert refusal.startswith(f"{pair.urls[0]}/predictions/ocr/{VERSION} asks for a key, and there is none: ")
+    assert "wanted" not in refusal
+    pair.first.key = ""
+    pair.first.models.clear()  # any other answer, also one that it does not hold the version
+    time.sleep(AVOID_S + 0.1)
+    assert [pair.ask() for _ in range(2)] == [OK, OK]
+    assert pair.client.refusals() == ()
+
+
+def test_a_node_that_left_refuses_nothing() -> None:
+    known = [A, B]
+    nodes = Nodes(["http://nodes:7080"], lambda _: list(known))
+    nodes.take(PATH)
+    for url in (B, A):
+        nodes.note_refusal(url, f"{url} asks for a key")
+    assert nodes.refusals() == (f"{A} asks for a key", f"{B} asks for a key")
+    known.remove(A)
+    nodes.failed(A)
+    time.sleep(RESOLVE_AFTER_FAILURE_S + 0.1)
+    nodes.take(PATH)
+    assert nodes.refusals() == (f"{B} asks for a key",)
 
 
 def test_a_key_never_leaves_for_another_machine(pair: Pair, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_more_than_may_wait_is_refused_but_merging_is_not() -> None:
     gate = Gate()
     first = pool.submit(1, 0, gate)
     second = pool.submit(2, 0, gate)
-    with pytest.raises(Overloaded, match="2 pages are waiting already"):
+    with pytest.raises(Overloaded, match="no more than 2 pages may wait"):
         pool.submit(3, 0, gate)
     assert pool.submit(2, 0, gate) is second
     gate.open.set()

@@ -309,7 +309,8 @@ def test_cold_start_of_a_rectangle_project_says_why_there_is_nothing(
     kept = bench.app.extensions["layoutloop"]
     assert kept.metrics.registry.get_sample_value("layoutloop_tasks_total", {"outcome": "no_model"}) == 2
     assert kept.warnings.newest() == ()
-    assert caplog.text.count("2 tasks get nothing: no model is in service for this project yet") == 1
+    assert caplog.text.count("nothing for 2 tasks: no model is in service for this project yet") == 1
+    assert f"Looked for in {bench.model_dir}: if the project has a model elsewhere, name that" in caplog.text
     notes = bench.app.test_client().get("/health").get_json()["notes"]
     assert any("with RectangleLabels no boxes" in note for note in notes)
 
@@ -345,11 +346,25 @@ def test_a_missing_card_is_no_cold_start(bench: Bench) -> None:
     assert "archive the checkpoint again" in answer["error"]["message"]
 
 
-def test_nothing_in_service_at_all(bench: Bench) -> None:
-    (bench.model_dir / "ocr" / "serving.json").unlink()
-    status, answer = bench.post("/setup", {"schema": RECTANGLES, "project": "7.1"})
-    assert status == 503
-    assert "python -m scripts.archive --ocr" in answer["error"]["message"]
+@pytest.mark.parametrize(
+    "gone",
+    [
+        pytest.param("ocr/serving.json", id="no model of ours"),
+        pytest.param("ocr", id="an empty folder"),
+        pytest.param(".", id="no such folder"),
+    ],
+)
+def test_nothing_in_service_at_all(bench: Bench, gone: str) -> None:
+    (bench.model_dir / gone).rename(bench.model_dir.parent / "elsewhere")
+    task = {"id": 1, "data": {"image": data_uri(b"Total")}}
+    for path, body in (
+        ("/predict", {"tasks": [task], "label_config": RECTANGLES, "project": "7.1"}),
+        ("/setup", {"schema": RECTANGLES, "project": "7.1"}),
+    ):
+        status, answer = bench.post(path, body)
+        assert status == 503
+        assert f"not in service in {bench.model_dir}; `python -m scripts.archive --ocr`" in answer["error"]["message"]
+        assert "MODEL_DIR" in answer["error"]["message"]
 
 
 def test_pages_of_one_task_carry_their_number(bench: Bench) -> None:

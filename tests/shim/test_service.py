@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from shim.service import read_service
+from shim.service import NOT_LOADED, read_service
+from shim.serving import Serving
+from training.store import write_json, write_serving
 
 HELD = {"ocr": ["1"], "project-7": ["2"]}
 
@@ -52,3 +55,63 @@ def test_how_long_a_node_may_be_silent_stands_in_its_report(
     body = {"time": time.time() - age_s, "holds": {}, "errors": {}} | ({"silent_s": silent_s} if silent_s else {})
     (tmp_path / ".nodes" / "node.json").write_text(json.dumps(body))
     assert read_service(tmp_path, tmp_path, has_key=True).nodes == (("node",) if counted else ())
+
+
+AWAY = "TorchServe does not answer: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("report", "starting", "node_errors"),
+    [
+        pytest.param(
+            {"away_since": 4, "errors": {"torchserve": AWAY}},
+            *(("TorchServe of box is starting",), ()),
+            id="away for seconds",
+        ),
+        pytest.param(
+            {"away_since": 40, "errors": {"torchserve": AWAY}},
+            *((NOT_LOADED,), (f"box: torchserve: {AWAY}",)),
+            id="away for long",
+        ),
+        pytest.param(
+            {"away_since": 40, "silent_s": 60, "errors": {"torchserve": AWAY}},
+            *(("TorchServe of box is starting",), ()),
+            id="told to be patient",
+        ),
+        pytest.param(
+            {"away_since": 4, "silent_s": 3, "errors": {"torchserve": AWAY}},
+            *((NOT_LOADED,), (f"box: torchserve: {AWAY}",)),
+            id="told to be quick",
+        ),
+        pytest.param(
+            {"errors": {"torchserve": AWAY}}, *((NOT_LOADED,), (f"box: torchserve: {AWAY}",)), id="since ever"
+        ),
+        pytest.param(
+            {"away_since": 4, "errors": {"ocr 1": "sha256 differs"}},
+            *(("TorchServe of box is starting",), ("box: ocr 1: sha256 differs",)),
+            id="another error",
+        ),
+        pytest.param({}, *((NOT_LOADED,), ()), id="it answers and loads"),
+        pytest.param({"holds": HELD}, *((), ()), id="all is there"),
+    ],
+)
+def test_a_start_is_no_failure_until_it_takes_too_long(
+    tmp_path: Path, report: dict[str, Any], starting: tuple[str, ...], node_errors: tuple[str, ...]
+) -> None:
+    write_serving(tmp_path, "ocr", Serving(("1",), "1"))
+    now = time.time()
+    body = {"time": now, "holds": {}, "errors": {}} | report
+    if "away_since" in report:
+        body["away_since"] = now - report["away_since"]
+    write_json(tmp_path / ".nodes" / "box.json", body)
+    service = read_service(tmp_path, tmp_path, has_key=True)
+    assert (service.starting, service.node_errors, service.missing) == (starting, node_errors, ())
+    assert service.ready == (not starting)
+
+
+def test_a_node_that_refuses_pages_is_not_ready_whatever_it_holds(tmp_path: Path) -> None:
+    write_serving(tmp_path, "ocr", Serving(("1",), "1"))
+    write_json(tmp_path / ".nodes" / "box.json", {"time": time.time(), "holds": HELD, "errors": {}})
+    assert read_service(tmp_path, tmp_path, has_key=True).ready
+    service = read_service(tmp_path, tmp_path, has_key=True, refusals=("it asks for a key",))
+    assert (service.ready, service.starting, service.missing) == (False, (), ("it asks for a key",))

@@ -83,10 +83,13 @@ def test_a_file_that_cannot_be_understood_is_not_taken_for_none(tmp_path: Path, 
         read_serving(tmp_path, "ocr")
 
 
-def test_a_serving_json_that_is_a_folder(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_not_to_be_deleted(tmp_path: Path) -> None:
     (tmp_path / "ocr" / "serving.json").mkdir(parents=True)
-    with pytest.raises(ModelNotReady):
+    with pytest.raises(
+        ModelNotReady, match=r"ocr/serving\.json cannot be read now \(.*; see that the model store"
+    ) as no:
         read_serving(tmp_path, "ocr")
+    assert "delete" not in str(no.value)
 
 
 @pytest.mark.parametrize("card", [CARD, Card("ocr", V1)], ids=["full", "bare"])

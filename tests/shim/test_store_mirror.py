@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from shim.app import create_app
-from shim.errors import StoreUnavailable
+from shim.errors import ModelNotReady, StoreUnavailable
+from shim.models import Models
+from shim.service import read_service
 from shim.serving import Serving, models_in, read_card, read_serving
 from shim.settings import Settings
 from shim.store_mirror import StoreMirror, nearby, readable
 from shim.store_path import store_path
+from shim.torchserve import inference_client
 from tests.object_store import ObjectStore, s3_environment
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
@@ -41,6 +44,16 @@ def origin(request: pytest.FixtureRequest) -> Any:
 
 def put(origin: Any, name: str, text: str = "{}") -> None:
     (origin / name).write_bytes(text.encode())
+
+
+def put_in_service(origin: Any, name: str) -> None:
+    put(origin, f"{name}/{name}-{V1}.json", f'{{"model": "{name}", "version": "{V1}", "labels": []}}')
+    put(origin, f"{name}/serving.json", f'{{"load": ["{V1}"], "current": "{V1}", "sha256": {{}}}}')
+
+
+def put_out_of_reach(origin: Any, name: str) -> None:
+    """Archive an object as S3's rules of age do: it is listed, and a GET is refused."""
+    origin.fs.pipe_file(f"{origin.path}/{name}", b"{}", StorageClass="GLACIER")
 
 
 def copies(mirror: StoreMirror) -> set[str]:
@@ -120,21 +133,112 @@ def test_a_node_s_report_goes_out_and_is_not_overwritten(origin: Any, tmp_path: 
     own = watcher.folder / ".nodes/box-7080.json"
     watcher.refresh()
     assert not own.exists()
+    own.parent.mkdir(exist_ok=True)
     own.write_text('"now"')
     watcher.refresh()
     assert (origin / ".nodes/box-7080.json").read_text() == '"now"'
-    assert (watcher.folder / ".nodes/other-7080.json").read_text() == '"another"'
+    assert copies(watcher) == {".nodes/box-7080.json"}  # with N nodes that look once a second it would be N x N reports
 
 
 def test_what_is_being_written_here_is_left_alone(origin: Any, tmp_path: Path) -> None:
     watcher = StoreMirror(origin, tmp_path / "watcher", ".nodes/box-7080.json")
-    put(origin, ".nodes/other-7080.json")
-    watcher.refresh()
     half = watcher.folder / ".nodes/.new-4f2k"
+    half.parent.mkdir()
     half.write_text("{")
     watcher.refresh()
     assert half.exists()
     assert not (origin / ".nodes/.new-4f2k").exists()
+
+
+class Watched(StoreMirror):
+    """Says after each portion of files what a shim would answer with then."""
+
+    def __init__(self, origin: Any, folder: Path, asked: str) -> None:
+        super().__init__(origin, folder)
+        self.models = Models(folder, inference_client(Settings(model_dir=folder)))
+        self.asked = asked
+        self.answers: list[str] = []
+
+    def look(self) -> None:
+        try:
+            model = self.models.in_service(self.asked).model
+            self.answers.append(model.version if model else "cold start")
+        except ModelNotReady as error:
+            self.answers.append(str(error).split(";")[0])
+
+    def _bring(self, names: list[str], found: Any) -> Any:
+        self.look()
+        return super()._bring(names, found)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        pytest.param("project-7", V1, id="a trained project"),
+        pytest.param("project-999", "cold start", id="one that never was trained"),
+    ],
+)
+def test_until_the_copy_is_whole_nothing_is_a_cold_start(asked: str, answer: str, tmp_path: Path) -> None:
+    origin: Any = store_path(f"memory://mirrored-{next(_NUMBERS)}")
+    for name in ("ocr", *(f"project-{number}" for number in range(7, 107))):
+        put_in_service(origin, name)
+    mirror = Watched(origin, tmp_path / "copy", asked)
+    assert "`ocr`" not in " ".join(read_service(mirror.folder, tmp_path, has_key=True).missing)
+    assert "first time" in read_service(mirror.folder, tmp_path, has_key=True).starting[0]
+    mirror.refresh()
+    assert len(mirror.answers) > 3
+    assert set(mirror.answers) == {"the model store is being read for the first time"}
+    mirror.look()
+    assert mirror.answers[-1] == answer
+    assert read_service(mirror.folder, tmp_path, has_key=True).starting == ()
+
+
+@pytest.mark.parametrize(
+    ("lost", "answers"),
+    [
+        pytest.param(f"project-7/project-7-{V1}.report.html", {"project-7": V1, "project-8": V1}, id="a report"),
+        pytest.param(f"project-7/project-7-{V1}.json", {"project-7": "the card", "project-8": V1}, id="a card"),
+        pytest.param(
+            "project-7/serving.json",
+            {"project-7": "the model store is being read for the first time", "project-8": V1},
+            id="what is in service",
+        ),
+    ],
+)
+def test_one_file_that_cannot_be_read_stops_no_other(
+    bucket: ObjectStore, lost: str, answers: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    origin: Any = store_path(f"s3://models/mirrored-{next(_NUMBERS)}")
+    for name in ("ocr", "project-7", "project-8"):
+        put_in_service(origin, name)
+    put_out_of_reach(origin, lost)
+    mirror = Watched(origin, tmp_path / "copy", "")
+    for _ in range(2):
+        if lost.endswith("serving.json"):
+            with pytest.raises(StoreUnavailable, match=f"{lost} cannot be read"):
+                mirror.refresh()
+        else:
+            mirror.refresh()
+    for mirror.asked, answer in answers.items():
+        mirror.look()
+        assert mirror.answers[-1].startswith(answer)
+    assert [record.getMessage().count(lost) for record in caplog.records] == [1]  # once, and not at each look
+    assert mirror.is_whole == (not lost.endswith("serving.json"))
+
+
+def test_what_a_full_disk_left_half_is_deleted(tmp_path: Path) -> None:
+    origin: Any = store_path(f"memory://mirrored-{next(_NUMBERS)}")
+    put(origin, "ocr/serving.json")
+    mirror = StoreMirror(origin, tmp_path / "copy")
+    (tmp_path / "copy/ocr/serving.json").mkdir(parents=True)  # nothing can be put in its place
+    for _ in range(2):
+        with pytest.raises(IsADirectoryError):
+            mirror.refresh()
+    assert not list(mirror.folder.glob(".new-*"))
+    killed = mirror.folder / ".new-4f2k"
+    killed.touch()
+    StoreMirror(origin, tmp_path / "copy")
+    assert not killed.exists()
 
 
 def test_a_store_that_is_empty_of_a_sudden_is_not_believed(origin: Any, tmp_path: Path) -> None:

@@ -65,8 +65,10 @@ def test_a_url_needs_redis_for_its_locks() -> None:
     ("text", "number", "raised"),
     [
         pytest.param("memory://store", errno.EIO, StoreUnavailable, id="another try may do"),
-        pytest.param("memory://store", errno.EACCES, PermissionError, id="it may not be read"),
+        pytest.param("memory://store", errno.EACCES, StoreUnavailable, id="it refuses our keys"),
+        pytest.param("memory://store", errno.ENOENT, FileNotFoundError, id="it does not have this"),
         pytest.param("/srv/models", errno.EIO, OSError, id="a folder's own error"),
+        pytest.param("/srv/models", errno.EACCES, PermissionError, id="a folder that may not be read"),
     ],
 )
 def test_a_store_that_does_not_answer(text: str, number: int, raised: type[Exception]) -> None:
@@ -74,6 +76,7 @@ def test_a_store_that_does_not_answer(text: str, number: int, raised: type[Excep
         raise OSError(number, "Reduce your request rate.")
     assert isinstance(error.value, raised)
     assert isinstance(error.value, StoreUnavailable) == (raised is StoreUnavailable)
+    assert ("refuses its keys" in str(error.value)) == (number == errno.EACCES and raised is StoreUnavailable)
 
 
 @pytest.mark.parametrize("text", ["memory://children", ""], ids=["a URL", "a folder"])

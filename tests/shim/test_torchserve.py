@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import threading
 import time
@@ -137,8 +138,8 @@ class Scene:
         fake.models["ocr", VERSION] = lambda _: (200, OK)
         self.client = self.make_client()
 
-    def make_client(self, read_timeout_s: float = 0.5) -> InferenceClient:
-        return InferenceClient(self.url, TokenFile(self.fake.key_file), read_timeout_s)
+    def make_client(self, read_timeout_s: float = 0.5, start_s: float = 30.0) -> InferenceClient:
+        return InferenceClient(self.url, TokenFile(self.fake.key_file), read_timeout_s, start_s)
 
     def ask(
         self,
@@ -322,6 +323,27 @@ def test_a_torchserve_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     client = InferenceClient(f"http://127.0.0.1:{port}", TokenFile(tmp_path / "key_file.json"))
     with pytest.raises(DeadlineExceeded, match="no answer from TorchServe: ConnectionError"):
         client.predict("ocr", VERSION, b"", content_type="image/png", deadline=time.monotonic() + 1)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "answered", "says"),
+    [
+        pytest.param(30, 0, f"/predictions/ocr/{VERSION} waits: TorchServe has not answered yet", id="it starts"),
+        pytest.param(0, 0, "again: no answer from TorchServe: ConnectionError", id="too long for a start"),
+        pytest.param(30, 1, "again: no answer from TorchServe: ConnectionError", id="it answered before"),
+    ],
+)
+def test_nobody_answers_yet_is_no_failure_at_a_start(
+    scene: Scene, caplog: pytest.LogCaptureFixture, start_s: float, answered: int, says: str
+) -> None:
+    client = scene.make_client(start_s=start_s)
+    for _ in range(answered):
+        assert scene.ask(client=client) == OK
+    scene.fake.script.append(CLOSE)
+    caplog.set_level(logging.INFO, "shim.torchserve")
+    assert scene.ask(client=client) == OK
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "shim.torchserve"]
+    assert says in line
 
 
 def test_new_keys_are_read_after_a_restart(scene: Scene) -> None:

@@ -278,7 +278,7 @@ def test_what_is_left_out_keeps_five_sentences() -> None:
 def test_new_annotations_are_counted() -> None:
     tasks = [task(annotation(number), identity=number, data={"pages": ["a", "b"]}) for number in (1, 2, 3)]
     before = fingerprint(select_pages(tasks, PAGES).pages)
-    assert before == {"1": EARLY, "2": EARLY, "3": EARLY}
+    assert before == {key: EARLY for number in (1, 2, 3) for key in (f"{number}", f"{number}/1")}
     assert count_new({}, before) == 3
     assert count_new(before, before) == 0
     tasks[0]["annotations"][0]["updated_at"] = LATE
@@ -286,6 +286,21 @@ def test_new_annotations_are_counted() -> None:
     del tasks[2]
     tasks.append(task(annotation(4), identity=4, data={"pages": ["a"]}))
     assert count_new(before, fingerprint(select_pages(tasks, PAGES).pages)) == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "new"),
+    [
+        pytest.param({"12": EARLY}, {"12": EARLY}, 0, id="nothing"),
+        pytest.param({"12": EARLY}, {"12": LATE}, 1, id="changed"),
+        pytest.param({}, {"12": EARLY, "12/1": EARLY, "12/2": EARLY}, 1, id="a document is one annotation"),
+        pytest.param({"12": EARLY}, {"12": EARLY, "12/1": EARLY}, 1, id="a page that can be read now"),
+        pytest.param({"12": EARLY, "12/1": EARLY}, {"12/1": EARLY}, 0, id="a page that can no longer be read"),
+        pytest.param({"1": EARLY}, {"12": EARLY, "1/2": EARLY}, 2, id="annotation 12 is not page 2 of annotation 1"),
+    ],
+)
+def test_an_annotation_is_new_with_any_of_its_pages(before: dict[str, str], now: dict[str, str], new: int) -> None:
+    assert count_new(before, now) == new
 
 
 def test_captured_annotations() -> None:

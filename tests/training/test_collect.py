@@ -11,8 +11,10 @@ import pytest
 from demo.sheet import GoldRegion
 from demo.tasks import annotation_result, exported_task, label_config
 from handler.page import Box, Page, Size, Word
+from shim.errors import ImageUnavailable
 from training.annotations import AnnotatedPage
 from training.collect import Collected, TooFewNew, collect, read_split, reference_of
+from training.dataset import Read
 from training.learned import learned, remember
 from training.split import position
 
@@ -20,7 +22,7 @@ SIZE = Size(200, 100)
 LABELS = ("total", "date")
 
 
-def page(_: AnnotatedPage) -> Page:
+def page(_: AnnotatedPage | None = None) -> Page:
     return Page(SIZE, "test-1.0-eng-psm3", (Word("12.50", Box(10, 10, 40, 20)), Word("2026", Box(100, 10, 140, 20))))
 
 
@@ -35,6 +37,7 @@ def collected(
     tasks: Sequence[Mapping[str, Any]],
     least_new: int = 0,
     known: Mapping[str, str] | None = None,
+    read: Read = page,
 ) -> Collected:
     folder.mkdir(exist_ok=True)
     return collect(
@@ -42,7 +45,7 @@ def collected(
         model_dir,
         7,
         lambda: (label_config(LABELS), tasks),
-        page,
+        read,
         least_new=least_new,
         known=known or {},
         progress=lambda _done, _total: None,
@@ -97,6 +100,53 @@ def test_too_few_new_annotations(tmp_path: Path, new: int, least_new: int, skips
         assert not (tmp_path / "job" / "dataset.json").exists()
     else:
         collected(tmp_path / "job", tmp_path, tasks, least_new, before)
+
+
+def all_but(*unreadable: int) -> Read:
+    def read(one: AnnotatedPage) -> Page:
+        if one.task in unreadable:
+            raise ImageUnavailable(f"the image of task {one.task} is damaged")
+        return page()
+
+    return read
+
+
+def test_what_could_not_be_read_was_not_learned(tmp_path: Path) -> None:
+    tasks = [task(number) for number in range(1, 5)]
+    first = collected(tmp_path / "job", tmp_path, tasks, read=all_but(2, 3))
+    ids = {one["id"]: str(one["annotations"][0]["id"]) for one in tasks}
+    assert set(first.annotations) == {ids[1], ids[4]}
+    assert Collected.read(tmp_path / "job") == first
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "more", "skipped"),
+    [
+        pytest.param((1, 2, 3), (), 0, None, id="a host that was away is back"),
+        pytest.param((1, 2, 3), (1, 2, 3), 0, "0 annotations .*; 3 more cannot count", id="damaged for good"),
+        pytest.param((1, 2, 3), (1, 2, 3), 2, "2 annotations .*; 3 more cannot count", id="and two that are new"),
+        pytest.param((1, 2, 3), (1, 2, 3), 3, None, id="and three that are new"),
+        pytest.param((1, 2, 3), (1, 2, 3), 1, "^1 annotation is new .*; 3 more cannot count", id="and one that is new"),
+        pytest.param((1, 2, 3), (2, 3), 2, None, id="one of them is there again, and two are new"),
+        pytest.param((), (1, 2, 3), 0, "0 annotations [^;]*; 3 start one [^;]*$", id="once learned, now away"),
+        pytest.param((1, 2), (), 0, "2 annotations [^;]*; 3 start one [^;]*$", id="too few are back"),
+    ],
+)
+def test_what_cannot_be_read_starts_no_training(
+    tmp_path: Path, before: tuple[int, ...], now: tuple[int, ...], more: int, skipped: str | None
+) -> None:
+    """Else an image that stays damaged would start one training after the other."""
+    tasks = [task(number) for number in range(1, 8)]
+    known = collected(tmp_path / "a", tmp_path, tasks, read=all_but(*before)).annotations
+    tasks += [task(number) for number in range(8, 8 + more)]
+    if skipped is None:
+        collected(tmp_path / "b", tmp_path, tasks, 3, known, all_but(*now))
+        return
+    split = (tmp_path / "project-7" / "split.json").read_text()
+    with pytest.raises(TooFewNew, match=skipped):
+        collected(tmp_path / "b", tmp_path, tasks, 3, known, all_but(*now))
+    assert not any((tmp_path / "b").iterdir())
+    assert (tmp_path / "project-7" / "split.json").read_text() == split
 
 
 def test_what_was_learned_is_remembered(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def full_report() -> Report:
         trained_tasks=(4, 5),
         held_out=(2,),
         left_out={"label not in the config": Reason(3, (f"task 7: {HOSTILE}",))},
-        annotations={"12": "2026-11-23T01:00:00Z"},
+        annotations={"12": "2026-11-23T01:00:00Z", "12/1": "2026-11-23T01:00:00Z"},
         reading_ceiling=0.8,
         losses=((10, 2.5), (20, 0.5)),
         f1s=((1.0, 0.2), (2.0, 0.6)),
@@ -194,6 +194,7 @@ def test_the_page_says_what_happened(tmp_path: Path) -> None:
         "label not in the config",
         "2 min 5 s",
         "2 cores, cpu, float32",
+        "Annotations1 Setting",
         "pytesseract-5.3.0-eng-psm3",
     ):
         assert sentence in text
@@ -356,6 +357,6 @@ def test_the_table_on_a_terminal() -> None:
     assert lines[1] == f"{VERSION} on 3 pages"
     assert lines[3].split() == ["total", "3", "2", "1.000", "0.667", "0.800"]
     assert "20261122T083000Z on 3 pages" in lines
-    assert "no answer for 1 pages" in lines
+    assert "no answer for 1 page" in lines
     assert "80.0% of the marked boxes hold a word that was read" in lines
     assert "left out: 3 x label not in the config" in lines

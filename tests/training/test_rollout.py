@@ -23,7 +23,7 @@ from tests.shim.test_torchserve import Reply, start
 from tests.training.test_management import V1, V2, V3, FakeManagement, open_management
 from training.management import ManagementClient
 from training.retirement import RETIRE_AFTER_S, retire
-from training.rollout import NOT_FETCHED, NobodyTried, RolloutFailed, promote
+from training.rollout import NO_WORKER, NOT_FETCHED, NobodyTried, RolloutFailed, promote
 from training.smoke import smoke_test
 from training.store import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_serving
 from training.transfer import clear_copies
@@ -564,6 +564,31 @@ def test_an_archive_that_could_not_be_fetched_ends_no_promotion(site: Site) -> N
     site.say("one-7080", V1, error=f"{NOT_FETCHED}: stale file handle", age_s=-60)
     with pytest.raises(NobodyTried, match=r"still did not hold .*stale file handle"):
         promote(site.model_dir, "ocr", V2, timeout_s=0.6)
+
+
+@pytest.mark.parametrize(
+    ("error", "silent_s", "promoted"),
+    [
+        pytest.param(f"{NOT_FETCHED}: No space left on device", 0.3, True, id="for long, and another holds it"),
+        pytest.param(f"{NOT_FETCHED}: stale file handle", 30, False, id="for a moment"),
+        pytest.param(NO_WORKER, 0.3, False, id="its worker starts"),
+    ],
+)
+def test_a_node_that_cannot_fetch_it_holds_up_no_promotion(
+    site: Site, error: str, silent_s: float, promoted: bool
+) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    site.archive("ocr", V2)
+    site.say("one-7080", V1, V2, age_s=-5)
+    later = time.time() + 60  # it is heard of all the time
+    report = {"time": later, "silent_s": silent_s, "checked": {"ocr": later}, "holds": {"ocr": [V1]}}
+    write_json(site.model_dir / ".nodes" / "full-7080.json", report | {"errors": {f"ocr {V2}": error}})
+    if promoted:
+        promote(site.model_dir, "ocr", V2, timeout_s=5)
+    else:
+        with pytest.raises(NobodyTried, match=f"full-7080 still did not hold .*{error}"):
+            promote(site.model_dir, "ocr", V2, timeout_s=1)
+    assert site.serving("ocr").current == (V2 if promoted else V1)
 
 
 def test_a_node_that_cannot_load_it_ends_the_promotion(site: Site) -> None:

