@@ -29,7 +29,7 @@ from typing import Literal
 
 from shim.answering import PageAnswer, PageAnswerer
 from shim.counting import counted
-from shim.errors import DeadlineExceeded, LayoutLoopError, NoModelYet, Overloaded, StillRunning
+from shim.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, NoModelYet, Overloaded, StillRunning
 from shim.interactive import Drawn, drawn_to_prediction, reference_drawn_on
 from shim.label_config import LabelConfig, image_references
 from shim.labelstudio import PredictionDict, Results, regions_to_results, results_to_prediction
@@ -39,11 +39,13 @@ from shim.pool import PagePool
 from shim.predict_request import PredictRequest
 from shim.serving import project_model
 from shim.settings import Settings
+from shim.store_mirror import is_filling
 from shim.version import reported_version
 
 logger = logging.getLogger(__name__)
 
 _VERSION_TRIES = 3
+_PAUSE_S = 0.25
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
 
 _NO_MODEL = (
@@ -111,6 +113,15 @@ class Predictor:
         model = None if project_id is None else project_model(project_id)
         return self._reported(self._answerer.models.in_service(model), config)
 
+    def _version_when_copied(self, request: PredictRequest, deadline: float) -> str:
+        """Return the version; a shim that has just begun to copy its store waits, for it is asked already."""
+        while is_filling(self._settings.model_dir) and time.monotonic() + _PAUSE_S < deadline:
+            try:
+                return self.version(request.project_id, request.config)
+            except ModelNotReady:
+                time.sleep(_PAUSE_S)
+        return self.version(request.project_id, request.config)
+
     def predict(self, request: PredictRequest) -> PredictResponse:
         """Return one entry per task, in order.
 
@@ -118,7 +129,7 @@ class Predictor:
         that the next ask finds it done.
         """
         deadline = time.monotonic() + self._settings.deadline_s
-        version = self.version(request.project_id, request.config)
+        version = self._version_when_copied(request, deadline)
         if not self._admitted.acquire(blocking=False):
             logger.warning(
                 "no more than %s at a time; [] for %s",

@@ -574,6 +574,27 @@ def test_a_model_that_reads_otherwise_has_pages_read_again(bench: Bench) -> None
     assert bench.fake.count("ocr") == 2
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_shim_that_still_copies_its_store_is_waited_for(bench: Bench, copied: bool) -> None:
+    """Else a trained project would get lines of text, or Label Studio an error it shows to a person."""
+    bench.make_app(deadline_s=2.0)
+    filling = bench.model_dir / ".filling"
+    filling.touch()
+
+    def copy() -> None:
+        time.sleep(0.8)
+        if copied:
+            bench.serve_project()
+            filling.unlink()
+
+    with ThreadPoolExecutor(1) as copying:
+        copying.submit(copy)
+        tasks = [{"id": 1, "data": image("Total")}]
+        status, body = bench.post("/predict", {"tasks": tasks, "label_config": RECTANGLES, "project": "7.1"})
+    assert status == (200 if copied else 503)
+    assert ("Total" in str(body)) == copied
+
+
 class Faulty(PageAnswerer):
     """Has a fault that nobody foresaw, on one page."""
 
