@@ -60,7 +60,7 @@ class Side:
 
 
 def fast_side(model: LayoutLM, dtype: str) -> Side:
-    """Return our way: sorted by length, as `Tagger` does it with the pages of two batches."""
+    """Return our way: sorted by length, as `Tagger` does it with many pages."""
 
     def run(jobs: Sequence[Job]) -> Answers:
         order = sorted(range(len(jobs)), key=lambda index: len(jobs[index][0].input_ids))

@@ -242,16 +242,16 @@ class FastLayoutLM:
         stretches: list[Stretch] = []
         start = row = 0
         for answers, run in groupby(lengths):
-            windows = sum(1 for _ in run)
-            rows = slice(row, row + windows)
+            count = sum(1 for _ in run)
+            rows = slice(row, row + count)
             places = torch.arange(padded + patches, device=boxes.device)
             kept = torch.cat([places[:answers], places[padded:]])
             parts.append(embedded[rows].index_select(1, kept).flatten(0, 1))
             bias = self._bias(_order(answers, patches, boxes), boxes[rows].index_select(1, kept))
             visible = functional.pad(is_text[rows, :answers], (0, patches), value=True)
             bias = bias.masked_fill_(~visible[:, None, None, :], -torch.inf)
-            stretches.append(Stretch(start, windows, len(kept), answers, bias.to(embedded.dtype)))
-            start, row = start + windows * len(kept), row + windows
+            stretches.append(Stretch(start, count, len(kept), answers, bias.to(embedded.dtype)))
+            start, row = start + count * len(kept), row + count
         return torch.cat(parts), stretches
 
 

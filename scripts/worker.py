@@ -260,7 +260,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = StopSignals()
     with worker_lock(node.home, stop) as held:
         if held:
-            logger.info("worker %s waits for jobs", node.node)
             try:
                 with nearby(settings, node.home / "store" / "trainer") as near:
                     _work(near, node, environ, stop)
@@ -275,6 +274,7 @@ def _work(settings: Settings, node: ServeSettings, environ: Mapping[str, str], s
     titles.start()
     jobs = open_jobs(settings.jobs_url)
     place = Place(RETRAIN, node.logs / "jobs", environ)
+    logger.info("worker %s waits for jobs", node.node)
     Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive").run()
     jobs.close()
     titles.end()

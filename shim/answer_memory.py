@@ -1,7 +1,8 @@
 """What TorchServe answered, kept for as long as the shim runs: JSON by what it was made of.
 
 It lies in an SQLite file, not in this process, so that the shim stays as small after ten thousand tasks as it was after
-ten. A start begins with an empty one: a node may have another Tesseract by then, which the versions do not tell.
+ten. The file has no name once it is open, and ends with the process: it holds the words of documents, and after a start
+a node may have another Tesseract, which the versions do not tell.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class AnswerMemory:
     A disk that is full, or fails, costs the memory and nothing else: it begins anew after a pause.
 
     Args:
-        path: of the file; one that is there is replaced.
+        path: where the file is made, for a moment; one that is there is replaced.
         limit_bytes: of all bodies, compressed.
         pause_s: after a failure.
     """
@@ -64,7 +65,12 @@ class AnswerMemory:
                 database.execute("UPDATE answers SET used = ? WHERE key = ?", [self._next_use(), name])
         if row is None:
             return None
-        body: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        try:
+            body: dict[str, Any] = json.loads(zlib.decompress(row[0]))
+        except (zlib.error, ValueError) as error:
+            with self._lock:
+                self._rest(error)
+            return None
         return body
 
     def put(self, key: tuple[object, ...], body: dict[str, Any]) -> None:
@@ -113,7 +119,7 @@ class AnswerMemory:
         logger.warning("answers cannot be remembered in %s, pages are asked for again: %s", self._path, error)
         self._rests_until = time.monotonic() + self._pause_s
         if self._connection is not None:
-            self._connection.close()
+            self._close()
             self._connection = None
 
     def _open(self) -> sqlite3.Connection:
@@ -121,9 +127,10 @@ class AnswerMemory:
         self._path.unlink(missing_ok=True)
         os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        weakref.finalize(self, connection.close)
         self._connection, self._bytes = connection, 0
+        self._close = weakref.finalize(self, connection.close)
         connection.executescript(_TABLE)
+        self._path.unlink()
         return connection
 
 

@@ -45,7 +45,7 @@ from shim.version import reported_version
 logger = logging.getLogger(__name__)
 
 _VERSION_TRIES = 3
-_PAUSE_S = 0.25
+_PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
 
 _NO_MODEL = (
@@ -113,9 +113,9 @@ class Predictor:
         model = None if project_id is None else project_model(project_id)
         return self._reported(self._answerer.models.in_service(model), config)
 
-    def _version_when_copied(self, request: PredictRequest, deadline: float) -> str:
+    def _version_when_copied(self, request: PredictRequest, until: float) -> str:
         """Return the version; a shim that has just begun to copy its store waits, for it is asked already."""
-        while is_filling(self._settings.model_dir) and time.monotonic() + _PAUSE_S < deadline:
+        while is_filling(self._settings.model_dir) and time.monotonic() + _PAUSE_S < until:
             try:
                 return self.version(request.project_id, request.config)
             except ModelNotReady:
@@ -129,8 +129,8 @@ class Predictor:
         that the next ask finds it done.
         """
         deadline = time.monotonic() + self._settings.deadline_s
-        version = self._version_when_copied(request, deadline)
         if not self._admitted.acquire(blocking=False):
+            version = self.version(request.project_id, request.config)
             logger.warning(
                 "no more than %s at a time; [] for %s",
                 counted(self._settings.max_predicts, "predict"),
@@ -139,6 +139,7 @@ class Predictor:
             self._metrics.tasks.labels("deferred").inc(len(request.tasks))
             return PredictResponse([[] for _ in request.tasks], version)
         try:
+            version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
             asked = [self._ask(request, task, turn) for turn, task in enumerate(request.tasks)]
             entries = [
                 self._entry(request, task, one, deadline) for task, one in zip(request.tasks, asked, strict=True)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import random
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,15 +55,33 @@ def test_a_body_larger_than_the_limit_is_not_kept(path: Path) -> None:
     assert memory.get(("a",)) is None
 
 
-def test_a_start_begins_with_nothing(path: Path) -> None:
-    """A node may have another Tesseract by then."""
-    AnswerMemory(path).put(("a",), PAGE)
+def test_it_ends_with_the_process(path: Path) -> None:
+    """It holds the words of documents, and a node may have another Tesseract after a start."""
+    memory = AnswerMemory(path)
+    memory.put(("a",), PAGE)
+    assert list(path.parent.iterdir()) == []
     assert AnswerMemory(path).get(("a",)) is None
+    assert memory.get(("a",)) == PAGE, "a second one in the same folder disturbs nobody"
+
+
+def test_a_name_that_is_taken(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("of a shim that was killed while it opened")
+    memory = AnswerMemory(path)
+    memory.put(("a",), PAGE)
+    assert memory.get(("a",)) == PAGE
+
+
+def opened(path: Path) -> Path:
+    """Return the open file by its number."""
+    (found,) = (one for one in Path("/proc/self/fd").iterdir() if one.is_symlink() and str(path) in os.readlink(one))
+    return found
 
 
 def test_nobody_else_may_read_it(path: Path) -> None:
-    AnswerMemory(path).put(("a",), PAGE)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    memory = AnswerMemory(path)
+    memory.put(("a",), PAGE)
+    assert stat.S_IMODE(opened(path).stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
@@ -85,13 +106,25 @@ def test_many_threads(path: Path) -> None:
     assert memory.get((19,)) is not None
 
 
+def headless(data: bytes) -> bytes:
+    return b"no database" * 1000
+
+
+def bodies_spoilt(data: bytes) -> bytes:
+    return data.replace(b"\x78\x01", b"\x00\x00")
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 60.0])
-def test_a_damaged_file_costs_the_memory_alone(path: Path, caplog: pytest.LogCaptureFixture, pause_s: float) -> None:
+@pytest.mark.parametrize("damage", [headless, bodies_spoilt])
+def test_a_damaged_file_costs_the_memory_alone(
+    path: Path, caplog: pytest.LogCaptureFixture, pause_s: float, damage: Callable[[bytes], bytes]
+) -> None:
     memory = AnswerMemory(path, pause_s=pause_s)
-    for number in range(100):
-        memory.put((number,), PAGE | {"number": [number] * 500})
-    path.write_bytes(b"no database" * 1000)
-    assert memory.get(("b",)) is None
+    for number in range(100):  # more than SQLite keeps in memory
+        memory.put((number,), PAGE | {"number": random.Random(number).randbytes(10_000).hex()})
+    file = opened(path)
+    file.write_bytes(damage(file.read_bytes()))
+    assert memory.get((0,)) is None
     assert "cannot be remembered" in caplog.text
     memory.put(("a",), PAGE)
     assert memory.get(("a",)) == (None if pause_s else PAGE)

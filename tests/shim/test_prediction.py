@@ -595,6 +595,19 @@ def test_a_shim_that_still_copies_its_store_is_waited_for(bench: Bench, copied: 
     assert ("Total" in str(body)) == copied
 
 
+def test_predicts_that_wait_for_a_copy_leave_others_a_thread(bench: Bench) -> None:
+    bench.make_app(deadline_s=3.0, max_predicts=1)
+    (bench.model_dir / ".filling").touch()
+    body = {"tasks": [{"id": 1, "data": image("Total")}], "label_config": RECTANGLES, "project": "7.1"}
+    with ThreadPoolExecutor(1) as waiting:
+        first = waiting.submit(bench.post, "/predict", body)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert bench.post("/predict", body)[0] == 503
+        assert time.monotonic() - began < 1.0
+        assert not first.done()
+
+
 class Faulty(PageAnswerer):
     """Has a fault that nobody foresaw, on one page."""
 
