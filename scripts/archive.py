@@ -45,7 +45,10 @@ _FAILURES = (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it did what was asked."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.wait and not options.ocr:
+        parser.error("--wait goes with --ocr alone")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         model_dir = ServeSettings.from_env(os.environ).model_dir

@@ -16,7 +16,6 @@ from shim.errors import ModelNotReady
 from shim.serving import OCR_MODEL, is_starting, live_nodes, models_in, read_serving
 from shim.settings import Settings
 from shim.store_path import StorePath, store_access
-from training.rollout import NO_WORKER, NOT_FETCHED
 
 
 def missing_versions(
@@ -28,10 +27,10 @@ def missing_versions(
     """Return `model version` of all that pages are asked of and a node does not hold.
 
     A candidate, which never was current, does not count: while a promotion tries one, every node would be unready at
-    the same time. The promotion itself waits for it. Nor does a project's version that this node tried in vain: the
-    others fare no better, and then nobody would draw for any project. Where another node does hold it, the fault is
-    this one's: an update that brings nodes like it must not replace those that can. Without `ocr` there is nothing to
-    draw from.
+    the same time. The promotion itself waits for it. Nor does a project's version that this node tried in vain, whether
+    it cannot be fetched, fails or has no worker: the others fare no better, and then nobody would draw for any project.
+    Where another node does hold it, the fault is this one's: an update that brings nodes like it must not replace those
+    that can. Without `ocr` there is nothing to draw from.
 
     Args:
         model_dir: the model store.
@@ -39,8 +38,7 @@ def missing_versions(
         errors: what is wrong on this node, by `model version`, model or `torchserve`.
         elsewhere: `model version` of all that other nodes hold.
     """
-    tried = {what for what, why in (errors or {}).items() if not why.startswith((NO_WORKER, NOT_FETCHED))}
-    tried = {what for what in tried if not what.startswith(f"{OCR_MODEL} ")} - elsewhere
+    tried = {what for what in errors or {} if not what.startswith(f"{OCR_MODEL} ")} - elsewhere
     missing: list[str] = []
     for name in models_in(model_dir):
         try:

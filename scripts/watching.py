@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,11 +39,13 @@ _INTERVAL_S = 1.0
 _TIDY_S = 3600.0
 STUCK_S = 900.0
 """Longer than any step of a look takes. A watcher that hangs is no node that others may wait for."""
+ELSEWHERE_S = 15.0
+"""So often the store is asked what other nodes hold, while this one has errors."""
 _LAST_REPORT_S = 5.0
 """For so long the end waits for a report that is being written, which would come back after its deletion."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WatcherProcess:
     """Runs a watcher for ever.
 
@@ -52,12 +54,15 @@ class WatcherProcess:
         node: where this node's report lies, and the model store.
         settings: where its note lies, and how long it may be silent.
         leases: locks that machines share.
+        elsewhere: `model version` of all that other nodes held, as far as the store last said.
     """
 
     watcher: Watcher
     node: ServeSettings
     settings: Settings
     leases: Leases | None = None
+    elsewhere: set[str] = field(default_factory=set)
+    _looked_elsewhere: float = float("-inf")
 
     def run(self) -> None:
         """Look once a second until SIGTERM comes, and then say that this node is gone."""
@@ -75,6 +80,7 @@ class WatcherProcess:
                     tidied = time.monotonic()
                 retire(self.node.model_dir, seen=self.watcher.model_dir, leases=self.leases)
                 self.watcher.converge()
+                self.look_elsewhere()
                 if (found := (self.watcher.holds, self.watcher.errors)) != noted:
                     self.note()  # at once; else with the next heartbeat
                     noted = found
@@ -94,10 +100,9 @@ class WatcherProcess:
             logger.info("reports of lost nodes stay for now: %s", error)
 
     def note(self) -> None:
-        """Write down for the readiness probe what this node holds."""
+        """Write down for the readiness probe what this node holds; asks nobody, so that no heartbeat waits."""
         watcher = self.watcher
-        elsewhere = self._elsewhere() if any(" " in what for what in watcher.errors) else set()
-        note = note_of(watcher.model_dir, watcher.holds, watcher.errors, watcher.away_since, elsewhere)
+        note = note_of(watcher.model_dir, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
         try:
             write_json(note_path(self.settings.home), note)
         except OSError as error:
@@ -114,12 +119,17 @@ class WatcherProcess:
             elif not was_stuck:
                 logger.warning("one step of a look takes longer than %.0f s; no reports until it is done", STUCK_S)
 
-    def _elsewhere(self) -> set[str]:
+    def look_elsewhere(self) -> None:
+        """Learn what other nodes hold, where it decides whether this one is ready; the store may take its time."""
+        failed = any(" " in what for what in self.watcher.errors)
+        if not failed or time.monotonic() - self._looked_elsewhere < ELSEWHERE_S:
+            return
         try:
-            return held_elsewhere(self.node.model_dir, self.node.node)
+            self.elsewhere = held_elsewhere(self.node.model_dir, self.node.node)
         except StoreUnavailable as error:
             logger.info("what other nodes hold is not known now: %s", error)
-            return set()
+            self.elsewhere = set()
+        self._looked_elsewhere = time.monotonic()
 
 
 def store_here(node: ServeSettings) -> AbstractContextManager[Path]:

@@ -24,6 +24,8 @@ RESOLVE_S = 5.0
 RESOLVE_AFTER_FAILURE_S = 1.0
 RESOLVE_WAIT_S = 1.0
 """How long the request that has DNS asked waits for it, where nodes are known; others go on with those at once."""
+REFUSAL_S = 60.0
+"""For so long a refusal is told of; a node that was asked nothing since may have been mended."""
 AVOID_S = 5.0
 """How long a node that failed is asked last; then one request tries it, and the others when that was answered."""
 
@@ -37,17 +39,32 @@ class _Node:
         turn: number of the request that it was last given.
         avoid: until when (monotonic seconds) it is asked last, by path; "" is for all.
         refusal: why it refused the last page, for all that it holds the version; empty where it did not.
+        refused_at: when that was, monotonic seconds.
     """
 
     in_flight: dict[str, int] = field(default_factory=dict)
     turn: int = 0
     avoid: dict[str, float] = field(default_factory=dict)
     refusal: str = ""
+    refused_at: float = 0.0
 
     def avoided_until(self, path: str, now: float) -> float:
         """Return until when it is to be asked last, 0 where it is not."""
         until = max(self.avoid.get("", 0.0), self.avoid.get(path, 0.0))
         return until if until > now else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Nodes that refuse every page.
+
+    Args:
+        sentences: why, of each.
+        of_all: whether no other node is known.
+    """
+
+    sentences: tuple[str, ...] = ()
+    of_all: bool = False
 
 
 class Nodes:
@@ -143,12 +160,15 @@ class Nodes:
         """Note why a node that answered refuses every page; "" where it does not."""
         with self._lock:
             if node := self._nodes.get(url):
-                node.refusal = refusal
+                node.refusal, node.refused_at = refusal, time.monotonic()
 
-    def refusals(self) -> tuple[str, ...]:
-        """Return why nodes refused the last page that they were asked; asks nobody."""
+    def refusals(self) -> Refusals:
+        """Return why nodes lately refused the last page that they were asked; asks nobody."""
+        since = time.monotonic() - REFUSAL_S
         with self._lock:
-            return tuple(node.refusal for _, node in sorted(self._nodes.items()) if node.refusal)
+            known = [node for _, node in sorted(self._nodes.items())]
+            lately = tuple(node.refusal for node in known if node.refusal and node.refused_at > since)
+            return Refusals(lately, of_all=0 < len(lately) == len(known))
 
     def _resolve(self, wait_s: float) -> None:
         """Have DNS asked again where its answer is old, and wait for it for a while.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from shim.errors import ModelNotReady
 from shim.key_file import NO_KEY
+from shim.nodes import Refusals
 from shim.serving import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_serving
 from shim.store_mirror import FIRST_COPY, is_filling
 from shim.store_path import StorePath
@@ -23,6 +24,7 @@ NOT_LOADED = (
     "TorchServe does not hold model `ocr` yet. After a start that takes some seconds; "
     "where it lasts, logs/rollout.log says why"
 )
+_NO_REFUSALS = Refusals()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Service:
         models: by name, `current` and `load`; None where the file cannot be understood.
         nodes: names of those heard of lately.
         asleep: models that no node has a worker for, since nobody asks; the first page that comes wakes one.
-        ready: some node holds the current `ocr`, and none refuses our pages.
+        ready: some node holds the current `ocr`, and not all refuse our pages.
         starting: sentences about what takes a while after a start, and is no failure yet.
         missing: sentences about what is not there.
         node_errors: sentences of the nodes.
@@ -50,14 +52,14 @@ class Service:
     studio: StudioStatus
 
 
-def read_service(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Sequence[str] = ()) -> Service:
+def read_service(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Service:
     """Return what is in service.
 
     Args:
         model_dir: the model store.
         home: where this installation keeps its own files.
         has_key: whether Label Studio's key is set.
-        refusals: sentences about nodes that refused the last page they were asked, for all that they hold.
+        refusals: nodes that refused the last page they were asked, for all that they hold.
     """
     models: dict[str, Any] = {}
     missing = []
@@ -81,14 +83,17 @@ def read_service(model_dir: StorePath, home: Path, *, has_key: bool, refusals: S
     is_held = any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values())
     starting = _starting(nodes) | ({"": FIRST_COPY} if filling else {})
     if nodes and current and not is_held and not starting:
-        starting = {"": NOT_LOADED}
+        if all(_has_looked(report) for report in nodes.values()):
+            missing.append(NOT_LOADED)
+        else:
+            starting = {"": NOT_LOADED}
     return Service(
         models=models,
         nodes=tuple(sorted(nodes)),
         asleep=_asleep(nodes.values()),
-        ready=is_held and not refusals,
+        ready=is_held and not refusals.of_all,
         starting=tuple(starting.values()),
-        missing=(*missing, *refusals),
+        missing=(*missing, *refusals.sentences),
         node_errors=tuple(
             f"{node}: {what}: {why}"
             for node, one in nodes.items()
@@ -106,6 +111,11 @@ def _starting(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         for node, report in nodes.items()
         if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
     }
+
+
+def _has_looked(report: Mapping[str, Any]) -> bool:
+    """Return whether a node came to a judgement about `ocr`, or had time for one; see `is_starting`."""
+    return OCR_MODEL in report.get("checked", ()) or report.get("away_since") is not None
 
 
 def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -32,10 +32,13 @@ _DRIVER_ERRORS = (
     ("aiohttp", "ClientError"),
     ("azure.core.exceptions", "AzureError"),
     ("gcsfs.retry", "HttpError"),
+    ("fsspec.exceptions", "FSTimeoutError"),
 )
 """What drivers raise that is no OSError: module and name."""
 _PASSES = frozenset({errno.EIO, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE})
 """What an OSError of a driver says where another try may do; 5xx answers of S3 become the first two."""
+_STORE_ERRORS = (PermissionError, ConnectionError, TimeoutError)
+"""OSErrors of a driver that mean the store, also without an errno."""
 
 
 def store_path(text: str) -> StorePath:
@@ -93,12 +96,17 @@ def store_access(path: StorePath) -> Iterator[None]:
     except driver_errors() as error:
         raise StoreUnavailable(_away(path, error)) from error
     except OSError as error:
-        if isinstance(path, Path) or not (isinstance(error, PermissionError) or error.errno in _PASSES):
+        if isinstance(path, Path) or not (isinstance(error, _STORE_ERRORS) or error.errno in _PASSES):
             raise
         raise StoreUnavailable(_away(path, error)) from error
 
 
 def _away(path: StorePath, error: Exception) -> str:
+    if isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename).is_absolute():
+        return (  # drivers name no file, or one below a bucket
+            f"what this machine keeps of the model store {path} (MODEL_DIR) cannot be used: {error}; "
+            "see that LayoutLoop may read and write there"
+        )
     if isinstance(error, PermissionError):
         return (
             f"the model store {path} (MODEL_DIR) refuses its keys: {error}; see that they are right, and what they may"

@@ -26,7 +26,7 @@ from shim.errors import (
 )
 from shim.gate import Gate
 from shim.handler_answers import error_of, json_of, torchserve_error
-from shim.nodes import RESOLVE_WAIT_S, Nodes
+from shim.nodes import RESOLVE_WAIT_S, Nodes, Refusals
 from shim.serving import NODE_SILENT_S
 from shim.settings import Settings
 
@@ -119,8 +119,8 @@ class InferenceClient:
         """Return how many nodes are thought to answer, at least 1; DNS has `wait_s` to say which there are."""
         return self._nodes.count(wait_s)
 
-    def refusals(self) -> tuple[str, ...]:
-        """Return why nodes refused the last page that they were asked; asks nobody."""
+    def refusals(self) -> Refusals:
+        """Return why nodes lately refused the last page that they were asked; asks nobody."""
         return self._nodes.refusals()
 
     def predict(

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shim.errors import LeaseLost, StoreUnavailable
+from shim.errors import LeaseLost, SettingsInvalid
 from shim.serving import Serving, archive_path, project_model, read_serving
 from shim.store_path import StorePath
 
@@ -88,14 +88,15 @@ def locked(
 
     Raises:
         StoreBusy: somebody else holds it and `wait` is off.
-        StoreUnavailable: Redis does not answer; or a store at a URL, which has no locks of its own, has no Redis; or
-            others lock this store in Redis and this process does not.
+        StoreUnavailable: Redis does not answer.
+        SettingsInvalid: a store at a URL, which has no locks of its own, has no Redis; or others lock this store in
+            Redis and this process does not. Waiting mends neither.
     """
     if leases is not None:
         serving = read_serving(model_dir, name)
         return leases.hold(name, wait=wait, above=serving.number if serving else 0)
     if not isinstance(model_dir, Path):
-        raise StoreUnavailable(f"{model_dir} can only be changed with locks in Redis: set REDIS_URL")
+        raise SettingsInvalid(f"{model_dir} can only be changed with locks in Redis: set REDIS_URL")
     _refuse_beside_leases(model_dir, name)
     return _file_lock(model_dir / name, name, wait)
 
@@ -104,7 +105,7 @@ def _refuse_beside_leases(model_dir: Path, name: str) -> None:
     """Refuse a file's lock for what others lock in Redis: neither would keep the other out."""
     serving = read_serving(model_dir, name)
     if serving is not None and serving.number:
-        raise StoreUnavailable(
+        raise SettingsInvalid(
             f"the locks of {model_dir} are in Redis: set REDIS_URL as for whoever else changes it, or, where nobody "
             f'else does any more, write "number": 0 into {model_dir / name / "serving.json"}'
         )

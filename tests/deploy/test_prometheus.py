@@ -127,6 +127,14 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
     assert all(text.rstrip().endswith(".") for text in rule["annotations"].values())
 
 
+def test_no_alert_divides_by_what_stands_still() -> None:
+    """x/0 is +Inf, which people cannot read; 0/0, of two rates of the same counter, is no alert."""
+    divided = {rule["alert"]: rule["expr"].partition(" / ") for rule in RULES if " / " in rule["expr"]}
+    loose = {name for name, (above, _, below) in divided.items() if "rate(" not in above and "clamp_min(" not in below}
+    assert divided
+    assert not loose
+
+
 def test_alert_names_differ() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES) > 8
 

@@ -13,7 +13,7 @@ import pytest
 
 from scripts.node import REPOSITORY, ServeSettings
 from scripts.readiness import missing_versions, note_of, note_path, readiness_problem
-from scripts.watching import STUCK_S, WatcherProcess
+from scripts.watching import ELSEWHERE_S, STUCK_S, WatcherProcess
 from shim.serving import Serving, live_nodes
 from shim.settings import Settings
 from shim.torchserve import TokenFile
@@ -51,6 +51,7 @@ def test_a_file_that_cannot_be_understood_takes_no_node_out(tmp_path: Path) -> N
 
 
 HOLDS = {"ocr": [NEW]}
+FULL = f"{NOT_FETCHED}: No space left on device"
 
 
 @pytest.mark.parametrize(
@@ -61,13 +62,9 @@ HOLDS = {"ocr": [NEW]}
         pytest.param({"ocr": [NEW]}, {"project-7": "x"}, [f"project-7 {NEW}"], id="not tried yet"),
         pytest.param({"project-7": [NEW]}, {f"ocr {NEW}": "no eng"}, [f"ocr {NEW}"], id="ocr that failed"),
         pytest.param({}, {"torchserve": "away"}, [f"ocr {NEW}", f"project-7 {NEW}"], id="no TorchServe"),
-        pytest.param({"ocr": [NEW]}, {f"project-7 {NEW}": NO_WORKER}, [f"project-7 {NEW}"], id="a worker that starts"),
-        pytest.param(
-            {"ocr": [NEW]},
-            {f"project-7 {NEW}": f"{NOT_FETCHED}: No space left on device"},
-            [f"project-7 {NEW}"],
-            id="an archive that is not here yet",
-        ),
+        pytest.param({"ocr": [NEW]}, {f"project-7 {NEW}": NO_WORKER}, [], id="its worker died on all nodes"),
+        pytest.param({"ocr": [NEW]}, {f"project-7 {NEW}": FULL}, [], id="an archive that no node could fetch"),
+        pytest.param({"project-7": [NEW]}, {f"ocr {NEW}": NO_WORKER}, [f"ocr {NEW}"], id="ocr without a worker"),
     ],
 )
 def test_one_bad_project_takes_no_node_out(
@@ -81,6 +78,7 @@ def test_one_bad_project_takes_no_node_out(
     assert (readiness_problem(Settings(home=tmp_path)) is None) == (not missing)
 
 
+@pytest.mark.parametrize("why", ["no tokens", NO_WORKER, FULL], ids=["fails", "no worker", "not fetched"])
 @pytest.mark.parametrize(
     ("other", "age_s", "version", "missing"),
     [
@@ -91,7 +89,7 @@ def test_one_bad_project_takes_no_node_out(
     ],
 )
 def test_what_fails_on_this_node_alone_takes_it_out(
-    tmp_path: Path, other: str, age_s: float, version: str, missing: list[str]
+    tmp_path: Path, other: str, age_s: float, version: str, missing: list[str], why: str
 ) -> None:
     node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
     for name in ("ocr", "project-7"):
@@ -99,9 +97,32 @@ def test_what_fails_on_this_node_alone_takes_it_out(
     report = {"time": time.time() - age_s, "holds": {"project-7": [version]}, "errors": {}}
     write_json(tmp_path / "store" / ".nodes" / f"{node.node if other == 'own' else other}.json", report)
     watcher = watcher_of(node)
-    watcher.holds, watcher.errors = {"ocr": [NEW]}, {f"project-7 {NEW}": "no tokens"}
-    WatcherProcess(watcher, node, Settings(home=tmp_path)).note()
+    watcher.holds, watcher.errors = {"ocr": [NEW]}, {f"project-7 {NEW}": why}
+    process = WatcherProcess(watcher, node, Settings(home=tmp_path))
+    process.look_elsewhere()
+    process.note()
     assert json.loads(note_path(tmp_path).read_text())["missing"] == missing
+
+
+@pytest.mark.parametrize(
+    ("errors", "age_s", "known"),
+    [
+        pytest.param({}, ELSEWHERE_S, False, id="nothing is wrong here"),
+        pytest.param({f"project-7 {NEW}": "no tokens"}, ELSEWHERE_S, True, id="asked"),
+        pytest.param({f"project-7 {NEW}": "no tokens"}, 1.0, False, id="it was asked lately"),
+    ],
+)
+def test_a_note_asks_nobody(tmp_path: Path, errors: dict[str, str], age_s: float, known: bool) -> None:
+    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    report = {"time": time.time(), "holds": {"project-7": [NEW]}, "errors": {}}
+    write_json(tmp_path / "store" / ".nodes" / "other-7080.json", report)
+    watcher = watcher_of(node)
+    watcher.errors = errors
+    process = WatcherProcess(watcher, node, Settings(home=tmp_path), _looked_elsewhere=time.monotonic() - age_s)
+    process.note()
+    assert process.elsewhere == set()
+    process.look_elsewhere()
+    assert process.elsewhere == ({f"project-7 {NEW}"} if known else set())
 
 
 @pytest.mark.parametrize("stuck", [False, True], ids=["loads a large model", "hangs"])

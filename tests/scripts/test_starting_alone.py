@@ -17,10 +17,11 @@ from scripts.node import REPOSITORY, ServeSettings
 from scripts.rollout import main as rollout
 from scripts.serve import StopSignals, prepare_models
 from scripts.supervision import Commands
-from shim.serving import OCR_MODEL, read_serving
+from shim.serving import OCR_MODEL, Serving, read_serving
 from shim.store_path import store_path
 from tests.shim.far_servers import _Handler, serve
 from tests.shim.redis_server import RedisServer
+from training.store import write_serving
 
 NOBODY = "redis://127.0.0.1:1/0"
 WRONG_KEYS = b"<Error><Code>InvalidAccessKeyId</Code><Message>The key you gave does not exist.</Message></Error>"
@@ -72,6 +73,21 @@ def test_an_ocr_that_must_be_built_waits_for_redis(store: Path, tmp_path: Path) 
     serving = read_serving(store, OCR_MODEL)
     assert serving is not None
     assert serving.current is not None
+
+
+def test_what_waiting_cannot_mend_is_not_waited_for(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("REDIS_URL")
+    write_serving(store, OCR_MODEL, Serving(("20261121T080000Z",), "20261121T080000Z", number=3))
+    assert archive(["--ocr", "--wait"]) == 1
+    assert "are in Redis: set REDIS_URL" in capsys.readouterr().err
+
+
+def test_only_the_ocr_archive_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        archive(["--refresh", "--wait"])
+    assert "--wait goes with --ocr alone" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("signals", [0, 1], ids=["runs to its end", "a signal came"])

@@ -11,7 +11,7 @@ import pytest
 
 from shim.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from shim.gate import Gate
-from shim.nodes import AVOID_S, RESOLVE_AFTER_FAILURE_S, Nodes, addresses_of
+from shim.nodes import AVOID_S, REFUSAL_S, RESOLVE_AFTER_FAILURE_S, Nodes, Refusals, addresses_of
 from shim.settings import Settings
 from shim.torchserve import InferenceClient, TokenFile, inference_client, own_client
 from tests.shim.far_servers import _Server, serve
@@ -347,14 +347,15 @@ def test_a_torchserve_that_wants_a_key_is_told_what_to_set(pair: Pair) -> None:
 def test_a_refusal_is_known_until_the_node_answers(pair: Pair) -> None:
     pair.first.key = "wanted"
     assert [pair.ask() for _ in range(2)] == [OK, OK]
-    (refusal,) = pair.client.refusals()
+    (refusal,) = pair.client.refusals().sentences
+    assert not pair.client.refusals().of_all
     assert refusal.startswith(f"{pair.urls[0]}/predictions/ocr/{VERSION} asks for a key, and there is none: ")
     assert "wanted" not in refusal
     pair.first.key = ""
     pair.first.models.clear()  # any other answer, also one that it does not hold the version
     time.sleep(AVOID_S + 0.1)
     assert [pair.ask() for _ in range(2)] == [OK, OK]
-    assert pair.client.refusals() == ()
+    assert pair.client.refusals() == Refusals()
 
 
 def test_a_node_that_left_refuses_nothing() -> None:
@@ -363,12 +364,22 @@ def test_a_node_that_left_refuses_nothing() -> None:
     nodes.take(PATH)
     for url in (B, A):
         nodes.note_refusal(url, f"{url} asks for a key")
-    assert nodes.refusals() == (f"{A} asks for a key", f"{B} asks for a key")
+    assert nodes.refusals() == Refusals((f"{A} asks for a key", f"{B} asks for a key"), of_all=True)
     known.remove(A)
     nodes.failed(A)
     time.sleep(RESOLVE_AFTER_FAILURE_S + 0.1)
     nodes.take(PATH)
-    assert nodes.refusals() == (f"{B} asks for a key",)
+    assert nodes.refusals() == Refusals((f"{B} asks for a key",), of_all=True)
+
+
+def test_an_old_refusal_is_told_no_more() -> None:
+    nodes = Nodes(["http://nodes:7080"], lambda _: [A, B])
+    assert nodes.refusals() == Refusals()
+    nodes.take(PATH)
+    for url in (A, B):
+        nodes.note_refusal(url, f"{url} asks for a key")
+    nodes._nodes[A].refused_at -= REFUSAL_S
+    assert nodes.refusals() == Refusals((f"{B} asks for a key",), of_all=False)
 
 
 def test_a_key_never_leaves_for_another_machine(pair: Pair, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shim.nodes import Refusals
 from shim.service import NOT_LOADED, read_service
 from shim.serving import Serving
 from training.store import write_json, write_serving
@@ -61,42 +62,55 @@ AWAY = "TorchServe does not answer: Connection refused"
 
 
 @pytest.mark.parametrize(
-    ("report", "starting", "node_errors"),
+    ("report", "starting", "missing", "node_errors"),
     [
         pytest.param(
             {"away_since": 4, "errors": {"torchserve": AWAY}},
-            *(("TorchServe of box is starting",), ()),
+            *(("TorchServe of box is starting",), (), ()),
             id="away for seconds",
         ),
         pytest.param(
             {"away_since": 40, "errors": {"torchserve": AWAY}},
-            *((NOT_LOADED,), (f"box: torchserve: {AWAY}",)),
+            *((), (NOT_LOADED,), (f"box: torchserve: {AWAY}",)),
             id="away for long",
         ),
         pytest.param(
             {"away_since": 40, "silent_s": 60, "errors": {"torchserve": AWAY}},
-            *(("TorchServe of box is starting",), ()),
+            *(("TorchServe of box is starting",), (), ()),
             id="told to be patient",
         ),
         pytest.param(
             {"away_since": 4, "silent_s": 3, "errors": {"torchserve": AWAY}},
-            *((NOT_LOADED,), (f"box: torchserve: {AWAY}",)),
+            *((), (NOT_LOADED,), (f"box: torchserve: {AWAY}",)),
             id="told to be quick",
         ),
         pytest.param(
-            {"errors": {"torchserve": AWAY}}, *((NOT_LOADED,), (f"box: torchserve: {AWAY}",)), id="since ever"
+            {"errors": {"torchserve": AWAY}},
+            *((NOT_LOADED,), (), (f"box: torchserve: {AWAY}",)),
+            id="a watcher that does not say since when",
         ),
         pytest.param(
             {"away_since": 4, "errors": {"ocr 1": "sha256 differs"}},
-            *(("TorchServe of box is starting",), ("box: ocr 1: sha256 differs",)),
+            *(("TorchServe of box is starting",), (), ("box: ocr 1: sha256 differs",)),
             id="another error",
         ),
-        pytest.param({}, *((NOT_LOADED,), ()), id="it answers and loads"),
-        pytest.param({"holds": HELD}, *((), ()), id="all is there"),
+        pytest.param({}, *((NOT_LOADED,), (), ()), id="it answers and loads"),
+        pytest.param({"checked": {"ocr": 4.0}}, *((), (NOT_LOADED,), ()), id="it looked and does not hold it"),
+        pytest.param(
+            {"checked": {"ocr": 4.0}, "away_since": 4},
+            *(("TorchServe of box is starting",), (), ()),
+            id="it looked, and is busy with the others",
+        ),
+        pytest.param({"checked": {"project-7": 4.0}}, *((NOT_LOADED,), (), ()), id="it looked at another"),
+        pytest.param({"holds": HELD}, *((), (), ()), id="all is there"),
     ],
 )
 def test_a_start_is_no_failure_until_it_takes_too_long(
-    tmp_path: Path, report: dict[str, Any], starting: tuple[str, ...], node_errors: tuple[str, ...]
+    tmp_path: Path,
+    report: dict[str, Any],
+    starting: tuple[str, ...],
+    missing: tuple[str, ...],
+    node_errors: tuple[str, ...],
 ) -> None:
     write_serving(tmp_path, "ocr", Serving(("1",), "1"))
     now = time.time()
@@ -105,13 +119,14 @@ def test_a_start_is_no_failure_until_it_takes_too_long(
         body["away_since"] = now - report["away_since"]
     write_json(tmp_path / ".nodes" / "box.json", body)
     service = read_service(tmp_path, tmp_path, has_key=True)
-    assert (service.starting, service.node_errors, service.missing) == (starting, node_errors, ())
-    assert service.ready == (not starting)
+    assert (service.starting, service.node_errors, service.missing) == (starting, node_errors, missing)
+    assert service.ready == (not starting and not missing)
 
 
-def test_a_node_that_refuses_pages_is_not_ready_whatever_it_holds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of_all", [True, False], ids=["all", "one of several"])
+def test_nodes_that_refuse_pages_are_told_and_where_all_do_nothing_is_ready(tmp_path: Path, of_all: bool) -> None:
     write_serving(tmp_path, "ocr", Serving(("1",), "1"))
     write_json(tmp_path / ".nodes" / "box.json", {"time": time.time(), "holds": HELD, "errors": {}})
     assert read_service(tmp_path, tmp_path, has_key=True).ready
-    service = read_service(tmp_path, tmp_path, has_key=True, refusals=("it asks for a key",))
-    assert (service.ready, service.starting, service.missing) == (False, (), ("it asks for a key",))
+    service = read_service(tmp_path, tmp_path, has_key=True, refusals=Refusals(("it asks for a key",), of_all))
+    assert (service.ready, service.starting, service.missing) == (not of_all, (), ("it asks for a key",))

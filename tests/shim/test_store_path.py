@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from fsspec.exceptions import FSTimeoutError
 
 from shim.errors import SettingsInvalid, StoreUnavailable
 from shim.settings import Settings
@@ -77,6 +78,28 @@ def test_a_store_that_does_not_answer(text: str, number: int, raised: type[Excep
     assert isinstance(error.value, raised)
     assert isinstance(error.value, StoreUnavailable) == (raised is StoreUnavailable)
     assert ("refuses its keys" in str(error.value)) == (number == errno.EACCES and raised is StoreUnavailable)
+
+
+@pytest.mark.parametrize("text", ["memory://store", "/srv/models"], ids=["a URL", "a folder"])
+@pytest.mark.parametrize("kind", [TimeoutError, ConnectionError, ConnectionResetError, FSTimeoutError])
+def test_errors_without_a_number_mean_a_store_at_a_url(text: str, kind: type[Exception]) -> None:
+    away = kind is FSTimeoutError or "://" in text  # only drivers raise that one
+    with pytest.raises(StoreUnavailable if away else kind), store_access(store_path(text)):
+        raise kind()
+
+
+@pytest.mark.parametrize(
+    ("filename", "sentence"),
+    [
+        pytest.param("/srv/layoutloop/store/shim", "what this machine keeps of the model store", id="the copy"),
+        pytest.param("bucket/ocr/serving.json", "refuses its keys", id="a file of the store"),
+        pytest.param(None, "refuses its keys", id="no name"),
+    ],
+)
+def test_an_unwritable_copy_is_no_fault_of_the_keys(filename: str | None, sentence: str) -> None:
+    with pytest.raises(StoreUnavailable, match=sentence) as told, store_access(store_path("memory://store")):
+        raise PermissionError(errno.EACCES, "Permission denied", filename)
+    assert ("its keys" in str(told.value)) == (sentence == "refuses its keys")
 
 
 @pytest.mark.parametrize("text", ["memory://children", ""], ids=["a URL", "a folder"])

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from shim.errors import LeaseLost, StoreUnavailable
+from shim.errors import LeaseLost, SettingsInvalid
 from shim.models import Models
 from shim.serving import Serving, archive_path, read_card, read_serving
 from shim.store_mirror import StoreMirror
@@ -182,9 +182,9 @@ def test_what_was_learned(store: Any) -> None:
 
 def test_a_url_without_redis_is_only_read(tmp_path: Path) -> None:
     url = store_path(f"memory://store-{next(_NUMBERS)}")
-    with pytest.raises(StoreUnavailable, match="set REDIS_URL"):
+    with pytest.raises(SettingsInvalid, match="set REDIS_URL"):
         locked(url, NAME)
-    with pytest.raises(StoreUnavailable, match="set REDIS_URL"):
+    with pytest.raises(SettingsInvalid, match="set REDIS_URL"):
         new_stamp(url, NAME)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.errors import LeaseLost, StoreUnavailable
+from shim.errors import LeaseLost, SettingsInvalid
 from shim.serving import Serving, archive_path, read_serving
 from training.store import (
     StoreBusy,
@@ -129,9 +129,9 @@ def test_the_lock_is_given_back_after_an_error(store: Path) -> None:
 
 def test_a_file_is_no_lock_where_others_lock_in_redis(tmp_path: Path) -> None:
     write_serving(tmp_path, NAME, Serving((V1,), V1, number=3))
-    with pytest.raises(StoreUnavailable, match="are in Redis: set REDIS_URL"), locked(tmp_path, NAME):
+    with pytest.raises(SettingsInvalid, match="are in Redis: set REDIS_URL"), locked(tmp_path, NAME):
         pass
-    with pytest.raises(StoreUnavailable, match="set REDIS_URL"), training_lock(tmp_path, 7):
+    with pytest.raises(SettingsInvalid, match="set REDIS_URL"), training_lock(tmp_path, 7):
         pass
     with locked(tmp_path, "project-8"), training_lock(tmp_path, 8):
         pass
