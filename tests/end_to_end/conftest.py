@@ -117,11 +117,13 @@ def wait_for(found: Callable[[], T], timeout_s: float = 120.0) -> T:
 def kill_at_once(find: Callable[[], list[psutil.Process]]) -> None:
     """Kill all that `find` lists as a machine that loses power does: none of them reacts to the end of another."""
     stopped: list[psutil.Process] = []
-    while new := [process for process in find() if process not in stopped]:  # they start others until all stand still
-        stopped += new
-        for process in new:
-            with suppress(psutil.NoSuchProcess):
-                process.suspend()
+    for _ in range(10):  # one that is just being started shows no environment for a moment, and is not found
+        while new := [process for process in find() if process not in stopped]:  # they start others until all stand
+            stopped += new
+            for process in new:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+        time.sleep(0.1)
     for process in stopped:
         with suppress(psutil.NoSuchProcess):  # the kernel ends some of them with their parent
             process.kill()
