@@ -70,9 +70,10 @@ def _matching(belongs: Callable[[psutil.Process], bool]) -> list[psutil.Process]
     own = psutil.Process()
     spared = {own.pid, *(parent.pid for parent in own.parents())}
     found = []
-    for process in psutil.process_iter():
+    for pid in psutil.pids():  # not process_iter: what it remembers of a number that was given anew stays alive
         try:
-            if process.pid not in spared and process.status() != psutil.STATUS_ZOMBIE and belongs(process):
+            process = psutil.Process(pid)
+            if pid not in spared and process.status() != psutil.STATUS_ZOMBIE and belongs(process):
                 found.append(process)
         except GONE:
             continue

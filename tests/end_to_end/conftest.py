@@ -116,16 +116,18 @@ def wait_for(found: Callable[[], T], timeout_s: float = 120.0) -> T:
 
 def kill_at_once(find: Callable[[], list[psutil.Process]]) -> None:
     """Kill all that `find` lists as a machine that loses power does: none of them reacts to the end of another."""
-    stopped: list[psutil.Process] = []
+    stopped: dict[psutil.Process, float] = {}
     for _ in range(10):  # one that is just being started shows no environment for a moment, and is not found
         while new := [process for process in find() if process not in stopped]:  # they start others until all stand
-            stopped += new
             for process in new:
+                stopped[process] = 0.0
                 with suppress(psutil.NoSuchProcess):
                     process.suspend()
+                    stopped[process] = process.create_time()
         time.sleep(0.1)
-    for process in stopped:
-        with suppress(psutil.NoSuchProcess):  # the kernel ends some of them with their parent
+    # The youngest first: a group whose last parent outside it ends is sent SIGCONT, and would start others again.
+    for process in sorted(stopped, key=lambda process: (stopped[process], process.pid), reverse=True):
+        with suppress(psutil.NoSuchProcess):
             process.kill()
     _, alive = psutil.wait_procs(stopped, timeout=30)
     assert not alive

@@ -6,7 +6,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -91,26 +94,32 @@ def test_a_damaged_entry_counts_as_not_there(tmp_path: Path, damage: object, cap
     assert cache.get(KEYS[0]) == b"read anew"
 
 
-@pytest.mark.skipif(
-    os.geteuid() != 0,
-    reason="it needs another user's file, which only root can make; CI is root",
-)
-def test_an_entry_of_another_user_is_a_hit() -> None:
+@contextmanager
+def as_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be a user who may read what lies in the folder, and not touch it; only root can really become one."""
+    if os.geteuid() != 0:
+        monkeypatch.setattr(os, "utime", Mock(side_effect=PermissionError("another user's file")))
+        yield
+        return
+    folder.chmod(0o755)
+    for path in files(folder):
+        path.chmod(0o644)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_an_entry_of_another_user_is_a_hit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its time of use cannot be noted; what it holds can be read all the same."""
     with tempfile.TemporaryDirectory() as folder:  # tmp_path lets nobody else in
-        Path(folder).chmod(0o755)
         cache = FileCache(Path(folder), MEGABYTE)
         cache.put(KEYS[0], b"page")
-        entry = Path(folder) / KEYS[0][:2] / KEYS[0]
-        entry.chmod(0o644)
-        os.seteuid(65534)
-        try:
+        with as_another_user(Path(folder), monkeypatch):
             with pytest.raises(PermissionError):
-                os.utime(entry)
-            found = cache.get(KEYS[0])
-        finally:
-            os.seteuid(0)
-    assert found == b"page"
+                os.utime(Path(folder) / KEYS[0][:2] / KEYS[0])
+            assert cache.get(KEYS[0]) == b"page"
 
 
 def test_a_place_that_cannot_be_written_only_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
