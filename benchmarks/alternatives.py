@@ -30,10 +30,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.forward_speed import eager_inputs, in_turns
+from benchmarks.forward_speed import in_turns, padded_inputs
 from benchmarks.speed_subjects import MODELS, Job, add_page_options, given_pages, jobs_of
 from benchmarks.timing import Clock, machine, spread
-from handler.encoding import LENGTH_STEP, Encoder, collate
+from handler.encoding import LENGTH_STEP, collate
 from handler.layoutlm import LayoutLM, load
 
 PAGES = 6
@@ -137,7 +137,7 @@ def ways(
         folder: for files of ONNX.
         without: kinds that are left out.
     """
-    inputs = {dtype: eager_inputs(model, [job], None) for dtype, model in models.items()}
+    inputs = {dtype: padded_inputs(model, [job], None) for dtype, model in models.items()}
     first = inputs["float32"]
     for dtype, model in models.items():
         yield f"eager, {dtype}", partial(of_torch, model.model, inputs[dtype])
@@ -179,13 +179,11 @@ def rows(name: str, models: dict[str, LayoutLM], job: Job, without: list[str], r
     for (way, logits), each in zip(answers.items(), spent, strict=True):
         assert logits.shape == reference.shape, f"{way}: {logits.shape} instead of {reference.shape}"
         times = [one.wall_s / other.wall_s for one, other in zip(eager, each, strict=True)]
-        cells = (name, way, f"{1 / statistics.median(one.wall_s for one in each):.2f}", spread(times))
+        rate = 1 / statistics.median(one.wall_s for one in each)
         cpu_s = statistics.median(one.cpu_s for one in each)
-        yield (
-            "| "
-            + " | ".join((*cells, f"{cpu_s:.3f}", f"{np.abs(logits - reference).max():.1e}"))
-            + (f" | {ready_s[way]:.1f} |")
-        )
+        apart = np.abs(logits - reference).max()
+        cells = (name, way, f"{rate:.2f}", spread(times), f"{cpu_s:.3f}", f"{apart:.1e}", f"{ready_s[way]:.1f}")
+        yield f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -211,8 +209,7 @@ def main() -> None:
             MODELS[name](Path(folder))
             models = {dtype: load(folder, "cpu", dtype) for dtype in ("float32", "bfloat16")}
         loaded = models["float32"]
-        encoder = Encoder(loaded.tokenizer, loaded.pad_id, uses_image=loaded.uses_image)
-        job = max(jobs_of(encoder, pages), key=lambda one: len(one[0].input_ids))
+        job = max(jobs_of(loaded, pages), key=lambda one: len(one[0].input_ids))
         tokens = len(job[0].input_ids)
         print("\n".join(rows(f"{name}, {tokens} tokens", models, job, given.without, given.repeats)), flush=True)
 

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from transformers import LayoutLMv3Config
 
-from benchmarks.forward_speed import NOTEBOOK_LENGTH, Answers, Side, check, eager_inputs, eager_name, in_turns, rows_of
+from benchmarks.forward_speed import NOTEBOOK_LENGTH, Answers, Side, check, eager_name, in_turns, padded_inputs, rows_of
 from benchmarks.speed_subjects import MODELS, Job, given_pages, jobs_of
 from benchmarks.timing import Spent, machine, spread, timed
-from handler.encoding import LENGTH_STEP, Encoder, collate
+from handler.encoding import LENGTH_STEP
 from handler.errors import HandlerError
 from handler.layoutlm import LayoutLM, load
 from handler.page import Page
@@ -38,7 +38,7 @@ NOTEBOOK_PAGES_S = 14.65
 GOAL_SHARE = 0.4
 TOLERANCE = 1e-3
 """Of a float32 logit: a GPU's kernels sum in another order for each padding. The goal is that of the CPU, 1e-4."""
-SIDE = 8192
+PRODUCT_SIZE = 8192
 PRODUCTS = 20
 """In a row for one measurement of the product: some 30 ms on a large GPU."""
 PASSES_S = 0.2
@@ -59,9 +59,9 @@ class Placed:
     forward: Callable[[], Tensor]
 
 
-def matmul_rate(device: str, side: int, repeats: int) -> list[float]:
+def matmul_rate(device: str, size: int, repeats: int) -> list[float]:
     """Return the rate of a square bfloat16 product in TFLOP/s, each the mean of a few products in a row."""
-    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     out = torch.empty_like(left)
 
     def some() -> None:
@@ -70,7 +70,7 @@ def matmul_rate(device: str, side: int, repeats: int) -> list[float]:
         synchronize(device)
 
     some()  # the library chooses its kernel
-    return [2 * side**3 * PRODUCTS / timed(some).wall_s / 1e12 for _ in range(repeats)]
+    return [2 * size**3 * PRODUCTS / timed(some).wall_s / 1e12 for _ in range(repeats)]
 
 
 def synchronize(device: str) -> None:
@@ -87,14 +87,14 @@ def products(config: LayoutLMv3Config, tokens: int) -> int:
     width, inner, labels = config.hidden_size, config.intermediate_size, int(config.num_labels or 0)
     patch = config.patch_size
     assert isinstance(patch, int), f"patches are squares in every published LayoutLMv3, got {patch}"
-    side = config.input_size // patch if config.visual_embed else 0
-    rows = tokens + (side * side + 1 if side else 0)
+    in_a_row = config.input_size // patch if config.visual_embed else 0
+    rows = tokens + (in_a_row**2 + 1 if in_a_row else 0)
 
     def layer(answers: int) -> int:
         attention = 2 * rows * answers * width
         return rows * width * 3 * width + attention + answers * width * width + 2 * answers * width * inner
 
-    image = side * side * config.num_channels * patch**2 * width
+    image = in_a_row**2 * config.num_channels * patch**2 * width
     head = tokens * width * (labels if labels < 10 else width + labels)
     return 2 * (image + (config.num_hidden_layers - 1) * layer(rows) + layer(tokens) + head)
 
@@ -103,14 +103,10 @@ def placed_sides(models: dict[str, LayoutLM], jobs: Sequence[Job]) -> Iterator[P
     """Yield all ways to run one batch: Hugging Face's model at both paddings, and ours."""
     for dtype, model in models.items():
         for length in (NOTEBOOK_LENGTH, None):
-            inputs = eager_inputs(model, jobs, length)
+            inputs = padded_inputs(model, jobs, length)
             yield _placed(eager_name(dtype, length), dtype, False, model, inputs, jobs)
-        fast, batch = model.accelerated(), collate(jobs, model.pad_id, LENGTH_STEP)
-        inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "bbox": batch.bbox}
-        if batch.pixel_values is not None:
-            inputs["pixel_values"] = batch.pixel_values.to(model.dtype)
-        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-        yield _placed(f"ours, {dtype}", dtype, True, fast, inputs, jobs)
+        inputs = padded_inputs(model, jobs, LENGTH_STEP)
+        yield _placed(f"ours, {dtype}", dtype, True, model.accelerated(), inputs, jobs)
 
 
 def _placed(
@@ -169,21 +165,21 @@ def tagger_pages_s(device: str, folder: Path, dtype: str, pages: Sequence[Page],
     return spread(rates, 1)
 
 
-def on_the_gpu(args: argparse.Namespace, device: str = DEVICE, side: int = SIDE) -> None:
+def on_the_gpu(args: argparse.Namespace, device: str = DEVICE, size: int = PRODUCT_SIZE) -> None:
     """Print the table, how far the answers are apart, rates of products and pages per second.
 
     Args:
         args: of `forward_speed`.
         device: `cpu` to try this without a GPU.
-        side: of the large product.
+        size: of the large product.
     """
     torch.backends.cudnn.allow_tf32 = False  # float32 is meant where it is said; matrix products keep to it anyway
     most = max(args.batches)
     pages = list(islice(given_pages(args.funsd, args.sroie, args.docbank), most))  # each has a window at least
     print(machine())
-    peaks = matmul_rate(device, side, args.repeats)
+    peaks = matmul_rate(device, size, args.repeats)
     peak = statistics.median(peaks)
-    print(f"A product of {side} x {side} x {side} in bfloat16: {spread(peaks, 1)} TFLOP/s\n")
+    print(f"A product of {size} x {size} x {size} in bfloat16: {spread(peaks, 1)} TFLOP/s\n")
     print(f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
     notes: list[str] = []
     for name in args.models:
@@ -210,7 +206,7 @@ def _one_model(
     """Print one model's rows; yield what is to be said below the table."""
     loaded = models["float32"]
     config: LayoutLMv3Config = loaded.model.config
-    jobs = jobs_of(Encoder(loaded.tokenizer, loaded.pad_id, uses_image=loaded.uses_image), pages)
+    jobs = jobs_of(loaded, pages)
     for windows in args.batches:
         assert len(jobs) >= windows, f"{len(pages)} pages have {len(jobs)} windows, fewer than a batch of {windows}"
         placed = list(placed_sides(models, jobs[:windows]))

@@ -27,8 +27,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.speed_subjects import MODELS, Job, add_page_options, given_pages, jobs_of
-from benchmarks.timing import Clock, Spent, machine, spread
-from handler.encoding import LENGTH_STEP, Encoder, collate
+from benchmarks.timing import Spent, machine, spread, timed
+from handler.encoding import LENGTH_STEP, collate
 from handler.layoutlm import LayoutLM, load
 
 BATCH = 8
@@ -74,15 +74,10 @@ def fast_side(model: LayoutLM, dtype: str) -> Side:
     return Side(f"ours, {dtype}", dtype, True, run)
 
 
-def eager_inputs(model: LayoutLM, jobs: Sequence[Job], length: int | None) -> dict[str, torch.Tensor]:
-    """Return what Hugging Face's model gets, on its device: windows padded to `length`, or to the longest of them."""
-    batch = collate(jobs, model.pad_id)
-    more = 0 if length is None else length - batch.input_ids.shape[1]
-    inputs = {
-        "input_ids": torch.nn.functional.pad(batch.input_ids, (0, more), value=model.pad_id),
-        "attention_mask": torch.nn.functional.pad(batch.attention_mask, (0, more)),
-        "bbox": torch.nn.functional.pad(batch.bbox, (0, 0, 0, more)),
-    }
+def padded_inputs(model: LayoutLM, jobs: Sequence[Job], multiple: int | None) -> dict[str, torch.Tensor]:
+    """Return what a model gets, on its device: windows padded to a multiple (none exceeds 512), or to the longest."""
+    batch = collate(jobs, model.pad_id, multiple or 1)
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "bbox": batch.bbox}
     if batch.pixel_values is not None:
         inputs["pixel_values"] = batch.pixel_values.to(model.dtype)
     return {name: tensor.to(model.device) for name, tensor in inputs.items()}
@@ -96,7 +91,7 @@ def eager_side(model: LayoutLM, dtype: str, length: int | None) -> Side:
         for start in range(0, len(jobs), BATCH):
             some = jobs[start : start + BATCH]
             with torch.inference_mode():
-                logits = model.model(**eager_inputs(model, some, length)).logits.float().numpy()
+                logits = model.model(**padded_inputs(model, some, length)).logits.float().numpy()
             answers += [row[window.positions] for row, (window, _) in zip(logits, some, strict=True)]
         return answers
 
@@ -108,11 +103,10 @@ def eager_name(dtype: str, length: int | None) -> str:
     return f"eager, {dtype}, padded to {length or 'the longest'}"
 
 
-def sides_of(folder: Path, dtypes: Sequence[str]) -> list[Side]:
-    """Return all ways to run a checkpoint on the CPU."""
+def sides_of(models: dict[str, LayoutLM]) -> list[Side]:
+    """Return all ways to run a checkpoint on the CPU; its models by number type."""
     sides = []
-    for dtype in dtypes:
-        model = load(folder, "cpu", dtype)
+    for dtype, model in models.items():
         sides += [eager_side(model, dtype, NOTEBOOK_LENGTH), eager_side(model, dtype, None)]
         sides.append(fast_side(model.accelerated(), dtype))
     return sides
@@ -123,9 +117,7 @@ def in_turns(calls: Sequence[Callable[[], object]], repeats: int) -> list[list[S
     spent: list[list[Spent]] = [[] for _ in calls]
     for turn in range(repeats):
         for index in (*range(turn % len(calls), len(calls)), *range(turn % len(calls))):
-            clock = Clock()
-            calls[index]()
-            spent[index].append(clock.spent())
+            spent[index].append(timed(calls[index]))
     return spent
 
 
@@ -190,12 +182,11 @@ def on_the_cpu(args: argparse.Namespace) -> None:
     for name in args.models:
         with tempfile.TemporaryDirectory() as folder:
             MODELS[name](Path(folder))
-            sides = sides_of(Path(folder), args.dtypes)
-            loaded = load(folder, "cpu", "float32")
-        encoder = Encoder(loaded.tokenizer, loaded.pad_id, uses_image=loaded.uses_image)
-        measure(sides, jobs_of(encoder, pages[:1])[:1], 1)  # what costs time only once
+            models = {dtype: load(folder, "cpu", dtype) for dtype in args.dtypes}
+        sides, loaded = sides_of(models), models["float32"]
+        measure(sides, jobs_of(loaded, pages[:1])[:1], 1)  # what costs time only once
         for count in args.pages:
-            jobs = jobs_of(encoder, pages[:count])
+            jobs = jobs_of(loaded, pages[:count])
             spent, answers = measure(sides, jobs, args.repeats)
             print("\n".join(rows_of(sides, spent, len(jobs), (name, count, len(jobs)), count)), flush=True)
             checks.append(f"{name}, {count} pages: {check(sides, answers)}")

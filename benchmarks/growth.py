@@ -33,7 +33,7 @@ import requests
 from benchmarks.project_store import make_store
 from benchmarks.running import Running, environment, label_config, serving
 from benchmarks.speed_subjects import invoice_pages, make_graft
-from benchmarks.timing import Clock, cpu_seconds_of, held_by, machine, percentile, spread
+from benchmarks.timing import Clock, cpu_seconds_of, machine, percentile, spread
 from demo.invoices import make_invoice
 from handler.errors import HandlerError
 from handler.page import Page
@@ -44,8 +44,6 @@ from tests.checkpoints import make_checkpoint
 PAGES = (10, 100, 1000)
 PROJECTS = (1, 5, 20)
 SLEEP_S = 15.0
-SETTLE_S = 3.0
-"""What has just ended is gone then, and no longer holds memory."""
 HEALTH_CALLS = 300
 UNKNOWN_PROJECT = 999
 """Has no model, so that asking it reads a page and wakes nobody."""
@@ -185,12 +183,6 @@ def health_ms(ours: Running, calls: int) -> tuple[float, float]:
     return statistics.median(times), percentile(times, 0.99)
 
 
-def held_mib(ours: Running) -> dict[int, tuple[str, float]]:
-    """Return what every process holds, after a moment of rest."""
-    time.sleep(SETTLE_S)
-    return held_by(ours.process_id)
-
-
 def measure_projects(folder: Path, checkpoint: Path, projects: int, *, awake: bool, idle_s: float) -> Served:
     """Run a LayoutLoop with so many projects, all asleep unless `awake`, and ask one of them."""
     settings = {"LAYOUTLOOP_IDLE_S": "0" if awake else str(SLEEP_S)}
@@ -200,7 +192,7 @@ def measure_projects(folder: Path, checkpoint: Path, projects: int, *, awake: bo
         if not awake:
             ours.wait_until_asleep({project_model(project) for project in range(1, projects + 1)})
         p50, p99 = health_ms(ours, HEALTH_CALLS)
-        asleep = held_mib(ours)
+        asleep = ours.held()
         idle_cpu_s = -cpu_seconds_of(ours.process_id)
         time.sleep(idle_s)
         idle_cpu_s += cpu_seconds_of(ours.process_id)
@@ -208,7 +200,7 @@ def measure_projects(folder: Path, checkpoint: Path, projects: int, *, awake: bo
         for image in images:
             ask(ours, UNKNOWN_PROJECT, image, config)
         first, again = (ask(ours, projects, image, config) for image in images)
-        one_awake = held_mib(ours)
+        one_awake = ours.held()
     for pid, (name, mib) in one_awake.items():
         print(f"  {mib:.0f} MiB (before: {asleep.get(pid, ('', 0.0))[1]:.0f}) {name}", file=sys.stderr)
     before, after = (sum(mib for _, mib in held.values()) for held in (asleep, one_awake))

@@ -33,11 +33,9 @@ import requests
 from benchmarks.plain_tasks import PlainAnswers, ask_in_selections, ask_once, compare, plain_backend
 from benchmarks.running import PROJECT, Running, label_config, running
 from benchmarks.task_files import damaged, different_pages, make_strips, make_tasks, typical
-from benchmarks.timing import cpu_seconds_of, held_by, machine, tail
+from benchmarks.timing import cpu_seconds_of, machine, tail
 
 AGAIN = 9  # times the tasks of --memory: from 300 to 3,000
-SETTLE_S = 3.0
-"""What has just ended is gone then, and no longer holds memory."""
 
 
 def ask(ours: Running, tasks: Sequence[dict[str, Any]], config: str) -> tuple[list[Any], float]:
@@ -158,28 +156,22 @@ def measure_all(
         print(f"second version: {compare(after[1].predictions, again)}")
 
 
-def settled(ours: Running) -> dict[int, tuple[str, float]]:
-    """Return what every process holds, after a moment of rest."""
-    time.sleep(SETTLE_S)
-    return held_by(ours.process_id)
-
-
 def measure_memory(ours: Running, files: dict[str, bytes], count: int, config: str) -> None:
     """Print what every process holds after `count` small pages, after the same again and again, and after new ones."""
     pages = list(files.values())
     tasks = make_strips(files, pages, 10_000_000, count)
     measure(ours, tasks, config, set(), 0)
-    steps = [settled(ours)]
+    steps = [ours.held()]
     for turn in range(1, AGAIN + 1):
         results, _ = ask(ours, [task | {"id": task["id"] + turn * 100_000} for task in tasks], config)
         assert all(results), f"{sum(not one for one in results)} of {len(results)} got no answer"
-    steps.append(settled(ours))
+    steps.append(ours.held())
     for turn in range(1, AGAIN + 1):
         measure(ours, make_strips(files, pages, 20_000_000 + turn * 100_000, count), config, set(), 0)
-        now = settled(ours)
+        now = ours.held()
         grown = {mib / steps[1][number][1] - 1: name for number, (name, mib) in now.items() if number in steps[1]}
         print(f"{turn * count} new images: most grown by {max(grown):.1%}: {grown[max(grown)]}", flush=True)
-    steps.append(settled(ours))
+    steps.append(ours.held())
     more = count * AGAIN
     print(f"| process | MiB after {count} tasks | {more} more, same images | {more} more, new images |")
     print("|---|---|---|---|")

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from benchmarks.running import HERE, free_ports
+from benchmarks.running import HERE, PROJECT, free_ports
 from benchmarks.task_files import KEY
 from benchmarks.timing import cpu_seconds_of
 
@@ -88,7 +88,7 @@ def wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def ask_once(url: str, tasks: Sequence[Task], config: str) -> list[Prediction] | None:
     """POST one predict as Label Studio does; None where it takes longer than Label Studio waits."""
-    body = {"tasks": list(tasks), "project": "7.1", "label_config": config}
+    body = {"tasks": list(tasks), "project": f"{PROJECT}.1", "label_config": config}
     try:
         answer = requests.post(f"{url}/predict", json=body, timeout=LABEL_STUDIO_WAITS_S)
     except requests.ReadTimeout:

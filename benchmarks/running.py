@@ -18,6 +18,7 @@ from pathlib import Path
 import requests
 
 from benchmarks.task_files import KEY, Files
+from benchmarks.timing import held_by
 from shim.serving import OCR_MODEL, live_nodes, project_model
 
 PROJECT = 7
@@ -26,6 +27,8 @@ TORCHSERVE_PORTS = 5
 START_S = 900.0
 _POLL_S = 0.1
 _STOP_S = 120.0
+_SETTLE_S = 3.0
+"""What has just ended is gone then, and no longer holds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,11 @@ class Running:
     def files_url(self) -> str:
         """Where it takes Label Studio to be."""
         return self.environ["LABEL_STUDIO_URL"]
+
+    def held(self) -> dict[int, tuple[str, float]]:
+        """Return name and resident memory (MiB) of every process by its id, after a moment of rest."""
+        time.sleep(_SETTLE_S)
+        return held_by(self.process_id)
 
     def new_version(self, checkpoint: Path, version: int) -> None:
         """Put the checkpoint into service as a further version; it is tried first, as every new version is."""

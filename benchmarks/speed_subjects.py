@@ -14,9 +14,10 @@ from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 
 from benchmarks.ocr_recall import open_sroie, readable_pages
 from benchmarks.reference_logits import LABELS, docbank_pages, funsd_pages
-from demo.invoices import make_invoice
+from demo.invoices import Invoice, make_invoice
 from handler.encoding import Encoder, Window
 from handler.images import make_thumbnail
+from handler.layoutlm import LayoutLM
 from handler.page import Page, Size, Word
 from training.graft import graft, load_tokenizer, minilm_folder
 
@@ -54,12 +55,15 @@ def make_graft(folder: Path, labels: Sequence[str] = FORM_LABELS) -> None:
 MODELS = {"base, image": make_base, "graft:minilm": make_graft}
 
 
+def drawn_page(invoice: Invoice) -> Page:
+    """Return an invoice's page with its words as drawn: no OCR."""
+    words = tuple(Word(word.text, word.box) for word in invoice.words)
+    return Page(Size(*invoice.image.size), "drawn", words, make_thumbnail(invoice.image))
+
+
 def invoice_pages() -> Iterator[Page]:
     """Yield generated invoices of all layouts without an end, no two alike, words as drawn."""
-    for seed in count():
-        invoice = make_invoice(seed)
-        words = tuple(Word(word.text, word.box) for word in invoice.words)
-        yield Page(Size(*invoice.image.size), "drawn", words, make_thumbnail(invoice.image))
+    return (drawn_page(make_invoice(seed)) for seed in count())
 
 
 def add_page_options(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +87,8 @@ def given_pages(funsd: Path | None, sroie: Path | None, docbank: Path | None) ->
     return mixed if sets else invoice_pages()
 
 
-def jobs_of(encoder: Encoder, pages: Sequence[Page]) -> list[Job]:
+def jobs_of(model: LayoutLM, pages: Sequence[Page]) -> list[Job]:
     """Return every window of the pages, in order."""
+    encoder = Encoder(model.tokenizer, model.pad_id, uses_image=model.uses_image)
     encodings = [encoder.encode(page) for page in pages]
     return [(window, encoding.pixels) for encoding in encodings for window in encoding.windows]

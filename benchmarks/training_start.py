@@ -22,12 +22,10 @@ from transformers import (
 
 from benchmarks.invoice_pages import SEEN_LAYOUTS
 from benchmarks.plain_training import MAX_TOKENS, labels_of
+from benchmarks.speed_subjects import drawn_page, make_graft
 from benchmarks.speed_subjects import make_base as make_base_size
-from benchmarks.speed_subjects import make_graft
 from demo.invoices import LABELS, make_invoice
 from handler.geometry import boxes_to_grid
-from handler.images import make_thumbnail
-from handler.page import Page, Size, Word
 from training.bases import make_base
 from training.dataset import assign_words
 from training.examples import Entity, Example
@@ -39,9 +37,8 @@ def drawn_invoices(count: int) -> list[Example]:
     examples = []
     for task in range(count):
         invoice = make_invoice(task, SEEN_LAYOUTS[task % len(SEEN_LAYOUTS)])
-        words = tuple(Word(word.text, word.box) for word in invoice.words)
-        page = Page(Size(*invoice.image.size), "drawn", words, make_thumbnail(invoice.image))
-        holders = assign_words(words, [region.box for region in invoice.regions])
+        page = drawn_page(invoice)
+        holders = assign_words(page.words, [region.box for region in invoice.regions])
         entities = (Entity(one.label, one.box, held) for one, held in zip(invoice.regions, holders, strict=True))
         examples.append(Example(task, 0, page, tuple(entities)))
     return examples

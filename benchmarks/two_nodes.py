@@ -27,14 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.invoice_pages import SEEN_LAYOUTS, read_invoices
-from benchmarks.running import TORCHSERVE_PORTS, free_ports
+from benchmarks.running import PROJECT, TORCHSERVE_PORTS, free_ports
 from benchmarks.timing import cpu_seconds, cpu_seconds_of, machine
 from handler.wire import page_to_json
 from shim.models import Models
 from shim.serving import project_model, read_card, read_serving
 from shim.torchserve import InferenceClient
 
-PROJECT = 7
 HOSTS = ("127.0.0.2", "127.0.0.3")
 READY_S = 300.0
 

@@ -31,6 +31,8 @@ SECRETS = {"LABEL_STUDIO_PASSWORD", "LABEL_STUDIO_USER_TOKEN", "BASIC_AUTH_PASS"
 _VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::[-?][^}]*)?\}")
 _STAGE = re.compile(r"^FROM (?P<base>\S+) AS (?P<name>\S+)$(?P<body>.*?)(?=^FROM |\Z)", re.MULTILINE | re.DOTALL)
 STAGES = {found["name"]: (found["base"], found["body"]) for found in _STAGE.finditer(DOCKERFILE)}
+ALIVE = json.loads(STAGES["trainer"][1].partition("HEALTHCHECK ")[2].partition("CMD ")[2].splitlines()[0])
+"""The trainer's health check."""
 
 
 def lineage(stage: str) -> Iterator[str]:
@@ -85,17 +87,18 @@ def test_an_image_has_a_health_check_and_a_process_1_that_reaps(target: str) -> 
     ],
 )
 def test_the_trainers_health_check_sees_a_worker_that_hangs(age_s: float | None, status: int, tmp_path: Path) -> None:
-    """The command of the Dockerfile, which is that of Kubernetes' probes."""
-    command = json.loads(STAGES["trainer"][1].partition("HEALTHCHECK ")[2].partition("CMD ")[2].splitlines()[0])
     if age_s is not None:
         alive = tmp_path / "worker.alive"
         alive.touch()
         os.utime(alive, (time.time() - age_s,) * 2)
-    done = subprocess.run(command, env={"PATH": os.environ["PATH"], "LAYOUTLOOP_HOME": str(tmp_path)}, check=False)
+    done = subprocess.run(ALIVE, env={"PATH": os.environ["PATH"], "LAYOUTLOOP_HOME": str(tmp_path)}, check=False)
     assert done.returncode == status
+
+
+def test_kubernetes_asks_the_trainer_what_its_image_asks() -> None:
     (trainer,) = (one for one in yaml.safe_load_all(TRAINER_YAML) if one["kind"] == "StatefulSet")
     (container,) = trainer["spec"]["template"]["spec"]["containers"]
-    assert container["startupProbe"]["exec"]["command"] == container["livenessProbe"]["exec"]["command"] == command
+    assert container["startupProbe"]["exec"]["command"] == container["livenessProbe"]["exec"]["command"] == ALIVE
 
 
 @pytest.mark.parametrize("target", RUNTIME)
@@ -148,17 +151,14 @@ def test_only_what_is_in_lists_of_pins_is_installed() -> None:
         assert all(version for versions in pins(name).values() for version in versions), name
 
 
-@pytest.mark.parametrize(
-    "where",
-    [pytest.param("Dockerfile", id="where it is built"), pytest.param("docs/deployment.md", id="where it is read")],
-)
-def test_how_a_digest_is_given_is_said(where: str) -> None:
-    """Bases are named by tags. What the text names must be what the files take."""
-    text = (ROOT / where).read_text(encoding="utf-8")
+def test_how_a_digest_is_given_is_said() -> None:
+    """Bases are named by tags. What the texts name must be what the files take."""
+    deployment = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
     base = STAGES["python"][0].strip("${}")
-    assert f"--build-arg {base}=docker.io/library/debian@sha256:..." in text
-    assert all(f"`{name}`" in text for name in ("REDIS_IMAGE", "LABEL_STUDIO_IMAGE")) or where == "Dockerfile"
-    assert {"REDIS_IMAGE", "LABEL_STUDIO_IMAGE"} <= variables(COMPOSE_TEXT)
+    assert all(f"--build-arg {base}=docker.io/library/debian@sha256:..." in text for text in (DOCKERFILE, deployment))
+    names = {"REDIS_IMAGE", "LABEL_STUDIO_IMAGE"}
+    assert names <= variables(COMPOSE_TEXT)
+    assert all(f"`{name}`" in deployment for name in names)
 
 
 def test_the_shims_pins_are_those_of_everybody() -> None:

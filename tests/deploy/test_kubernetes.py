@@ -212,8 +212,9 @@ def commands(variant: str) -> list[tuple[str, Sequence[str]]]:
         assert "command" not in container, "tini, the image's entry point, would be left out"
         found.append((container["name"], container["args"]))
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            execution = container.get(probe, {}).get("exec", {"command": ["sh"]})
-            if execution["command"][0] != "sh":  # the trainer's: tests/containers/test_images_files.py runs it
+            execution = container.get(probe, {}).get("exec")
+            # The trainer's is a line of shell, which tests/containers/test_images_files.py runs.
+            if execution and execution["command"][0] != "sh":
                 found.append((container["name"], execution["command"]))
     return found
 

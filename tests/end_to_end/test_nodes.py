@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -30,6 +29,7 @@ from scripts.node import REPOSITORY, ServeSettings
 from scripts.processes import instance_processes, stop_processes
 from shim.serving import OCR_MODEL, live_nodes, project_model, read_serving
 from tests.checkpoints import make_checkpoint, word_piece
+from tests.containers.stack import count_tagged
 from tests.end_to_end.conftest import free_settings, kill_at_once, wait_for
 from tests.end_to_end.training_stack import LABELS, draw_page
 
@@ -93,7 +93,7 @@ class Part:
         """What this node's TorchServe counted since it started."""
         settings = self.settings
         text = requests.get(f"http://{settings.torchserve_host}:{settings.torchserve_port + 2}/metrics", timeout=5).text
-        return sum(int(float(count)) for count in re.findall(r"^PagesTagged\{.*\} (\S+)$", text, re.MULTILINE))
+        return count_tagged(text)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -98,7 +97,11 @@ def test_a_damaged_entry_counts_as_not_there(tmp_path: Path, damage: object, cap
 def as_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Be a user who may read what lies in the folder, and not touch it; only root can really become one."""
     if os.geteuid() != 0:
-        monkeypatch.setattr(os, "utime", Mock(side_effect=PermissionError("another user's file")))
+
+        def refuse(_: Path) -> None:
+            raise PermissionError("another user's file")
+
+        monkeypatch.setattr(os, "utime", refuse)
         yield
         return
     folder.chmod(0o755)

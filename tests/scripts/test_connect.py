@@ -421,17 +421,14 @@ def test_the_shim_forgets_a_project_that_is_removed(
     assert "could not be told" not in capsys.readouterr().out
 
 
-def _another_password(handler: _Handler) -> None:
-    handler.reply(401)
-
-
 @pytest.mark.parametrize(
-    ("up", "cause"), [pytest.param(True, "HTTPError", id="another password"), pytest.param(False, "Connect", id="no")]
+    ("up", "cause"),
+    [pytest.param(True, "HTTPError", id="another password"), pytest.param(False, "Connect", id="nobody listens")],
 )
 def test_a_shim_need_not_answer_to_be_removed(
     command: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], up: bool, cause: str
 ) -> None:
-    with serve("127.0.0.1", _another_password) as shim:
+    with serve("127.0.0.1", lambda asked: asked.reply(401)) as shim:
         port = shim.port if up else 9  # where nobody listens
         monkeypatch.setenv("LAYOUTLOOP_PORT", str(port))
         command.studio.add_backend(f"http://127.0.0.1:{port}")

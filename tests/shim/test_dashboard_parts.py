@@ -17,7 +17,7 @@ import pytest
 from shim import job_sentences as sentences
 from shim.app import create_app
 from shim.charts import HEIGHT, WIDTH, Point, f1_chart
-from shim.dashboard_page import counted, figure, when
+from shim.dashboard_page import figure, when
 from shim.errors import ImageRefused
 from shim.jobs import Job
 from shim.project_titles import DAY_S, DISCONNECTED, LATELY_S, ProjectTitles
@@ -150,7 +150,6 @@ def test_figures_and_words() -> None:
     assert when(NOW) == '<time datetime="2026-11-23T07:46:40Z">2026-11-23 07:46 UTC</time>'
     assert [figure(one) for one in (0.0, 1.0, 0.81249)] == ["0.000", "1.000", "0.812"]
     assert figure(None) == figure(math.nan) == figure(1e300) != "0.000"
-    assert [counted(1, "page"), counted(0, "page"), counted(1200, "page")] == ["1 page", "0 pages", "1,200 pages"]
 
 
 def dots(chart: str) -> list[tuple[float, float]]:
