@@ -9,7 +9,7 @@ from typing import Any
 from shim.asked import AskedMarks
 from shim.errors import ModelNotReady, TorchServeUnavailable
 from shim.serving import OCR_MODEL, Card, Serving, read_card, read_serving
-from shim.store_mirror import FIRST_COPY, is_filling
+from shim.store_copy import FIRST_COPY, is_filling, store_of
 from shim.store_path import StorePath
 from shim.torchserve import InferenceClient
 
@@ -82,8 +82,8 @@ class Models:
         ocr = self._serving(OCR_MODEL)
         if ocr is None or ocr.current is None:
             raise ModelNotReady(
-                f"model `ocr` is not in service in {self.model_dir}; `python -m scripts.archive --ocr` puts it there, "
-                "or MODEL_DIR names the store where it is"
+                f"model `ocr` is not in service in {store_of(self.model_dir)}; `python -m scripts.archive --ocr` puts "
+                "it there, or MODEL_DIR names the store where it is"
             )
         serving = self._serving(model) if model else None
         card = None

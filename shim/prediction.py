@@ -39,7 +39,7 @@ from shim.pool import PagePool
 from shim.predict_request import PredictRequest
 from shim.serving import project_model
 from shim.settings import Settings
-from shim.store_mirror import is_filling
+from shim.store_copy import is_filling, store_of
 from shim.version import reported_version
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Predictor:
         self._answerer = answerer
         self._pool = pool
         self._metrics = metrics
-        self._no_model = _NO_MODEL.format(settings.model_dir)
+        self._no_model = _NO_MODEL.format(store_of(settings.model_dir))
         self._told: set[tuple[str | None, str]] = set()
         self._admitted = threading.BoundedSemaphore(settings.max_predicts)
 

@@ -15,6 +15,7 @@ from shim.predict_request import parse_predict, parse_project
 from shim.service import Service, read_service
 from shim.serving import OCR_MODEL, models_in, project_model, read_serving
 from shim.state import State
+from shim.store_copy import store_of
 from shim.webhook import read_event
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def health() -> Response:
     if _is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
-        body |= {"model_dir": str(state().settings.model_dir), "models": service.models, "asleep": service.asleep}
+        body |= {"model_dir": store_of(state().settings.model_dir), "models": service.models, "asleep": service.asleep}
         body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 

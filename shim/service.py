@@ -12,7 +12,7 @@ from shim.errors import ModelNotReady
 from shim.key_file import NO_KEY
 from shim.nodes import Refusals
 from shim.serving import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_serving
-from shim.store_mirror import FIRST_COPY, is_filling
+from shim.store_copy import FIRST_COPY, is_filling
 from shim.store_path import StorePath
 from shim.studio_status import StudioStatus, read_studio_status
 

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from shim.errors import StoreUnavailable
 from shim.serving import OCR_MODEL
 from shim.settings import Settings
+from shim.store_copy import begin_copy, end_filling, is_filling
 from shim.store_path import StorePath, store_access
 
 if TYPE_CHECKING:
@@ -46,18 +47,11 @@ ASKED = ".asked/"
 NODES = ".nodes/"
 _SERVING = "/serving.json"
 _HALF = ".new-"
-_FILLING = ".filling"
-"""Lies in a copy that never was whole. Of any other, what it says holds until the store answers again."""
 _COPIED = re.compile(
     r"\.nodes/[\w.-]+\.json|\.asked/[\w-]+|(ocr|project-\d+)/([\w.-]+\.json|[\w.-]+\.report\.html)", re.ASCII
 )
 _CHECKPOINT = re.compile(r"(project-\d+/checkpoint-[\w.-]+)/[^/]+", re.ASCII)
 """Of a checkpoint only the folder is made: it says that the version can be brought back."""
-
-FIRST_COPY = (
-    "the model store is being read for the first time; that takes some seconds, "
-    "and where it lasts, the shim's log says why"
-)
 
 _Listing = Mapping[str, Mapping[str, Any]]
 
@@ -72,7 +66,7 @@ class StoreMirror:
     """
 
     def __init__(self, origin: UPath, folder: Path, sends: str = ASKED) -> None:
-        """Begin with what an earlier run left, but for what it sent."""
+        """Begin with what an earlier run left of this store, but for what it sent."""
         self.origin = origin
         self.folder = folder
         self._sends = sends
@@ -82,12 +76,10 @@ class StoreMirror:
         self._guard = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        begin_copy(folder, origin)
         shutil.rmtree(folder / sends.partition("/")[0], ignore_errors=True)
         for left in folder.glob(_HALF + "*"):
             left.unlink()  # of a run that was killed
-        if not any(folder.iterdir()):
-            (folder / _FILLING).touch()
 
     @property
     def is_whole(self) -> bool:
@@ -118,7 +110,7 @@ class StoreMirror:
                 refused |= self._bring(names[at : at + _TOGETHER], found)
             self._tidy(found)
             self._tell(refused)
-            (self.folder / _FILLING).unlink(missing_ok=True)
+            end_filling(self.folder)
 
     def start(self) -> None:
         """Refresh from now on, in a thread."""
@@ -219,11 +211,6 @@ class StoreMirror:
             elif _COPIED.fullmatch(name) and name not in found and not self._is_own(name):
                 path.unlink(missing_ok=True)
                 self._seen.pop(name, None)
-
-
-def is_filling(folder: StorePath) -> bool:
-    """Return whether a folder is a copy that never was whole: what is missing in it may be in the store."""
-    return isinstance(folder, Path) and (folder / _FILLING).exists()
 
 
 def _identity(info: Mapping[str, Any]) -> str:

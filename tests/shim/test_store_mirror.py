@@ -226,6 +226,22 @@ def test_one_file_that_cannot_be_read_stops_no_other(
     assert mirror.is_whole == (not lost.endswith("serving.json"))
 
 
+def test_what_was_copied_of_another_store_is_not_believed(origin: Any, tmp_path: Path) -> None:
+    before: Any = store_path(f"memory://mirrored-{next(_NUMBERS)}")
+    put_in_service(before, "ocr")
+    StoreMirror(before, tmp_path / "copy").refresh()
+    asked = Watched(before, tmp_path / "copy", "project-999")
+    asked.look()
+    mirror = Watched(origin, tmp_path / "copy", "project-999")
+    mirror.look()
+    mirror.refresh()
+    mirror.look()
+    assert asked.answers == ["cold start"]  # another run of the same MODEL_DIR
+    first, now = mirror.answers
+    assert first == "the model store is being read for the first time"
+    assert now == f"model `ocr` is not in service in {origin}"  # and not the copy, whose place nobody knows
+
+
 def test_what_a_full_disk_left_half_is_deleted(tmp_path: Path) -> None:
     origin: Any = store_path(f"memory://mirrored-{next(_NUMBERS)}")
     put(origin, "ocr/serving.json")
