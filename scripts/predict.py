@@ -66,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with nearby(settings) as near:
             return _predict(options, near)
+    except BrokenPipeError:  # whoever read has enough, like `head`; nothing more is written at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except StoreUnavailable as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -40,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem := _problem(options):
         parser.error(problem)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))  # its children are ended on the way out
+    # Its children are ended on the way out; a person is told how it goes on, as after Ctrl-C.
+    by_worker = options.job is not None
+    signal.signal(signal.SIGTERM, _end_quietly if by_worker else signal.default_int_handler)
     try:
         settings, training = _settings()
         with closing(open_jobs(settings.jobs_url)) as jobs:
@@ -56,6 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = "the same command goes on where it stopped" if options.here else "the job goes on without you"
         print(f"interrupted: {again}", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _end_quietly(*_: object) -> None:
+    sys.exit(_INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:

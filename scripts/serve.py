@@ -147,9 +147,9 @@ def serve(
     with part_locks(settings.home, parts) as busy:
         if not busy:
             stop_processes(instance_processes(settings.home, parts))  # what a killed predecessor left
-        problem = port_problem(settings, parts)
-        if not problem and busy:
-            problem = (
+            problem = port_problem(settings, parts)
+        else:
+            problem = (  # its ports are taken too, which would say less
                 f"another LayoutLoop runs in {settings.home} ({PART_NAMES[busy]}). Stop it, or set LAYOUTLOOP_HOME to "
                 "another folder."
             )

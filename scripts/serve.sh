@@ -6,9 +6,9 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=setup.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 
-# Relative folders are meant from where the command was typed.
+# Relative folders are meant from where the command was typed. A model store may also lie at a URL.
 for name in LAYOUTLOOP_HOME MODEL_DIR; do
-  if [[ -n ${!name:-} ]]; then export "$name=$(realpath -m -- "${!name}")"; fi
+  if [[ -n ${!name:-} && ${!name} != *://* ]]; then export "$name=$(realpath -m -- "${!name}")"; fi
 done
 setup serve
 cd -- "$root"

@@ -161,8 +161,10 @@ make_venv() {
 pip_install() { # FOLDER ARGUMENTS...
   # Without --use-pep517 a pip before 25.3 builds old packages (seqeval) with whatever lies in the environment already,
   # and not with what they ask for: test.sh after serve.sh then fails.
+  trap 'fail "stopped. The next start goes on."' INT
   "$1/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --use-pep517 "${@:2}" >&2 ||
     fail "pip could not install everything; its message is above. The next start tries again."
+  trap - INT
 }
 
 # What an environment must have been made from: fingerprint FOLDER NAMES...
@@ -211,7 +213,10 @@ install_label_studio() {
 # One start after another: the folder of the requirements is the lock.
 one_at_a_time() {
   {
-    if command -v flock >/dev/null; then flock 9; fi
+    if command -v flock >/dev/null && ! flock -n 9; then
+      say "another start is installing; waiting for its end"
+      flock 9
+    fi
     "$@" 9<&-
   } 9<"$root/requirements"
 }

@@ -63,7 +63,8 @@ class TrainSettings:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise SettingsInvalid(f"{variable_of(name)} is one of {allowed}, got {getattr(self, name)!r}")
+                variables = " or ".join(filter(None, (variable_of(name), _FALLBACKS.get(name))))
+                raise SettingsInvalid(f"{variables} is one of {allowed}, got {getattr(self, name)!r}")
         for name in ("learning_rate", "batch", "epochs", "processes"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsInvalid(f"{variable_of(name)} is at least 0, got {getattr(self, name)}")

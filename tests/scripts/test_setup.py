@@ -162,6 +162,31 @@ def test_no_browser_to_install_is_one_sentence(installed: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        pytest.param("", "", id="nothing"),
+        pytest.param("a store", "{here}/a store", id="a folder"),
+        pytest.param("/store", "/store", id="absolute"),
+        pytest.param("s3://bucket/prefix", "s3://bucket/prefix", id="a URL"),
+    ],
+)
+def test_where_the_model_store_is_meant(installed: Path, tmp_path: Path, given: str, passed: str) -> None:
+    shutil.copy(REPOSITORY / "scripts" / "serve.sh", installed / "scripts")
+    (installed / "scripts" / "serve.py").write_text("import os\nprint(os.environ['MODEL_DIR'])\n")
+    environ = {name: value for name, value in os.environ.items() if name not in OURS} | {"MODEL_DIR": given}
+    command = ["bash", str(installed / "scripts" / "serve.sh")]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert done.stdout == passed.format(here=tmp_path) + "\n", done.stderr
+
+
+def test_who_waits_for_an_installation_says_so(installed: Path) -> None:
+    setup = f"source {installed}/scripts/setup.sh"
+    held = f"exec 8<{installed}/requirements; flock 8; {setup}; (sleep 0.5; exec 8<&-) & exec 8<&-; one_at_a_time true"
+    assert "another start is installing; waiting for its end" in run_bash(held).stderr
+    assert run_bash(f"{setup}; one_at_a_time true").stderr == ""
+
+
+@pytest.mark.parametrize(
     ("typed", "passed"),
     [
         pytest.param([], [], id="nothing"),
