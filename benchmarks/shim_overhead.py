@@ -243,7 +243,7 @@ def main() -> None:
         with running(folder, options.checkpoint, files) as ours:
             read_all(ours, tasks, config)
             reader = Reader(OcrSettings(), ImageLimits(), FileCache(folder / "home" / "cache", 2**31))
-            pages = [reader.read(page) for page in data]
+            pages = [reader.read(page, thumbnail=tagger.encoder.uses_image) for page in data]
             threads = served["threads"] or max(
                 1, (os.cpu_count() or 1) // Settings.from_env(ours.environ).project_workers
             )

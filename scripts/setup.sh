@@ -227,12 +227,12 @@ install_if_missing() { # CHECK INSTALL ARGUMENTS...
 
 # setup serve|demo|test: everything in place, or a sentence and exit 1.
 setup() {
-  local packages=$1
+  local kind=$1
   purpose=$1
-  if [[ $1 == demo ]]; then packages=serve; fi
+  if [[ $1 == demo ]]; then kind=serve; fi
   install_packages
   refuse_torchvision
-  is_complete "$packages" || one_at_a_time install_if_missing is_complete install_python_packages "$packages"
+  is_complete "$kind" || one_at_a_time install_if_missing is_complete install_python_packages "$kind"
   if [[ $1 != serve ]] && ! has_label_studio; then one_at_a_time install_if_missing has_label_studio install_label_studio; fi
   refuse_torchvision
 }
