@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from scripts.node import REPOSITORY
 from scripts.predict import in_order, main
 from shim.serving import OCR_MODEL, Card, Serving, card_path
 from tests.shim.far_servers import _Handler, serve
@@ -151,6 +154,27 @@ def test_a_setting_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("LAYOUTLOOP_OCR_WORKERS", "many")
     assert main(["page.png"]) == 2
     assert "LAYOUTLOOP_OCR_WORKERS" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_error(instance: Path) -> None:
+    pages = image(instance / "many.tiff", pages=150)  # more than the pipe and the reader hold
+    with subprocess.Popen(
+        [sys.executable, "-m", "scripts.predict", str(pages)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        pipesize=4096,
+    ) as predicting:
+        assert predicting.stdout
+        assert predicting.stderr
+        first = predicting.stdout.readline()
+        predicting.stdout.close()
+        said = predicting.stderr.read()
+    assert 150 * len(first) > 4 * 4096
+    assert predicting.returncode == 1
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said
 
 
 def test_only_a_window_of_jobs_is_taken() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from scripts.node import REPOSITORY
 from scripts.retrain import main
 from shim.job_store import open_jobs
 
@@ -53,3 +58,18 @@ def test_a_job_is_queued_with_its_options(
         (job,) = jobs.newest()
     assert (job.project, job.trigger, job.options) == (7, "command", {"force": True, "from_current": True})
     assert f"job {job.id} is queued" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a service that stops"])
+def test_who_stops_the_command_is_told_how_it_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    places = {"LAYOUTLOOP_HOME": str(tmp_path), "MODEL_DIR": str(tmp_path / "store"), "REDIS_URL": ""}
+    command = [sys.executable, "-u", "-m", "scripts.retrain", "--project", "7", "--wait"]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=os.environ | places, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stdout
+        assert "is queued" in waiting.stdout.readline()
+        waiting.send_signal(number)
+        _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 75
+    assert "interrupted: the job goes on without you" in said

@@ -179,6 +179,13 @@ def test_where_the_model_store_is_meant(installed: Path, tmp_path: Path, given: 
     assert done.stdout == passed.format(here=tmp_path) + "\n", done.stderr
 
 
+def test_an_installation_that_is_stopped_says_so(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program(tmp_path / "bin" / "python", "kill -INT $PPID; exit 1")
+    done = run_bash(f"source {installed}/scripts/setup.sh; pip_install {tmp_path} nothing")
+    assert (done.returncode, done.stderr) == (1, "setup: stopped. The next start goes on.\n")
+
+
 def test_who_waits_for_an_installation_says_so(installed: Path) -> None:
     setup = f"source {installed}/scripts/setup.sh"
     held = f"exec 8<{installed}/requirements; flock 8; {setup}; (sleep 0.5; exec 8<&-) & exec 8<&-; one_at_a_time true"
