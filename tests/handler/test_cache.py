@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -94,34 +95,47 @@ def test_a_damaged_entry_counts_as_not_there(tmp_path: Path, damage: object, cap
 
 
 @contextmanager
-def as_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be a user who may read what lies in the folder, and not touch it; only root can really become one."""
-    if os.geteuid() != 0:
-
-        def refuse(_: Path) -> None:
-            raise PermissionError("another user's file")
-
-        monkeypatch.setattr(os, "utime", refuse)
-        yield
-        return
-    folder.chmod(0o755)
-    for path in files(folder):
-        path.chmod(0o644)
+def as_another_user(entry: Path) -> Iterator[None]:
+    """Be one who may read an entry, and not touch it; only root can become another."""
     os.seteuid(65534)
     try:
+        with pytest.raises(PermissionError):
+            os.utime(entry)
         yield
     finally:
         os.seteuid(0)
 
 
-def test_an_entry_of_another_user_is_a_hit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its time of use cannot be noted; what it holds can be read all the same."""
+@contextmanager
+def swept_meanwhile(entry: Path) -> Iterator[None]:
+    """Delete an entry after its content was asked for and before that is all there: a pipe in its place waits."""
+    content = entry.read_bytes()
+    entry.unlink()
+    os.mkfifo(entry)
+
+    def write() -> None:
+        with entry.open("wb") as pipe:  # waits for the reader
+            entry.unlink()
+            pipe.write(content)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    yield
+    writer.join()
+    assert not entry.exists()
+
+
+@pytest.mark.parametrize("untouchable", [swept_meanwhile, as_another_user] if os.geteuid() == 0 else [swept_meanwhile])
+def test_an_entry_whose_use_cannot_be_noted_is_a_hit(
+    untouchable: Callable[[Path], AbstractContextManager[None]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:  # tmp_path lets nobody else in
         cache = FileCache(Path(folder), MEGABYTE)
         cache.put(KEYS[0], b"page")
-        with as_another_user(Path(folder), monkeypatch):
-            with pytest.raises(PermissionError):
-                os.utime(Path(folder) / KEYS[0][:2] / KEYS[0])
+        entry = Path(folder) / KEYS[0][:2] / KEYS[0]
+        for path in (Path(folder), entry.parent, entry):
+            path.chmod(0o755)
+        with untouchable(entry):
             assert cache.get(KEYS[0]) == b"page"
 
 
