@@ -1,0 +1,82 @@
+"""Where the text lines of an image stand: the detector's map of text to rectangles that may be turned.
+
+As PaddleOCR's DBPostProcess does it, in closed form: a rectangle grows by the same distance on each side.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.rapid.networks import Network
+
+Corners = NDArray[np.float32]
+"""(4, 2): x and y of top left, top right, bottom right, bottom left as the text runs."""
+
+STRIDE = 32
+"""The detector takes sides that are multiples of this."""
+
+_IS_TEXT, _MIN_SCORE = 0.3, 0.5
+_GROWTH = 1.6  # the map shows the core of a line: area / perimeter times this is missing on each side
+_MIN_CORE, _MIN_SIDE = 3, 5  # pixels of the map
+_TALL = 1.5  # a rectangle so many times as high as wide holds a line that was turned
+
+
+def find_lines(image: NDArray[np.uint8], detector: Network, scale: float) -> list[Corners]:
+    """Return the corners of the text lines in pixels of the image, in no order.
+
+    Args:
+        image: (height, width, 3).
+        detector: its network.
+        scale: by which the image is resized for it.
+    """
+    height, width = image.shape[:2]
+    size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    text_map = detector(cv2.resize(image, size, interpolation=interpolation)[None])[0, 0]
+    mask = cv2.dilate((text_map > _IS_TEXT).astype(np.uint8), np.ones((2, 2), np.uint8))
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    back = np.array([width / size[0], height / size[1]], dtype=np.float32)
+    limit = np.array([width - 1, height - 1], dtype=np.float32)
+    grown = (_grow(contour, text_map) for contour in contours)
+    found = (np.clip(corners * back, 0, limit) for corners in grown if corners is not None)
+    return [_as_text_runs(corners) for corners in found if min(_sides(corners)) > 3]
+
+
+def _grow(contour: NDArray[np.int32], text_map: NDArray[np.float32]) -> Corners | None:
+    """Return the corners of a contour's whole line, or None for what is no text."""
+    centre, (width, height), angle = cv2.minAreaRect(contour)
+    if min(width, height) < _MIN_CORE or _score(cv2.boxPoints((centre, (width, height), angle)), text_map) < _MIN_SCORE:
+        return None
+    distance = _GROWTH * width * height / (2 * (width + height))
+    width, height = width + 2 * distance, height + 2 * distance
+    if min(width, height) < _MIN_SIDE:
+        return None
+    return cast(Corners, cv2.boxPoints((centre, (width, height), angle)))
+
+
+def _score(corners: Corners, text_map: NDArray[np.float32]) -> float:
+    """Return the mean of the map inside a rectangle."""
+    height, width = text_map.shape
+    left, top = np.clip(np.floor(corners.min(axis=0)), 0, [width - 1, height - 1]).astype(int)
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, [width - 1, height - 1]).astype(int)
+    inside = np.zeros((bottom - top + 1, right - left + 1), dtype=np.uint8)
+    cv2.fillPoly(inside, [(corners - [left, top]).astype(np.int32)], (1,))
+    return cv2.mean(text_map[top : bottom + 1, left : right + 1], inside)[0]
+
+
+def _as_text_runs(corners: Corners) -> Corners:
+    """Order corners from the top left clockwise; those of a tall rectangle so that its text runs along it."""
+    by_x = corners[np.argsort(corners[:, 0], kind="stable")]
+    left, right = (pair[np.argsort(pair[:, 1], kind="stable")] for pair in (by_x[:2], by_x[2:]))
+    ordered = np.array([left[0], right[0], right[1], left[1]], dtype=np.float32)
+    width, height = _sides(ordered)
+    return np.roll(ordered, -1, axis=0) if height >= _TALL * width else ordered
+
+
+def _sides(corners: Corners) -> tuple[float, float]:
+    """Return width and height of ordered corners."""
+    return float(np.linalg.norm(corners[0] - corners[1])), float(np.linalg.norm(corners[0] - corners[3]))
