@@ -26,7 +26,9 @@ from handler.rapid.reading_order import reading_order
 MODES = (1, 3)
 """Tesseract's automatic modes. This engine finds lines and their direction itself, always in the same way."""
 
-_MOST_PIXELS, _GRID = 2400, 16
+_MOST_PIXELS, _GRID = 1200, 64
+DET_SHAPES=5000
+REC_SHAPES=5000
 _LEAST_CONFIDENCE = 0.5  # of a whole line; what is below is mostly no text
 
 
@@ -60,9 +62,9 @@ class RapidOcrEngine:
         self._settings = settings
         self.name = f"rapidocr-{model_files.VERSION}-{settings.language}-psm{settings.psm}"
         choose = partial(needed_columns, settings.language)
-        self._detector = open_network(model_files.read_model(model_files.DETECTOR), device, threads)
+        self._detector = open_network(model_files.read_model(model_files.DETECTOR), device, threads, shapes=DET_SHAPES)
         self._classifier = open_network(model_files.read_model(model_files.CLASSIFIER), device, threads)
-        self._recogniser = open_network(model_files.read_model(model_files.RECOGNISER), device, threads, choose)
+        self._recogniser = open_network(model_files.read_model(model_files.RECOGNISER), device, threads, choose, shapes=REC_SHAPES)
         named = ["", *self._recogniser.characters, " "]
         self._characters = [named[column] for column in choose(self._recogniser.characters)]
 

@@ -29,7 +29,7 @@ class Network(Protocol):
         """Return the output for images (N, height, width, 3): blue, green, red."""
 
 
-def open_network(model: bytes, device: Device, threads: int, choose: ChooseColumns | None = None) -> Network:
+def open_network(model: bytes, device: Device, threads: int, choose: ChooseColumns | None = None, shapes:int=5000) -> Network:
     """Return a network that is ready to run.
 
     Args:
@@ -41,7 +41,7 @@ def open_network(model: bytes, device: Device, threads: int, choose: ChooseColum
     Raises:
         OcrFailed: what the device needs is not installed.
     """
-    return CpuNetwork(model, threads, choose) if device == "cpu" else GpuNetwork(model, choose)
+    return CpuNetwork(model, threads, choose, CPU_RUNTIME_CACHE_CAPACITY=shapes) if device == "cpu" else GpuNetwork(model, choose)
 
 
 class CpuNetwork:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from handler.rapid.lines import HEIGHT, Line
+from handler.rapid.lines import Line, stack
 from handler.rapid.networks import Network
 
 _WIDTH = 192
@@ -30,10 +30,8 @@ def set_upright(lines: Sequence[Line], classifier: Network) -> list[Line]:
 
 def _share_upside_down(lines: Sequence[Line], classifier: Network) -> float:
     # The classifier looks at the start of a line: 192 pixels of 48 pixels of height.
-    images = np.zeros((len(lines), HEIGHT, _WIDTH, 3), dtype=np.uint8) + 127
-    for image, line in zip(images, lines, strict=True):
-        image[:, : line.width] = line.pixels[:, :_WIDTH]
-    return float((classifier(images)[:, 1] > 0.5).mean())
+    images = [stack([replace(line, pixels=line.pixels[:, :_WIDTH])], _WIDTH) for line in lines]
+    return float(np.mean([classifier(image)[0, 1] > 0.5 for image in images]))
 
 
 def _is_level(line: Line) -> bool:

@@ -14,7 +14,7 @@ from handler.rapid.detection import find_lines
 from handler.rapid.lines import Line, cut_out
 from handler.rapid.networks import Network
 
-LONG_SIDE, SHORT_SIDE = 2000, 736
+LONG_SIDE, SHORT_SIDE = 1280, 736
 """The detector sees a page with its longer side at most, and its shorter side at least so many pixels."""
 
 MOST_ENLARGED = 4.0
