@@ -32,6 +32,6 @@ def blank_cuts(image: NDArray[np.uint8], axis: int, most: int) -> list[tuple[int
 
 def _ink(image: NDArray[np.uint8], axis: int) -> NDArray[np.float32]:
     """Return how far the darkest and the lightest pixel of each row (axis 0) or column (axis 1) lie apart."""
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     lightest, darkest = grey.max(axis=1 - axis), grey.min(axis=1 - axis)
     return lightest.astype(np.float32) - darkest

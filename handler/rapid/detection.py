@@ -16,8 +16,10 @@ from handler.rapid.networks import Network
 Corners = NDArray[np.float32]
 """(4, 2): x and y of top left, top right, bottom right, bottom left as the text runs."""
 
-STRIDE = 32
-"""The detector takes sides that are multiples of this."""
+_SIDES = (640, 768, 960, 1280)
+"""Heights and widths of what the detector is given, multiples of 32: the fewer, the less often it is compiled."""
+
+_NEARLY = 0.94
 
 _IS_TEXT, _MIN_SCORE = 0.3, 0.5
 _GROWTH = 1.6  # the map shows the core of a line: area / perimeter times this is missing on each side
@@ -29,14 +31,16 @@ def find_lines(image: NDArray[np.uint8], detector: Network, scale: float) -> lis
     """Return the corners of the text lines in pixels of the image, in no order.
 
     Args:
-        image: (height, width, 3).
+        image: (height, width, 3), RGB.
         detector: its network.
-        scale: by which the image is resized for it.
+        scale: by which the image is resized for it, at most; a few per cent less where that fits a smaller canvas.
     """
     height, width = image.shape[:2]
-    size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    text_map = detector(cv2.resize(image, size, interpolation=interpolation)[None])[0, 0]
+    canvas, scale = choose_canvas(height, width, scale)
+    size = tuple(min(most, max(1, round(side * scale))) for side, most in ((width, canvas[1]), (height, canvas[0])))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = cv2.copyMakeBorder(small, 0, canvas[0] - size[1], 0, canvas[1] - size[0], cv2.BORDER_REPLICATE)
+    text_map = detector(small[None])[0, 0]
     mask = cv2.dilate((text_map > _IS_TEXT).astype(np.uint8), np.ones((2, 2), np.uint8))
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     back = np.array([width / size[0], height / size[1]], dtype=np.float32)
@@ -44,6 +48,14 @@ def find_lines(image: NDArray[np.uint8], detector: Network, scale: float) -> lis
     grown = (_grow(contour, text_map) for contour in contours)
     found = (np.clip(corners * back, 0, limit) for corners in grown if corners is not None)
     return [_as_text_runs(corners) for corners in found if min(_sides(corners)) > 3]
+
+
+def choose_canvas(height: int, width: int, scale: float) -> tuple[tuple[int, int], float]:
+    """Return height and width of the smallest canvas for an image, and the scale at which it is laid on it."""
+    fits = {(high, wide): min(scale, high / height, wide / width) for high in _SIDES for wide in _SIDES}
+    good = [canvas for canvas, reached in fits.items() if reached >= _NEARLY * scale] or list(fits)
+    best = min(good, key=lambda canvas: (-fits[canvas] if len(good) == len(fits) else 0, canvas[0] * canvas[1]))
+    return best, fits[best]
 
 
 def _grow(contour: NDArray[np.int32], text_map: NDArray[np.float32]) -> Corners | None:

@@ -26,9 +26,7 @@ from handler.rapid.reading_order import reading_order
 MODES = (1, 3)
 """Tesseract's automatic modes. This engine finds lines and their direction itself, always in the same way."""
 
-_MOST_PIXELS, _GRID = 1200, 64
-DET_SHAPES=5000
-REC_SHAPES=5000
+_MOST_PIXELS = 1
 _LEAST_CONFIDENCE = 0.5  # of a whole line; what is below is mostly no text
 
 
@@ -62,9 +60,9 @@ class RapidOcrEngine:
         self._settings = settings
         self.name = f"rapidocr-{model_files.VERSION}-{settings.language}-psm{settings.psm}"
         choose = partial(needed_columns, settings.language)
-        self._detector = open_network(model_files.read_model(model_files.DETECTOR), device, threads, shapes=DET_SHAPES)
-        self._classifier = open_network(model_files.read_model(model_files.CLASSIFIER), device, threads)
-        self._recogniser = open_network(model_files.read_model(model_files.RECOGNISER), device, threads, choose, shapes=REC_SHAPES)
+        self._detector = open_network(model_files.read_model(model_files.DETECTOR), device, threads, fixed=True)
+        self._classifier = open_network(model_files.read_model(model_files.CLASSIFIER), device, threads, fixed=True)
+        self._recogniser = open_network(model_files.read_model(model_files.RECOGNISER), device, threads, choose)
         named = ["", *self._recogniser.characters, " "]
         self._characters = [named[column] for column in choose(self._recogniser.characters)]
 
@@ -93,7 +91,7 @@ class RapidOcrEngine:
     def _recognise(self, sheets: Sequence[_Sheet]) -> None:
         places = [(sheet, row) for sheet in sheets for row in range(len(sheet.lines))]
         lines = [sheet.lines[row] for sheet, row in places]
-        for batch, width in batches_of(lines, most_pixels=_MOST_PIXELS, grid=_GRID):
+        for batch, width in batches_of(lines, _MOST_PIXELS):
             chosen = [places[number] for number in batch if places[number][0].error is None]
             owners = [sheet for sheet, _ in chosen]
             if chosen:

@@ -13,6 +13,7 @@ HEIGHT = 48
 STEP = 8
 """The recogniser says one thing for each so many pixels of width."""
 
+_STEPS = ((32, 320), (64, 960), (128, 1 << 30))  # multiples of the first for widths up to the second
 _GREY = 127  # what the networks' padding was in training: the middle between black and white
 
 
@@ -46,18 +47,17 @@ def cut_out(image: NDArray[np.uint8], corners: NDArray[np.float32]) -> NDArray[n
     return cv2.resize(part, (max(STEP, -(-HEIGHT * width // height)), HEIGHT))
 
 
-def batches_of(lines: Sequence[Line], *, most_pixels: int, grid: int) -> Iterator[tuple[list[int], int]]:
+def batches_of(lines: Sequence[Line], most_pixels: int) -> Iterator[tuple[list[int], int]]:
     """Yield the lines' numbers in batches of like width, and each batch's width: that of its widest line, rounded up.
 
     Args:
         lines: of one page or of several.
         most_pixels: of width that a batch has in all, padding included; a single line may have more.
-        grid: widths are multiples of this, so that the runtime meets few shapes.
     """
     batch: list[int] = []
     width = 0
     for number in sorted(range(len(lines)), key=lambda number: lines[number].width):
-        wider = -(-lines[number].width // grid) * grid
+        wider = round_up(lines[number].width)
         if batch and wider * (len(batch) + 1) > most_pixels:
             yield batch, width
             batch = []
@@ -65,6 +65,12 @@ def batches_of(lines: Sequence[Line], *, most_pixels: int, grid: int) -> Iterato
         width = wider
     if batch:
         yield batch, width
+
+
+def round_up(width: int) -> int:
+    """Return a width that few others share: the runtime keeps kernels for each shape that it meets."""
+    step = next(step for step, most in _STEPS if width <= most)
+    return -(-width // step) * step
 
 
 def stack(lines: Sequence[Line], width: int) -> NDArray[np.uint8]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,7 +18,6 @@ LONG_SIDE, SHORT_SIDE = 1280, 736
 
 MOST_ENLARGED = 4.0
 _LONGEST_STRIP = 3.0  # a page so many times as long as wide is looked at in strips
-_LEAST_CONTEXT = 1 / 8  # a strip's shorter side in its longer one; the detector misses lines that fill its height
 
 
 def lines_of(image: Image.Image, page: int, detector: Network) -> list[Line]:
@@ -32,33 +30,19 @@ def lines_of(image: Image.Image, page: int, detector: Network) -> list[Line]:
     """
     found: list[Line] = []
     for strip, offset in _strips(image):
-        padded, margin = _with_context(strip)
-        for corners in find_lines(padded, detector, _scale(padded)):
-            found.append(Line(page, corners - margin + offset, cut_out(padded, corners)))
+        for corners in find_lines(strip, detector, _scale(strip)):
+            found.append(Line(page, corners + offset, cut_out(strip, corners)))
     return found
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
     """Yield the page's parts in blue, green, red, with the place of each one's top left corner."""
-    pixels = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+    pixels = np.asarray(image)
     axis = 0 if image.height > image.width else 1
     most = max(SHORT_SIDE, round(_LONGEST_STRIP * min(image.size)))
     for start, end in blank_cuts(pixels, axis, most):
         offset = (0, start) if axis == 0 else (start, 0)
         yield (pixels[start:end] if axis == 0 else pixels[:, start:end]), np.array(offset, dtype=np.float32)
-
-
-def _with_context(strip: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return a strip with its edge repeated where it is too narrow, and by how much its pixels moved."""
-    height, width = strip.shape[:2]
-    least = max(STRIP_LEAST, round(max(height, width) * _LEAST_CONTEXT))
-    down, right = (max(0, -(-(least - side) // 2)) for side in (height, width))
-    if down or right:
-        strip = cv2.copyMakeBorder(strip, down, down, right, right, cv2.BORDER_REPLICATE)
-    return strip, np.array([right, down], dtype=np.float32)
-
-
-STRIP_LEAST = 32
 
 
 def _scale(strip: NDArray[np.uint8]) -> float:
