@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from handler.rapid.languages import BLANK, is_wide
 
-_WIDE_GAP = 2.5  # character widths between two neighbours of one word that no space separates, and still are two words
+_WIDE_GAP = 2.0  # character widths between two neighbours of one word that no space separates, and still are two words
 
 
 @dataclass(frozen=True, slots=True)

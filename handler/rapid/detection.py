@@ -47,7 +47,7 @@ def find_lines(image: NDArray[np.uint8], detector: Network, scale: float) -> lis
     limit = np.array([width - 1, height - 1], dtype=np.float32)
     grown = (_grow(contour, text_map) for contour in contours)
     found = (np.clip(corners * back, 0, limit) for corners in grown if corners is not None)
-    return [_as_text_runs(corners) for corners in found if min(_sides(corners)) > 3]
+    return _along_the_text([corners for corners in map(_clockwise, found) if min(_sides(corners)) > 3])
 
 
 def choose_canvas(height: int, width: int, scale: float) -> tuple[tuple[int, int], float]:
@@ -80,13 +80,22 @@ def _score(corners: Corners, text_map: NDArray[np.float32]) -> float:
     return cv2.mean(text_map[top : bottom + 1, left : right + 1], inside)[0]
 
 
-def _as_text_runs(corners: Corners) -> Corners:
-    """Order corners from the top left clockwise; those of a tall rectangle so that its text runs along it."""
+def _clockwise(corners: Corners) -> Corners:
+    """Order corners from the top left clockwise."""
     by_x = corners[np.argsort(corners[:, 0], kind="stable")]
     left, right = (pair[np.argsort(pair[:, 1], kind="stable")] for pair in (by_x[:2], by_x[2:]))
-    ordered = np.array([left[0], right[0], right[1], left[1]], dtype=np.float32)
-    width, height = _sides(ordered)
-    return np.roll(ordered, -1, axis=0) if height >= _TALL * width else ordered
+    return np.array([left[0], right[0], right[1], left[1]], dtype=np.float32)
+
+
+def _along_the_text(lines: list[Corners]) -> list[Corners]:
+    """Turn the corners of tall lines, whose text runs up or down; a single narrow character is no such line."""
+    print_height = float(np.median([min(_sides(corners)) for corners in lines])) if lines else 0.0
+    turned = []
+    for corners in lines:
+        width, height = _sides(corners)
+        is_tall = height >= _TALL * width and height >= _TALL * print_height
+        turned.append(np.roll(corners, -1, axis=0) if is_tall else corners)
+    return turned
 
 
 def _sides(corners: Corners) -> tuple[float, float]:

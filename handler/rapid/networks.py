@@ -19,7 +19,7 @@ _MIDDLE = 127.5
 _CHARACTERS = "character"
 _CUDA = "CUDAExecutionProvider"
 _KEPT_SHAPES = 3
-_KEPT_KERNELS = 1000
+_KEPT_KERNELS = 5000
 
 
 class Network(Protocol):
