@@ -21,8 +21,8 @@ _SIDES = (640, 768, 960, 1280)
 
 _NEARLY = 0.94
 
-_IS_TEXT, _MIN_SCORE = 0.3, 0.5
-_GROWTH = 1.6  # the map shows the core of a line: area / perimeter times this is missing on each side
+_IS_TEXT, _MIN_SCORE = 0.3, 0.35
+_GROWTH = 1.8  # the map shows the core of a line: area / perimeter times this is missing on each side
 _MIN_CORE, _MIN_SIDE = 3, 5  # pixels of the map
 _TALL = 1.5  # a rectangle so many times as high as wide holds a line that was turned
 

@@ -27,6 +27,7 @@ MODES = (1, 3)
 """Tesseract's automatic modes. This engine finds lines and their direction itself, always in the same way."""
 
 _MOST_PIXELS = 1
+_MARGIN = 0.1  # of a line's height, above and below the ink
 _LEAST_CONFIDENCE = 0.5  # of a whole line; what is below is mostly no text
 
 
@@ -137,8 +138,7 @@ def _box(line: Line, span: Span) -> Box:
     """Return the upright box around a word of a line, in pixels of the page."""
     top_left, top_right, bottom_right, bottom_left = line.corners
     share = np.array([[span.start], [span.end]], dtype=np.float32) * STEP / line.width
-    corners: NDArray[np.float32] = np.concatenate(
-        [top_left + share * (top_right - top_left), bottom_left + share * (bottom_right - bottom_left)]
-    )
-    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-    return Box(left, top, right, bottom)
+    top, bottom = top_left + share * (top_right - top_left), bottom_left + share * (bottom_right - bottom_left)
+    margin = _MARGIN * (bottom - top)
+    corners: NDArray[np.float32] = np.concatenate([top + margin, bottom - margin])
+    return Box(*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
