@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.running import Running, running
 from benchmarks.timing import machine, spread
-from shim.serving import project_model, read_serving
-from training.progress_file import Progress
-from training.report import read_report, report_path
+from layoutloop.store.manifest import project_model, read_serving
+from training.fit.progress import Progress
+from training.report.report import read_report, report_path
 
 PROJECT = 5
 GOAL_S = 15.0

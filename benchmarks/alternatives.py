@@ -33,8 +33,8 @@ from torch import Tensor
 from benchmarks.forward_speed import in_turns, padded_inputs
 from benchmarks.speed_subjects import MODELS, Job, add_page_options, given_pages, jobs_of
 from benchmarks.timing import Clock, machine, spread
-from handler.encoding import LENGTH_STEP, collate
-from handler.layoutlm import LayoutLM, load
+from handler.tagging.encoding import LENGTH_STEP, collate
+from handler.tagging.layoutlm import LayoutLM, load
 
 PAGES = 6
 OPSET = 18

@@ -38,17 +38,17 @@ from demo.invoices import LABELS, LAYOUTS
 from demo.tasks import label_config
 from handler.errors import HandlerError
 from handler.page import TaggedPage
-from handler.tagger import TaggerSettings
+from handler.tagging.tagger import TaggerSettings
 from handler.wire import tagged_page_to_json
-from shim.label_config import parse_label_config
-from shim.labelstudio import regions_to_results, results_to_prediction
-from shim.pages import parse_regions
-from training.evaluate import tag_examples
-from training.examples import Example
-from training.plan import Plan
-from training.scoring import score
-from training.settings import MINILM_BASE
-from training.split import validation_tasks
+from layoutloop.settings.training import MINILM_BASE
+from layoutloop.studio.label_config import parse_label_config
+from layoutloop.studio.results import regions_to_results, results_to_prediction
+from layoutloop.torchserve.answered_pages import parse_regions
+from training.data.examples import Example
+from training.data.split import validation_tasks
+from training.fit.plan import Plan
+from training.measure.evaluate import tag_examples
+from training.measure.scoring import score
 
 ROUND = 10
 WORTH_PAGES = 60

@@ -27,11 +27,11 @@ from transformers import LayoutLMv3Config
 from benchmarks.forward_speed import NOTEBOOK_LENGTH, Answers, Side, check, eager_name, in_turns, padded_inputs, rows_of
 from benchmarks.speed_subjects import MODELS, Job, given_pages, jobs_of
 from benchmarks.timing import Spent, machine, spread, timed
-from handler.encoding import LENGTH_STEP
 from handler.errors import HandlerError
-from handler.layoutlm import LayoutLM, load
 from handler.page import Page
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.encoding import LENGTH_STEP
+from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.tagger import Tagger, TaggerSettings
 
 DEVICE = "cuda"
 NOTEBOOK_PAGES_S = 14.65

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks.speed_subjects import MODELS, Job, add_page_options, given_pages, jobs_of
 from benchmarks.timing import Spent, machine, spread, timed
-from handler.encoding import LENGTH_STEP, collate
-from handler.layoutlm import LayoutLM, load
+from handler.tagging.encoding import LENGTH_STEP, collate
+from handler.tagging.layoutlm import LayoutLM, load
 
 BATCH = 8
 NOTEBOOK_LENGTH = 512

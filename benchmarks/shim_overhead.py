@@ -35,17 +35,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.running import PROJECT, Running, label_config, running
 from benchmarks.task_files import different_pages, make_tasks, page_files, pixels_of
 from benchmarks.timing import Clock, Spent, cpu_seconds_of, machine, spread, tail, timed
-from handler.cache import FileCache
 from handler.errors import HandlerError
 from handler.images import ImageLimits
-from handler.ocr import OcrSettings
 from handler.page import Page, TaggedPage
-from handler.reading import Reader
-from handler.tagger import Tagger, TaggerSettings
-from shim.serving import project_model, read_serving
-from shim.settings import Settings
-from shim.torchserve import token_file
-from training.management import ManagementClient
+from handler.reading.cache import FileCache
+from handler.reading.engines import OcrSettings
+from handler.reading.reader import Reader
+from handler.tagging.tagger import Tagger, TaggerSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model, read_serving
+from layoutloop.torchserve.inference import token_file
+from layoutloop.torchserve.management import ManagementClient
 
 CONFIG = Path(__file__).resolve().parent.parent / "handler" / "config"
 PAGES = 300

@@ -19,11 +19,11 @@ from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 from benchmarks.ocr_recall import open_sroie, readable_pages
 from benchmarks.reference_logits import LABELS, docbank_pages, funsd_pages
 from demo.invoices import Invoice, make_invoice
-from handler.encoding import Encoder, Window
 from handler.images import make_thumbnail
-from handler.layoutlm import LayoutLM
 from handler.page import Page, Size, Word
-from training.graft import graft, load_tokenizer, minilm_folder
+from handler.tagging.encoding import Encoder, Window
+from handler.tagging.layoutlm import LayoutLM
+from training.fit.graft import graft, load_tokenizer, minilm_folder
 
 PER_SET = 32
 SURE = 20.0

@@ -30,9 +30,9 @@ from benchmarks.invoice_pages import SEEN_LAYOUTS, read_invoices
 from benchmarks.running import PROJECT, TORCHSERVE_PORTS, free_ports
 from benchmarks.timing import cpu_seconds, cpu_seconds_of, machine
 from handler.wire import page_to_json
-from shim.models import Models
-from shim.serving import project_model, read_card, read_serving
-from shim.torchserve import InferenceClient
+from layoutloop.store.manifest import project_model, read_card, read_serving
+from layoutloop.torchserve.in_service import Models
+from layoutloop.torchserve.inference import InferenceClient
 
 HOSTS = ("127.0.0.2", "127.0.0.3")
 READY_S = 300.0

@@ -1,1 +1,1 @@
-"""A generator of synthetic invoices, to try the loop on."""
+"""A generator of synthetic documents, and the steps of the demo."""

@@ -15,10 +15,10 @@ from pathlib import Path
 import requests
 
 from demo.studio import Account, RunningStudio
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_child, stop_processes
-from scripts.serve import port_problem
-from shim.settings import refuse_mistyped
+from layoutloop.settings.node import REPOSITORY, ServeSettings
+from layoutloop.settings.serving import refuse_mistyped
+from node.processes import instance_processes, stop_child, stop_processes
+from node.serve import port_problem
 
 USER = "demo"
 _READY_S = 600.0
@@ -114,7 +114,7 @@ def running_layoutloop(environ: Mapping[str, str], studio: RunningStudio) -> Ite
         LoopFailed: a port is taken, it ended, or it was not ready in time.
     """
     settings = check_settings(environ)
-    command = [sys.executable, "-m", "scripts.launch", "--", sys.executable, "-m", "scripts.serve"]
+    command = [sys.executable, "-m", "layoutloop.processes.launch", "--", sys.executable, "-m", "scripts.serve"]
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         _wait_until_ready(process, settings, studio.account)

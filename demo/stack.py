@@ -21,11 +21,11 @@ import requests
 from demo.invoices import LABELS, make_invoice
 from demo.projects import annotate, make_project, retrieve_predictions, say
 from demo.tasks import OCR, label_config
-from scripts.node import REPOSITORY
-from shim.errors import LayoutLoopError
-from shim.serving import project_model, read_serving
-from shim.settings import Settings
-from shim.studio_client import StudioClient, open_studio
+from layoutloop.errors import LayoutLoopError
+from layoutloop.settings.node import REPOSITORY
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model, read_serving
+from layoutloop.studio.client import StudioClient, open_studio
 
 TITLE = "Invoices, OCR template"
 READY_S = 600.0

@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from handler.cache import FileCache
 from handler.errors import RequestInvalid
 from handler.images import ImageLimits
 from handler.items import Item, each, integer_parameter, items_of, respond
-from handler.ocr import OcrSettings
-from handler.reading import Reader
+from handler.reading.cache import FileCache
+from handler.reading.engines import OcrSettings
+from handler.reading.reader import Reader
 from handler.wire import page_to_json
 
 _CACHE_BYTES = 2 * 2**30

@@ -11,17 +11,16 @@ from typing import Any
 from tqdm import tqdm
 
 from handler.images import ImageLimits
-from handler.reading import Reader
+from handler.reading.reader import Reader
+from layoutloop.errors import TorchServeUnavailable
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import open_studio
+from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from scripts.archive import ocr_settings
-from shim.errors import TorchServeUnavailable
-from shim.label_config import LabelConfig, parse_label_config
-from shim.settings import Settings
-from shim.studio_client import open_studio
-from training.annotations import Selection
-from training.dataset import Dataset, build_examples
-from training.errors import ExportInvalid
-from training.export import export_project, read_export, read_project
-from training.reading import (
+from training.data.annotations import Selection
+from training.data.dataset import Dataset, build_examples
+from training.data.page_readers import (
     FolderImages,
     Images,
     LocalReader,
@@ -30,6 +29,7 @@ from training.reading import (
     TorchServeReader,
     torchserve_problem,
 )
+from training.errors import ExportInvalid
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.errors import HandlerError
-from handler.ocr import ENGINES, OcrSettings
-from scripts.node import ServeSettings, shim_settings
-from shim.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
-from shim.serving import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
-from shim.store_path import StorePath, store_access
-from training.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
-from training.packing import ArchiveFailed
-from training.rollout import RolloutFailed, promote
-from training.store import TRAININGS, locked, open_leases
-from training.transfer import checkpoint_path, folder_here
+from handler.reading.engines import ENGINES, OcrSettings
+from layoutloop.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
+from layoutloop.settings.node import ServeSettings, shim_settings
+from layoutloop.store.manifest import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
+from layoutloop.store.path import StorePath, store_access
+from layoutloop.store.transfer import checkpoint_path, folder_here
+from layoutloop.store.writing import TRAININGS, locked, open_leases
+from rollout.promotion import RolloutFailed, promote
+from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
+from training.archive.packing import ArchiveFailed
 
 if TYPE_CHECKING:
-    from training.leases import Leases
+    from layoutloop.store.redis_locks import Leases
 
 _MAX_TIMEOUT_S = 35.0
 """Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""

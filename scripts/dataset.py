@@ -15,7 +15,14 @@ from pathlib import Path
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from handler.labels import LabelSet
+from handler.tagging.labels import LabelSet
+from layoutloop.errors import LayoutLoopError
+from layoutloop.plural import counted
+from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
+from layoutloop.store.manifest import project_model
+from layoutloop.store.mirror import nearby
 from scripts.annotated_pages import (
     Annotations,
     Reading,
@@ -27,18 +34,11 @@ from scripts.annotated_pages import (
     require_ocr,
     source_problem,
 )
-from scripts.node import ServeSettings
-from shim.counting import counted
-from shim.errors import LayoutLoopError
-from shim.serving import project_model
-from shim.settings import Settings
-from shim.store_mirror import nearby
-from training.annotations import AnnotatedPage, select_pages
-from training.dataset import Dataset
-from training.layouts import Layout, page_name
-from training.reading import Images, StudioImages
-from training.settings import TrainSettings
-from training.split import split_as_trained, validation_tasks
+from training.data.annotations import AnnotatedPage, select_pages
+from training.data.dataset import Dataset
+from training.data.formats import Layout, page_name
+from training.data.page_readers import Images, StudioImages
+from training.data.split import split_as_trained, validation_tasks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,9 +20,17 @@ from typing import cast
 from tqdm import tqdm
 
 from handler.errors import HandlerError
-from handler.ocr import OcrSettings
 from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
-from handler.tagger import TaggerSettings
+from handler.reading.engines import OcrSettings
+from handler.tagging.tagger import TaggerSettings
+from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.plural import counted
+from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model
+from layoutloop.store.mirror import nearby
+from layoutloop.store.path import StorePath, store_access
+from layoutloop.studio.label_config import LabelConfig
 from scripts.annotated_pages import (
     Reading,
     add_source_flags,
@@ -34,26 +42,18 @@ from scripts.annotated_pages import (
     show,
     source_problem,
 )
-from scripts.node import ServeSettings
-from shim.counting import counted
-from shim.errors import LayoutLoopError, ModelNotReady
-from shim.label_config import LabelConfig
-from shim.serving import project_model
-from shim.settings import Settings
-from shim.store_mirror import nearby
-from shim.store_path import StorePath, store_access
-from training.annotations import select_pages
-from training.dataset import Dataset
-from training.drawing import Drawing, draw_worst
+from training.archive.stored_models import StoredModel, stored_at, stored_version
+from training.data.annotations import select_pages
+from training.data.dataset import Dataset
+from training.data.examples import Example
+from training.data.page_readers import StudioImages
+from training.data.split import split_as_trained, validation_tasks
 from training.errors import DatasetEmpty
-from training.evaluate import tag_examples
-from training.examples import Example
-from training.reading import StudioImages
-from training.report import Compared, Report, read_report, report_path, write_report
-from training.report_text import score_table
-from training.scoring import reading_ceiling, score
-from training.split import split_as_trained, validation_tasks
-from training.stored_models import StoredModel, stored_at, stored_version
+from training.measure.evaluate import tag_examples
+from training.measure.scoring import reading_ceiling, score
+from training.report.drawing import Drawing, draw_worst
+from training.report.report import Compared, Report, read_report, report_path, write_report
+from training.report.text import score_table
 
 
 @dataclass(frozen=True, slots=True)

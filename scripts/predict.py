@@ -25,17 +25,17 @@ from tqdm import tqdm
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from scripts.documents import DocumentUnreadable, add_dpi, page_count, pages_of
-from scripts.drawing import draw_regions
-from shim.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
-from shim.models import Models
-from shim.nodes import RESOLVE_S
-from shim.pages import parse_page, text_lines
-from shim.serving import OCR_MODEL, Card, project_model, read_serving
-from shim.settings import Settings
-from shim.store_mirror import nearby
-from shim.torchserve import inference_client
-from training.reading import torchserve_problem
+from layoutloop.documents.drawing import draw_regions
+from layoutloop.documents.split import DocumentUnreadable, add_dpi, page_count, pages_of
+from layoutloop.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import OCR_MODEL, Card, project_model, read_serving
+from layoutloop.store.mirror import nearby
+from layoutloop.torchserve.answered_pages import parse_page, text_lines
+from layoutloop.torchserve.in_service import Models
+from layoutloop.torchserve.inference import inference_client
+from layoutloop.torchserve.nodes import RESOLVE_S
+from training.data.page_readers import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
 _PAUSE_S = 0.5

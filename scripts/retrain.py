@@ -18,12 +18,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.node import ServeSettings
-from shim.errors import LayoutLoopError
-from shim.job_store import JobStore, open_jobs
-from shim.jobs import Job
-from shim.settings import Settings
-from training.settings import TrainSettings
+from layoutloop.errors import LayoutLoopError
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.queue import JobStore, open_jobs
+from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
 
 _FOLLOW_S = 1.0
 _INTERRUPTED = 75
@@ -108,14 +108,14 @@ def _settings() -> tuple[Settings, TrainSettings]:
 
 def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
     """Do a job that a worker claimed."""
-    from scripts.training_job import do_job  # torch takes seconds, and queueing needs none of it
+    from training.worker.job import do_job  # torch takes seconds, and queueing needs none of it
 
     return do_job(jobs, job_id, attempt, settings, training)
 
 
 def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
-    from scripts.training_job import Files, train_here
-    from training.wish import Wish
+    from training.request import Wish
+    from training.worker.job import Files, train_here
 
     wish = Wish(
         options.project,

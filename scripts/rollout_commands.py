@@ -10,20 +10,20 @@ import sys
 from typing import TYPE_CHECKING
 
 from handler.errors import HandlerError
-from scripts.node import ServeSettings, shim_settings
-from scripts.watching import make_watcher, store_here, watch
-from shim.counting import counted
-from shim.errors import LayoutLoopError, ModelNotReady
-from shim.serving import live_nodes, models_in, project_model, read_card, read_serving
-from shim.store_path import StorePath, children, store_access
-from shim.torchserve import inference_client
-from training.packing import ArchiveFailed
-from training.rollout import RolloutFailed, promote
-from training.store import open_leases
-from training.watcher import Watcher
+from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.plural import counted
+from layoutloop.settings.node import ServeSettings, shim_settings
+from layoutloop.store.manifest import live_nodes, models_in, project_model, read_card, read_serving
+from layoutloop.store.path import StorePath, children, store_access
+from layoutloop.store.writing import open_leases
+from layoutloop.torchserve.inference import inference_client
+from rollout.process import make_watcher, store_here, watch
+from rollout.promotion import RolloutFailed, promote
+from rollout.watcher import Watcher
+from training.archive.packing import ArchiveFailed
 
 if TYPE_CHECKING:
-    from training.leases import Leases
+    from layoutloop.store.redis_locks import Leases
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +57,7 @@ def _run(settings: ServeSettings, options: argparse.Namespace) -> int:
 
 
 def _restore(settings: ServeSettings, options: argparse.Namespace, leases: Leases | None) -> str:
-    from training.deploy import forget  # torch takes seconds, and the other commands need none of it
+    from training.publish import forget  # torch takes seconds, and the other commands need none of it
     from training.restore import restore
 
     folder = settings.home / "training" / project_model(options.project) / f"back-to-{options.back_to}"
@@ -108,7 +108,7 @@ def _print_versions(model_dir: StorePath) -> None:
 
 def _figures(model_dir: StorePath, name: str, version: str) -> str:
     """Return pages and F1 of a version that was trained here, in words for a table; "" for one archived by hand."""
-    from training.report import read_report, report_path  # brings matplotlib along, and the watcher stays small
+    from training.report.report import read_report, report_path  # brings matplotlib along, and the watcher stays small
 
     path = report_path(model_dir, name, version)
     if not path.is_file():

@@ -1,1 +1,1 @@
-"""What Label Studio talks to: HTTP and Label Studio's formats. Never loads a model."""
+"""The Flask app that Label Studio talks to: routes in, Label Studio's formats out; it loads no model."""

@@ -12,10 +12,10 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from layoutloop.errors import SettingsInvalid
+from layoutloop.settings.serving import Settings
+from layoutloop.store.path import store_path
 from shim.app import create_app, set_up_logging
-from shim.errors import SettingsInvalid
-from shim.settings import Settings
-from shim.store_path import store_path
 
 _SPARE_THREADS = 16
 """Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""

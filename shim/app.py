@@ -10,26 +10,26 @@ from pathlib import Path
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from shim.answer_memory import AnswerMemory
-from shim.answering import PageAnswer, PageAnswerer
-from shim.credentials import LabelStudioKey
-from shim.dashboard_routes import dashboard
-from shim.errors import LayoutLoopError
-from shim.images import ImageFetcher
-from shim.job_store import open_jobs
-from shim.key_file import NO_KEY
-from shim.metrics import Metrics
-from shim.models import Models
-from shim.pool import PagePool
-from shim.prediction import Predictor
-from shim.project_titles import ProjectTitles
-from shim.recent_warnings import RecentWarnings, keep_warnings
+from layoutloop.errors import LayoutLoopError
+from layoutloop.jobs.queue import open_jobs
+from layoutloop.settings.serving import Settings
+from layoutloop.store.mirror import StoreMirror
+from layoutloop.studio.api_key import LabelStudioKey
+from layoutloop.studio.api_key_file import NO_KEY
+from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.torchserve.in_service import Models
+from layoutloop.torchserve.inference import inference_client
+from shim.context import State
+from shim.dashboard.project_titles import ProjectTitles
+from shim.dashboard.recent_warnings import RecentWarnings, keep_warnings
+from shim.dashboard.routes import dashboard
+from shim.dashboard.version_reports import VersionReports
+from shim.predict.answer_cache import AnswerMemory
+from shim.predict.answering import PageAnswer, PageAnswerer
+from shim.predict.metrics import Metrics
+from shim.predict.pool import PagePool
+from shim.predict.predictor import Predictor
 from shim.routes import routes
-from shim.settings import Settings
-from shim.state import State
-from shim.store_mirror import StoreMirror
-from shim.torchserve import inference_client
-from shim.version_reports import VersionReports
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shim.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
-from shim.label_config import parse_label_config
-from shim.predict_request import parse_predict, parse_project
-from shim.service import Service, read_service
-from shim.serving import OCR_MODEL, models_in, project_model, read_serving
-from shim.state import State
-from shim.store_copy import store_of
+from layoutloop.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
+from layoutloop.store.copy import store_of
+from layoutloop.store.manifest import OCR_MODEL, models_in, project_model, read_serving
+from layoutloop.studio.label_config import parse_label_config
+from shim.context import State
+from shim.health import Service, read_service
+from shim.predict.request import parse_predict, parse_project
 from shim.webhook import read_event
 
 logger = logging.getLogger(__name__)

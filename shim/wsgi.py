@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from layoutloop.settings.serving import Settings
 from shim.app import create_app, set_up_logging
-from shim.settings import Settings
 
 _settings = Settings.from_env(os.environ)
 set_up_logging(_settings)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shim.settings import READ_ELSEWHERE, Settings, variable_of
-from training import settings as training_settings
-from training.settings import TrainSettings
+from layoutloop.settings import training as training_settings
+from layoutloop.settings.serving import READ_ELSEWHERE, Settings, variable_of
+from layoutloop.settings.training import TrainSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

@@ -1,1 +1,1 @@
-"""Annotations become the next model version: archive it, put it into service."""
+"""Annotations to the next version in service: the steps of one training, and the restore of an older version."""

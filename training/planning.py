@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from shim.serving import Card
-from training.compare import kept_versions
+from layoutloop.store.manifest import Card
+from layoutloop.store.transfer import folder_here
 from training.errors import BaseUnavailable
-from training.plan import Plan
-from training.transfer import folder_here
-from training.wish import Surroundings, Wish
+from training.fit.plan import Plan
+from training.measure.compare import kept_versions
+from training.request import Surroundings, Wish
 
 
 def plan_once(wish: Wish, around: Surroundings, labels: tuple[str, ...], before: Card | None) -> Plan:

@@ -11,20 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shim.errors import ModelNotReady
-from shim.serving import project_model, read_serving
-from shim.store_path import StorePath
-from shim.torchserve import InferenceClient
-from training.archive import ProjectSettings
-from training.compare import Kept, kept_versions
-from training.deploy import archive_once, archived_version, put_into_service, take_over, was_promoted
-from training.report import read_report, report_path, write_report
-from training.rollout import RolloutFailed
-from training.store import FILE_LOCK, TRAININGS, Held, is_stamp, locked
-from training.transfer import folder_here
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.manifest import project_model, read_serving
+from layoutloop.store.path import StorePath
+from layoutloop.store.transfer import folder_here
+from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, is_stamp, locked
+from layoutloop.torchserve.inference import InferenceClient
+from rollout.promotion import RolloutFailed
+from training.archive.archive import ProjectSettings
+from training.measure.compare import Kept, kept_versions
+from training.publish import archive_once, archived_version, put_into_service, take_over, was_promoted
+from training.report.report import read_report, report_path, write_report
 
 if TYPE_CHECKING:
-    from training.leases import Leases
+    from layoutloop.store.redis_locks import Leases
 
 
 def restore(

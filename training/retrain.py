@@ -10,24 +10,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from shim.serving import project_model
-from training.archive import ProjectSettings
-from training.child import run_training
-from training.collect import Collected, TooFewNew, collect, read_split, reference_of
-from training.compare import Comparison, compare, current_card
-from training.deploy import Proof, archive_once, archived_version, prove, put_into_service, take_over, was_promoted
-from training.drawing import Drawing, draw_worst
-from training.examples import Example
-from training.gate import Verdict
-from training.keep import prune
-from training.learned import learned, remember
-from training.machine import this_machine
-from training.plan import Plan
+from layoutloop.store.manifest import project_model
+from layoutloop.store.writing import Held, training_lock
+from training.archive.archive import ProjectSettings
+from training.data.collect import Collected, TooFewNew, collect, read_split, reference_of
+from training.data.examples import Example
+from training.data.learned import learned, remember
+from training.fit.machine import this_machine
+from training.fit.plan import Plan
+from training.fit.process import run_training
+from training.measure.compare import Comparison, compare, current_card
+from training.measure.gate import Verdict
 from training.planning import plan_once
-from training.report import Report, read_report, report_path, write_report
-from training.store import Held, training_lock
+from training.publish import Proof, archive_once, archived_version, prove, put_into_service, take_over, was_promoted
+from training.report.drawing import Drawing, draw_worst
+from training.report.report import Report, read_report, report_path, write_report
+from training.request import Outcome, Surroundings, Watching, Wish
+from training.retention import prune
 from training.summary import make_report, timed, utc_now, verdict_of
-from training.wish import Outcome, Surroundings, Watching, Wish
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from shim.serving import Card, project_model
-from training.bases import RECIPES, kind_of
-from training.collect import Collected
-from training.compare import Comparison
-from training.examples import Example
-from training.gate import Verdict, decide
-from training.machine import this_machine
-from training.plan import Plan
-from training.progress_file import Progress
-from training.report import Report
-from training.scoring import reading_ceiling
-from training.settings import TrainSettings
+from layoutloop.settings.training import TrainSettings
+from layoutloop.store.manifest import Card, project_model
+from training.data.collect import Collected
+from training.data.examples import Example
+from training.fit.bases import RECIPES, kind_of
+from training.fit.machine import this_machine
+from training.fit.plan import Plan
+from training.fit.progress import Progress
+from training.measure.compare import Comparison
+from training.measure.gate import Verdict, decide
+from training.measure.scoring import reading_ceiling
+from training.report.report import Report
 
 
 def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Verdict:

@@ -14,12 +14,12 @@ from demo.layoutloop import LoopFailed, check_settings, demo_environment
 from demo.projects import make_project, project_title, tasks_of
 from demo.run import main
 from demo.studio import Account, StudioFailed
-from scripts.node import ServeSettings
-from scripts.parts import instance_lock
-from shim.errors import SettingsInvalid
-from shim.settings import Settings
-from shim.studio_client import StudioClient, open_studio
-from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
+from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.parts import instance_lock
+from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import StudioClient, open_studio
+from tests.far_servers import LEGACY_KEY, _Handler, serve
 
 HOME = Path("/demo")
 ACCOUNT = Account("password", LEGACY_KEY)

@@ -9,8 +9,8 @@ import kubernetes_validate
 import pytest
 
 from benchmarks.capacity import Costs
-from shim.models import _QUEUED
-from shim.settings import Settings
+from layoutloop.settings.serving import Settings
+from layoutloop.torchserve.in_service import _QUEUED
 from tests.deploy.rendered import (
     OURS,
     ROOT,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.node import ServeSettings
-from shim.errors import SettingsInvalid
-from shim.settings import Settings
+from layoutloop.errors import SettingsInvalid
+from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
 from tests.deploy.rendered import KUBERNETES, VARIANTS, Object, data_of, our_containers, pods
 from tests.test_docs import OF_SERVING, OF_TRAINING
-from training.settings import TrainSettings
 
 SECRETS = {
     "basic-auth-user": "label-studio",

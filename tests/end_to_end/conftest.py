@@ -18,9 +18,9 @@ import psutil
 import pytest
 import requests
 
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes
-from scripts.serve import port_problem
+from layoutloop.settings.node import REPOSITORY, ServeSettings
+from node.processes import instance_processes, stop_processes
+from node.serve import port_problem
 from tests.checkpoints import byte_level_bpe, make_checkpoint, word_piece
 from tests.end_to_end.label_studio import KEY, Studio, running_studio
 from tests.end_to_end.training_stack import PROJECT, TRAIN, start_training, studio_project, wait_for_job

@@ -18,7 +18,7 @@ import requests
 from demo.sheet import GoldRegion
 from demo.studio import Account, RunningStudio, running_studio
 from demo.tasks import annotation_result, label_config
-from scripts.node import ServeSettings
+from layoutloop.settings.node import ServeSettings
 from tests.end_to_end.conftest import LayoutLoop, free_port, free_settings, running, wait_for
 from tests.end_to_end.screen import DrawnRegion, Screen, open_screen
 from tests.end_to_end.training_stack import (

@@ -21,13 +21,13 @@ import requests
 
 from demo.tasks import label_config
 from handler.images import ImageLimits
-from handler.ocr import OcrSettings
 from handler.page import TaggedPage
-from handler.reading import Reader
-from handler.tagger import Tagger, TaggerSettings
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes
-from shim.serving import OCR_MODEL, live_nodes, project_model, read_serving
+from handler.reading.engines import OcrSettings
+from handler.reading.reader import Reader
+from handler.tagging.tagger import Tagger, TaggerSettings
+from layoutloop.settings.node import REPOSITORY, ServeSettings
+from layoutloop.store.manifest import OCR_MODEL, live_nodes, project_model, read_serving
+from node.processes import instance_processes, stop_processes
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.containers.stack import count_tagged
 from tests.end_to_end.conftest import free_settings, kill_at_once, wait_for

@@ -16,10 +16,10 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json
-from scripts.processes import instance_processes
-from shim.serving import read_serving
+from layoutloop.store.manifest import read_serving
+from node.processes import instance_processes
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import PLAIN, VISUAL, Stack, is_ready, make_stack, running, wait_for
 from tests.end_to_end.label_studio import Studio

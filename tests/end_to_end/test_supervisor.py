@@ -15,18 +15,18 @@ import psutil
 import pytest
 import requests
 
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes, torchserve_processes
-from scripts.serve import port_problem
+from layoutloop.settings.node import REPOSITORY, ServeSettings
+from node.processes import instance_processes, stop_processes, torchserve_processes
+from node.serve import port_problem
 from tests.end_to_end.conftest import free_settings, kill_at_once
 
 pytestmark = pytest.mark.end_to_end
 
 SERVE = """
 import os, sys
-from scripts.node import ServeSettings
-from scripts.serve import serve
-from scripts.supervision import Commands
+from layoutloop.settings.node import ServeSettings
+from node.serve import serve
+from node.supervision import Commands
 shim, rollout = sys.argv[1:]
 commands = Commands(archive=[sys.executable, "-c", ""], rollout=[sys.executable, rollout], shim=[sys.executable, shim])
 sys.exit(serve(ServeSettings.from_env(os.environ), os.environ, commands))
@@ -129,7 +129,7 @@ def test_what_dies_comes_back_and_sigterm_stops_everything(served: Served) -> No
     wait_for(lambda: not second.is_running() and answers(settings))
     third = java(settings)
 
-    named(settings, "scripts.run_torchserve").kill()
+    named(settings, "node.run_torchserve").kill()
     wait_for(lambda: not third.is_running() and answers(settings))
 
     named(settings, "shim.py").kill()

@@ -21,13 +21,13 @@ from PIL import Image, ImageDraw
 from demo.sheet import GoldRegion
 from demo.tasks import annotation_result, exported_task, label_config
 from handler.page import Box
-from scripts.processes import GONE, instance_processes
-from shim.job_store import open_jobs
-from shim.jobs import Job
-from shim.serving import project_model, read_serving
-from shim.settings import Settings
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.queue import open_jobs
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model, read_serving
+from node.processes import GONE, instance_processes
 from tests.end_to_end.label_studio import Studio, StudioProject
-from training.split import VALIDATION_SHARE, position
+from training.data.split import VALIDATION_SHARE, position
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LayoutLoop

@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from layoutloop.store.manifest import OCR_MODEL, Card, Serving, card_path
+from layoutloop.store.writing import write_json, write_serving
 from scripts.dataset import main
-from shim.serving import OCR_MODEL, Card, Serving, card_path
+from tests.far_servers import LEGACY_KEY, _Handler, serve
 from tests.handler.samples import encoded, rendered_page
-from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
-from training.annotations import NO_LABEL, NOT_ANNOTATED, UNKNOWN_LABEL
-from training.dataset import NOT_READ
-from training.store import write_json, write_serving
+from training.data.annotations import NO_LABEL, NOT_ANNOTATED, UNKNOWN_LABEL
+from training.data.dataset import NOT_READ
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.manifest import Card, archive_path
+from layoutloop.store.writing import add_to_load, flip
 from scripts.evaluate import main
-from shim.errors import ModelNotReady
-from shim.serving import Card, archive_path
 from tests.checkpoints import LABELS, make_checkpoint
-from training.archive import ProjectSettings, build_project
-from training.report import Report, read_report, report_path, write_report
-from training.scoring import Scores
-from training.split import validation_tasks
-from training.store import add_to_load, flip
-from training.stored_models import stored_at, stored_version, unpack_checkpoint
+from training.archive.archive import ProjectSettings, build_project
+from training.archive.stored_models import stored_at, stored_version, unpack_checkpoint
+from training.data.split import validation_tasks
+from training.measure.scoring import Scores
+from training.report.report import Report, read_report, report_path, write_report
 
 TASKS = range(1, 13)
 TEXT = "Invoice Total 12.50"

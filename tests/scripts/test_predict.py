@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from scripts.node import REPOSITORY
+from layoutloop.settings.node import REPOSITORY
+from layoutloop.store.manifest import OCR_MODEL, Card, Serving, card_path
+from layoutloop.store.writing import write_json, write_serving
 from scripts.predict import in_order, main
-from shim.serving import OCR_MODEL, Card, Serving, card_path
-from tests.shim.far_servers import _Handler, serve
-from tests.shim.test_torchserve import NO_WORKER
-from training.store import write_json, write_serving
+from tests.far_servers import _Handler, serve
+from tests.layoutloop.torchserve.test_inference import NO_WORKER
 
 VERSION = "20261122T083000Z"
 

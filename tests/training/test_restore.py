@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from shim.errors import Superseded
-from shim.serving import read_card, read_serving
-from shim.torchserve import InferenceClient, TokenFile
-from training.archive import ProjectSettings, build_project
-from training.report import Report, read_report, report_path, write_report
+from layoutloop.errors import Superseded
+from layoutloop.store.manifest import read_card, read_serving
+from layoutloop.store.writing import training_lock
+from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from rollout.promotion import RolloutFailed, promote
+from training.archive.archive import ProjectSettings, build_project
+from training.report.report import Report, read_report, report_path, write_report
 from training.restore import restore
-from training.rollout import RolloutFailed, promote
-from training.store import training_lock
 
 NAME = "project-7"
 

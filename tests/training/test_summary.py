@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from training.compare import Comparison
-from training.report import Compared
-from training.scoring import LabelScore, PageScore, Scores
+from training.measure.compare import Comparison
+from training.measure.scoring import LabelScore, PageScore, Scores
+from training.report.report import Compared
 from training.summary import verdict_of
 
 CURRENT = "20261122T080000Z"

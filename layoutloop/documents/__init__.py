@@ -1,0 +1,1 @@
+"""Documents to page images and Label Studio tasks, and pages drawn with their regions."""

@@ -1,0 +1,1 @@
+"""Frozen dataclasses of settings, read from the environment once."""

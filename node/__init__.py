@@ -1,0 +1,1 @@
+"""Supervises the programs of one machine; which programs, the command that starts it says."""

@@ -1,0 +1,41 @@
+"""What one app keeps for its life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layoutloop.jobs.queue import JobStore
+from layoutloop.settings.serving import Settings
+from layoutloop.torchserve.inference import InferenceClient
+from shim.dashboard.project_titles import ProjectTitles
+from shim.dashboard.recent_warnings import RecentWarnings
+from shim.dashboard.version_reports import VersionReports
+from shim.predict.metrics import Metrics
+from shim.predict.predictor import Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The parts that the routes ask.
+
+    Args:
+        settings: the shim's.
+        client: of TorchServe.
+        predictor: answers /predict.
+        metrics: what is counted.
+        jobs: the job records.
+        titles: of projects, as webhooks tell them.
+        warnings: the newest of this process.
+        reports: those of versions, each read once.
+        started: when the counting began, Unix seconds.
+    """
+
+    settings: Settings
+    client: InferenceClient
+    predictor: Predictor
+    metrics: Metrics
+    jobs: JobStore
+    titles: ProjectTitles
+    warnings: RecentWarnings
+    reports: VersionReports
+    started: float

@@ -1,0 +1,165 @@
+"""What the dashboard shows of a version's report: the few figures it needs, read leniently and remembered.
+
+`training` writes the reports and is not imported here. One that is damaged must not hide all the others.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import cachetools
+
+from layoutloop.store.manifest import project_model
+from layoutloop.store.path import StorePath
+
+_REMEMBERED = 5000
+_MOST_LABELS = 200
+_MOST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """How well one label was found.
+
+    Args:
+        label: as the project names it.
+        precision: in [0, 1]; None where nothing was predicted, so that it would be a division by zero.
+        recall: in [0, 1]; None where nothing was marked.
+        f1: in [0, 1]; None where both are.
+        support: marked entities.
+    """
+
+    label: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+@dataclass(frozen=True, slots=True)
+class VersionReport:
+    """The figures of one version.
+
+    Args:
+        f1: over all labels, on the pages that its training held out; None where there were none.
+        rows: all labels together first, then each.
+        trained_pages: learned from; None where the report does not say.
+        validation_pages: held out.
+        ended: when the training was through, Unix seconds.
+        problem: why there are no figures, as a sentence; empty where there are.
+    """
+
+    f1: float | None = None
+    rows: tuple[LabelRow, ...] = ()
+    trained_pages: int | None = None
+    validation_pages: int | None = None
+    ended: float | None = None
+    problem: str = ""
+
+
+class VersionReports:
+    """Reads reports, each once for as long as its file stays as it is."""
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._read: cachetools.LRUCache[tuple[str, int, int], VersionReport] = cachetools.LRUCache(_REMEMBERED)
+        self._guard = threading.Lock()
+
+    def of(self, path: StorePath) -> VersionReport:
+        """Return a report's figures; a file that is not there, or is none, gives a report that says so."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return VersionReport(problem="No report lies beside this version: nobody measured it.")
+        except OSError as error:
+            return VersionReport(problem=f"The report {path.name} cannot be read: {error.strerror}.")
+        key = (str(path), found.st_mtime_ns, found.st_size)
+        with self._guard:
+            report = self._read.get(key)
+        if report is None:
+            report = (
+                _damaged(path, f"{found.st_size} bytes are too many") if found.st_size > _MOST_BYTES else _load(path)
+            )
+            with self._guard:
+                self._read[key] = report
+        return report
+
+
+def report_paths(model_dir: StorePath, project: int, version: str) -> tuple[StorePath, StorePath]:
+    """Return where a version's report lies, as JSON and as a page."""
+    folder, stem = model_dir / project_model(project), f"{project_model(project)}-{version}"
+    return folder / f"{stem}.report.json", folder / f"{stem}.report.html"
+
+
+def _load(path: StorePath) -> VersionReport:
+    try:
+        return parse_report(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        return _damaged(path, error.strerror or "the file cannot be opened")
+    except (ValueError, RecursionError):
+        return _damaged(path, "it is no JSON")
+
+
+def _damaged(path: StorePath, why: str) -> VersionReport:
+    return VersionReport(
+        problem=f"The report {path.name} is damaged ({why}); the version itself is not touched by that."
+    )
+
+
+def parse_report(body: object) -> VersionReport:
+    """Read what `training` wrote; a field that is not as expected is left out, and with it what hangs on it."""
+    if not isinstance(body, Mapping):
+        return VersionReport(problem="The report is damaged (it is no JSON object).")
+    scores = _mapping(body.get("scores"))
+    labels = scores.get("labels")
+    rows = [_row(one) for one in (scores.get("overall"), *(labels if isinstance(labels, list) else ()))]
+    # Without a validation page every figure is zero, which says nothing about the model.
+    measured = bool(scores.get("pages"))
+    found = tuple(row for row in rows if row is not None)[: _MOST_LABELS + 1] if measured else ()
+    return VersionReport(
+        f1=_share(_mapping(scores.get("overall")).get("f1")) if measured else None,
+        rows=found,
+        trained_pages=_count(body.get("trained_pages")),
+        validation_pages=_count(body.get("validation_pages")),
+        ended=_moment(body.get("ended")),
+    )
+
+
+def _row(body: object) -> LabelRow | None:
+    given = _mapping(body)
+    label, support, predicted = given.get("label"), _count(given.get("support")), _count(given.get("predicted"))
+    if not isinstance(label, str) or support is None:
+        return None
+    return LabelRow(
+        label=label,
+        precision=_share(given.get("precision")) if predicted else None,
+        recall=_share(given.get("recall")) if support else None,
+        f1=_share(given.get("f1")) if predicted or support else None,
+        support=support,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _share(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= 1 else None  # a NaN is not
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 10**12 else None
+
+
+def _moment(value: object) -> float | None:
+    try:
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,1 @@
+"""Tasks to predictions: the pool of pages, the cache of answers, and the interactive rectangle."""

@@ -1,0 +1,1 @@
+"""A checkpoint to a .mar that stands alone, and back."""

@@ -1,0 +1,21 @@
+"""What a training runs on, for its report."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from handler.tagging.layoutlm import has_bfloat16
+from training.report.report import Machine
+
+
+def trains_in_bfloat16() -> bool:
+    """Whether the device that trains multiplies bfloat16 in hardware."""
+    return has_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def this_machine() -> Machine:
+    """Return the cores, the device that trains and the number type it computes in."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return Machine(os.cpu_count() or 1, device, "bfloat16" if trains_in_bfloat16() else "float32")
