@@ -14,8 +14,8 @@ from pathlib import Path
 
 from demo.invoices import LAYOUTS, GoldRegion, make_invoice
 from handler.images import ImageLimits
+from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.wire import page_from_json, page_to_json
 

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from handler.reading.engines import OcrSettings
+from handler.ocr_settings import OcrSettings
 from layoutloop.store.manifest import OCR_MODEL
 from layoutloop.store.use_marks import asked_path
 from rollout.promotion import promote

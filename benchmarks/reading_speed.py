@@ -36,9 +36,10 @@ from PIL import Image
 from benchmarks.timing import cpu_seconds, machine, spread
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
+from handler.ocr_settings import OcrSettings
 from handler.page import Word
-from handler.reading.engines import OcrSettings, parse_tsv, tessdata_folder
 from handler.reading.reader import Reader
+from handler.reading.tesseract import parse_tsv, tessdata_folder
 
 EXAMPLE, EXAMPLE_ONE_THREAD, EXAMPLE_OUR_PIXELS = "example", "example, one thread", "example, our pixels"
 OUR_PROGRAM, OUR_LIBRARY = "ours, pytesseract", "ours, tesserocr"

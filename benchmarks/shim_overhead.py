@@ -37,9 +37,9 @@ from benchmarks.task_files import different_pages, make_tasks, page_files, pixel
 from benchmarks.timing import Clock, Spent, cpu_seconds_of, machine, spread, tail, timed
 from handler.errors import HandlerError
 from handler.images import ImageLimits
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
 from handler.reading.cache import FileCache
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
 from layoutloop.settings.serving import Settings

@@ -23,9 +23,9 @@ from benchmarks.ocr_recall import read_sroie
 from benchmarks.timing import machine
 from benchmarks.training_data import measure, train
 from handler.images import ImageLimits, open_page
+from handler.ocr_settings import OcrSettings
 from handler.page import BOX_LEVELS, Page, Size, Word
 from handler.reading.cache import FileCache
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.tagging.layoutlm import DTYPES
 from layoutloop.settings.training import MINILM_BASE

@@ -10,8 +10,8 @@ from typing import Any
 from handler.errors import HandlerError, PageInvalid, RequestInvalid
 from handler.images import ImageLimits
 from handler.items import Item, each, items_of, respond
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json, tagged_page_to_json

@@ -14,8 +14,8 @@ from typing import Any
 from handler.errors import RequestInvalid
 from handler.images import ImageLimits
 from handler.items import Item, each, integer_parameter, items_of, respond
+from handler.ocr_settings import OcrSettings
 from handler.reading.cache import FileCache
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.wire import page_to_json
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -19,12 +18,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 
 import requests
 
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.parts import PARTS, parse_parts, part_locks
+from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import REPOSITORY, ServeSettings
 from layoutloop.settings.serving import Settings
 from node.processes import INSTANCE, PART, instance_processes, stop_child, stop_processes
@@ -44,18 +43,6 @@ PART_NAMES = {
     "shim": "the shim",
     "trainer": "the trainer",
 }
-
-
-class StopSignals:
-    """Counts SIGINT and SIGTERM from its creation on, instead of ending this process."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        signal.signal(signal.SIGINT, self._count)
-        signal.signal(signal.SIGTERM, self._count)
-
-    def _count(self, _number: int, _frame: FrameType | None) -> None:
-        self.received += 1
 
 
 def say(text: str) -> None:
@@ -248,4 +235,3 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
         return 1
-

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.errors import HandlerError
-from handler.reading.engines import ENGINES, OcrSettings
+from handler.ocr_settings import ENGINES, OcrSettings
 from layoutloop.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
 from layoutloop.settings.node import ServeSettings, shim_settings
 from layoutloop.store.manifest import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving

@@ -20,8 +20,8 @@ from typing import cast
 from tqdm import tqdm
 
 from handler.errors import HandlerError
+from handler.ocr_settings import OcrSettings
 from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
-from handler.reading.engines import OcrSettings
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import LayoutLoopError, ModelNotReady
 from layoutloop.plural import counted

@@ -20,16 +20,16 @@ from layoutloop.studio.image_fetcher import ImageFetcher
 from layoutloop.torchserve.in_service import Models
 from layoutloop.torchserve.inference import inference_client
 from shim.context import State
-from shim.dashboard.project_titles import ProjectTitles
-from shim.dashboard.recent_warnings import RecentWarnings, keep_warnings
 from shim.dashboard.routes import dashboard
-from shim.dashboard.version_reports import VersionReports
 from shim.predict.answer_cache import AnswerMemory
 from shim.predict.answering import PageAnswer, PageAnswerer
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
 from shim.predict.predictor import Predictor
+from shim.project_titles import ProjectTitles
+from shim.recent_warnings import RecentWarnings, keep_warnings
 from shim.routes import routes
+from shim.version_reports import VersionReports
 
 logger = logging.getLogger(__name__)
 
@@ -60,12 +60,6 @@ def _with_copy(settings: Settings) -> Settings:
     mirror = StoreMirror(settings.model_dir, settings.home.resolve() / "store" / "shim")
     mirror.start()
     return replace(settings, model_dir=mirror.folder)
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Log to standard error; never request bodies, and no addresses with signatures in them."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other levels print whole addresses
 
 
 def _state(settings: Settings, warnings: RecentWarnings) -> State:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from layoutloop.jobs.queue import JobStore
 from layoutloop.settings.serving import Settings
 from layoutloop.torchserve.inference import InferenceClient
-from shim.dashboard.project_titles import ProjectTitles
-from shim.dashboard.recent_warnings import RecentWarnings
-from shim.dashboard.version_reports import VersionReports
 from shim.predict.metrics import Metrics
 from shim.predict.predictor import Predictor
+from shim.project_titles import ProjectTitles
+from shim.recent_warnings import RecentWarnings
+from shim.version_reports import VersionReports
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from dataclasses import replace
 from PIL import Image
 
 from handler.images import ImageLimits, make_thumbnail, open_page
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, Size
 from handler.reading.cache import FileCache
-from handler.reading.engines import OcrEngine, OcrSettings, make_engine
+from handler.reading.engines import OcrEngine, make_engine
 from handler.wire import FORMAT, page_from_json, page_to_json
 
 _MAX_ENGINES = 8

@@ -9,9 +9,9 @@ import requests
 
 from layoutloop.errors import ImageRefused, NotConnected, SettingsInvalid
 from layoutloop.settings.serving import Settings
+from layoutloop.studio.status import DISCONNECTED
 from layoutloop.studio.web_address import parse_web_address
 from layoutloop.torchserve.inference import make_session
-from shim.dashboard.project_titles import DISCONNECTED
 
 _ASK_SHIM_S = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
+from handler.ocr_settings import PAGE_SEGMENTATION_MODES
 from handler.page import BOX_LEVELS, BoxLevel
-from handler.reading.engines import PAGE_SEGMENTATION_MODES
 from layoutloop.errors import SettingsInvalid
 from layoutloop.settings.values import convert
 

@@ -15,6 +15,8 @@ STATUS_FILE = "label-studio.json"
 """In LAYOUTLOOP_HOME: `{"time": Unix seconds, "ok": bool, "sentence": str, "projects": {id: title}}`, replaced at least
 every minute; the projects are those that show a version of LayoutLoop's."""
 
+DISCONNECTED = "PROJECT_DISCONNECTED"
+"""The action of an event that is our own: `scripts.connect --remove` sends it in Label Studio's name."""
 LONGEST_TITLE = 120
 MOST_TITLES = 1000
 SILENT_S = 300.0

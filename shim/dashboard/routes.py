@@ -17,7 +17,6 @@ from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
 from layoutloop.studio.status import read_studio_status
 from shim.dashboard.page import render
-from shim.dashboard.version_reports import report_paths
 from shim.dashboard.view import (
     JobList,
     Names,
@@ -31,6 +30,7 @@ from shim.dashboard.view import (
 )
 from shim.predict.metrics import Metrics
 from shim.routes import authenticate, refuse_other_sites, service_now, state
+from shim.version_reports import report_paths
 
 logger = logging.getLogger(__name__)
 dashboard = Blueprint("dashboard", __name__, url_prefix="/dashboard", static_folder="static", static_url_path="/static")

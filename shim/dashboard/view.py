@@ -15,8 +15,8 @@ from layoutloop.jobs.queue import JobStore
 from layoutloop.store.manifest import project_model, read_card, read_serving
 from layoutloop.store.path import StorePath
 from layoutloop.studio.status import StudioStatus
-from shim.dashboard.project_titles import ProjectTitles
-from shim.dashboard.version_reports import VersionReport, VersionReports, report_paths
+from shim.project_titles import ProjectTitles
+from shim.version_reports import VersionReport, VersionReports, report_paths
 
 MOST_PROJECTS = 100
 """Projects that the page shows: those in which something happened last."""

@@ -21,8 +21,8 @@ import requests
 
 from demo.tasks import label_config
 from handler.images import ImageLimits
+from handler.ocr_settings import OcrSettings
 from handler.page import TaggedPage
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
 from layoutloop.settings.node import REPOSITORY, ServeSettings

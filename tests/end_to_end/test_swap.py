@@ -17,8 +17,8 @@ import requests
 
 from demo.tasks import label_config
 from handler.images import ImageLimits
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
 from layoutloop.store.manifest import project_model, read_card, read_serving

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import REPOSITORY, ServeSettings
 from layoutloop.store.manifest import OCR_MODEL, Serving, read_serving
 from layoutloop.store.path import store_path
 from layoutloop.store.writing import write_serving
-from node.serve import StopSignals, prepare_models
+from node.serve import prepare_models
 from node.supervision import Commands
 from scripts.archive import main as archive
 from scripts.rollout import main as rollout

@@ -431,7 +431,7 @@ import sys, time
 from pathlib import Path
 from layoutloop.store.path import store_path
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
-from training.archive.archive.archive import ProjectSettings
+from training.archive.archive import ProjectSettings
 from training.publish import archive_once, put_into_service
 from layoutloop.store.redis_locks import Leases
 from layoutloop.store.writing import training_lock

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from handler.errors import CheckpointInvalid
-from handler.reading.engines import OcrSettings, make_engine
+from handler.ocr_settings import OcrSettings
+from handler.reading.engines import make_engine
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.manifest import OCR_MODEL, Card, archive_path, project_model, read_card, read_serving

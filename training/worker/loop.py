@@ -27,11 +27,11 @@ from layoutloop.errors import JobNotFound, JobsUnavailable, SettingsInvalid, Sto
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.rules import RETRY_PAUSE_S
+from layoutloop.processes.logs import set_up_logging
+from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import ServeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import nearby
-from node.serve import StopSignals
-from shim.app import set_up_logging
 from training.worker.process import Place, has_ended, start_training, stop_group, tail
 
 logger = logging.getLogger(__name__)
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    set_up_logging(settings)
+    set_up_logging(settings.log_level)
     stop = StopSignals()
     with worker_lock(node.home, stop) as held:
         if held:
@@ -278,4 +278,3 @@ def _work(settings: Settings, node: ServeSettings, environ: Mapping[str, str], s
     Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive").run()
     jobs.close()
     titles.end()
-

@@ -12,8 +12,10 @@ from PIL import Image
 
 from handler.errors import HandlerError, ImageTooLarge, OcrFailed, OcrLanguageMissing, OcrTimeout, RequestInvalid
 from handler.images import ImageLimits, open_page
+from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import Box, Size, Word
-from handler.reading.engines import ENGINES, OcrEngine, OcrSettings, make_engine, parse_tsv, tessdata_folder
+from handler.reading.engines import OcrEngine, make_engine
+from handler.reading.tesseract import parse_tsv, tessdata_folder
 from tests.handler.samples import DOCBANK, INVOICE_LINES, SHORT_PAGE, docbank_page, encoded, rendered_page
 
 NOISE = Image.effect_noise((700, 700), 90).convert("RGB")
@@ -192,7 +194,8 @@ def in_a_fresh_process(code: str, **environment: str) -> str:
 MAKE = """
 import os
 from handler.errors import HandlerError
-from handler.reading.reader.engines import OcrSettings, make_engine
+from handler.ocr_settings import OcrSettings
+from handler.reading.engines import make_engine
 try:
     make_engine(OcrSettings(engine={engine!r}))
     print(os.environ.get("OMP_THREAD_LIMIT"))

@@ -8,9 +8,9 @@ from PIL import Image
 
 from handler.errors import ImageTruncated, OcrLanguageMissing, RequestInvalid
 from handler.images import ImageLimits, make_thumbnail, open_page
+from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import Page, Size
 from handler.reading.cache import FileCache
-from handler.reading.engines import ENGINES, OcrSettings
 from handler.reading.reader import Reader
 from tests.handler.samples import INVOICE_LINES, encoded, rendered_page
 

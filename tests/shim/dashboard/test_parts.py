@@ -17,14 +17,14 @@ import pytest
 from layoutloop.errors import ImageRefused
 from layoutloop.jobs.job import Job
 from layoutloop.settings.serving import Settings
-from layoutloop.studio.status import SILENT_S, STATUS_FILE, read_studio_status
+from layoutloop.studio.status import DISCONNECTED, SILENT_S, STATUS_FILE, read_studio_status
 from shim.app import create_app
 from shim.dashboard import job_sentences as sentences
 from shim.dashboard.charts import HEIGHT, WIDTH, Point, f1_chart
 from shim.dashboard.page import figure, when
-from shim.dashboard.project_titles import DAY_S, DISCONNECTED, LATELY_S, ProjectTitles
-from shim.dashboard.recent_warnings import KEPT, RecentWarnings, keep_warnings
-from shim.dashboard.version_reports import VersionReport, VersionReports, parse_report
+from shim.project_titles import DAY_S, LATELY_S, ProjectTitles
+from shim.recent_warnings import KEPT, RecentWarnings, keep_warnings
+from shim.version_reports import VersionReport, VersionReports, parse_report
 
 NOW = 1_795_420_000.0
 QUEUED = Job("0123456789ab", 7, "retrain", "api", NOW, updated=NOW, not_before=NOW)

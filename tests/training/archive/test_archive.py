@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from handler.errors import CheckpointInvalid, HandlerError
-from handler.reading.engines import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.tagging.layoutlm import load
 from layoutloop.errors import SettingsInvalid
 from layoutloop.store.manifest import Card, archive_path, card_path, read_card, read_serving

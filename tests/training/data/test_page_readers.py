@@ -13,8 +13,8 @@ import pytest
 
 from handler.errors import ImageUnreadable, PageInvalid
 from handler.images import ImageLimits
+from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page, Size, Word
-from handler.reading.engines import OcrSettings
 from handler.reading.reader import Reader
 from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable, ModelNotReady, PageRejected
 from layoutloop.settings.serving import Settings

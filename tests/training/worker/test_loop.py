@@ -26,7 +26,7 @@ from training.worker.process import KEPT_LOGS, Place, start_training, stop_group
 WORKER = """
 import logging, os, sys
 from pathlib import Path
-from node.serve import StopSignals
+from layoutloop.processes.signals import StopSignals
 from training.worker.process import Place
 from training.worker.loop import Timing, Worker, worker_lock
 from layoutloop.jobs.queue import open_jobs
