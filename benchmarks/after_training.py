@@ -20,7 +20,7 @@ from benchmarks.running import Running, running
 from benchmarks.timing import machine, spread
 from layoutloop.store.manifest import project_model, read_serving
 from training.fit.progress import Progress
-from training.report.report import read_report, report_path
+from training.report.files import read_report, report_path
 
 PROJECT = 5
 GOAL_S = 15.0

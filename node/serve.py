@@ -24,13 +24,12 @@ import requests
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.parts import PARTS, parse_parts, part_locks
 from layoutloop.processes.signals import StopSignals
-from layoutloop.settings.node import REPOSITORY, ServeSettings
+from layoutloop.settings.node import REPOSITORY, ServeSettings, note_path
 from layoutloop.settings.serving import Settings
 from node.processes import INSTANCE, PART, instance_processes, stop_child, stop_processes
 from node.startup import Startup
 from node.supervision import Commands, programs, supervision_file, supervisor_config, torchserve_config
 from node.supervisor_news import SupervisorNews
-from rollout.readiness import note_path
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
 SUPERVISOR_STOPS_S = 90.0  # the programs stop one after the other; this is more than all of them may take
@@ -149,7 +148,7 @@ def serve(
             write_configuration(settings, commands, tmp, environ, parts)
             if "rollout" in parts and not prepare_models(settings, commands, inherited, stop):
                 return 0 if stop.received else 1
-            return 0 if stop.received else supervise(settings, inherited, stop, parts)
+            return 0 if stop.received else supervise(settings, commands, inherited, stop, parts)
 
 
 def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals) -> bool:
@@ -172,7 +171,9 @@ def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping
     return building.returncode == 0
 
 
-def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]) -> int:
+def supervise(
+    settings: ServeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]
+) -> int:
     """Run supervisord until a signal comes or it ends; then see to it that nothing is left."""
     news = SupervisorNews(supervision_file(settings, parts, "log"))
     conf = str(supervision_file(settings, parts, "conf"))
@@ -185,7 +186,8 @@ def supervise(settings: ServeSettings, environ: Mapping[str, str], stop: StopSig
     try:
         with requests.Session() as session:
             session.trust_env = False  # no proxy stands between this machine and itself
-            watch(supervisor, news, stop, Startup(settings, Settings.from_env(environ), parts, session))
+            shim = Settings.from_env(environ)
+            watch(supervisor, news, stop, Startup(settings, shim, parts, session, commands.node_problem))
     finally:
         stop_child(supervisor, SUPERVISOR_STOPS_S)
         stop_processes(instance_processes(settings.home, parts))
@@ -214,7 +216,7 @@ def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopS
     say("stopping; this takes a few seconds")
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], commands: Commands) -> int:
     """Read the command line and the environment, then serve."""
     parser = argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__)
     parser.add_argument(
@@ -231,7 +233,7 @@ def main(arguments: Sequence[str]) -> int:
         say(str(error))
         return 2
     try:
-        return serve(settings, os.environ, Commands(), parts)
+        return serve(settings, os.environ, commands, parts)
     except OSError as error:
         say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
         return 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import requests
 
 from layoutloop.connect.queries import label_studio_problem
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import ServeSettings, note_path
 from layoutloop.settings.serving import Settings
-from rollout.readiness import note_path, readiness_problem
 
 WAITING = "waiting for TorchServe and its ocr model"
 
@@ -23,12 +23,14 @@ class Startup:
         settings: the shim's.
         parts: which.
         session: asks the shim and TorchServe.
+        node_problem: says why pages should not be sent to this node yet, None where they may be.
     """
 
     node: ServeSettings
     settings: Settings
     parts: tuple[str, ...]
     session: requests.Session
+    node_problem: Callable[[Settings], str | None]
 
     def look(self) -> tuple[bool, str]:
         """Return whether they are, and the line that says so or what is being waited for."""
@@ -53,7 +55,7 @@ class Startup:
         """Return what this node's watcher waits for, None where it holds all that is in service."""
         if not note_path(self.settings.home).exists():
             return "waiting for the rollout watcher"
-        return readiness_problem(self.settings)
+        return self.node_problem(self.settings)
 
     def studio_problem(self) -> str | None:
         """Return why Label Studio cannot be asked, where a part asks it."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
 from layoutloop.processes.parts import PARTS
 from layoutloop.settings.node import REPOSITORY, ServeSettings, shim_settings
+from layoutloop.settings.serving import Settings
 from layoutloop.settings.values import LOOPBACK
 from node.processes import INSTANCE, PART
 
@@ -54,12 +55,21 @@ class Program:
 
 @dataclass(frozen=True)
 class Commands:
-    """What is run beside TorchServe. Tests put small programs in their place."""
+    """What runs beside TorchServe, as the command that starts all of it says: this package knows none of them.
 
-    archive: Sequence[str] = (sys.executable, "-m", "scripts.archive", "--ocr", "--wait")
-    rollout: Sequence[str] = (sys.executable, "-m", "scripts.rollout", "--watch")
-    shim: Sequence[str] = (sys.executable, "-m", "shim")
-    worker: Sequence[str] = (sys.executable, "-m", "scripts.worker")
+    Args:
+        archive: builds the archive of `ocr` where it is not current, and ends.
+        rollout: the watcher.
+        shim: the shim.
+        worker: the trainer.
+        node_problem: says why no pages should be sent to this node yet, None where they may be.
+    """
+
+    archive: Sequence[str]
+    rollout: Sequence[str]
+    shim: Sequence[str]
+    worker: Sequence[str]
+    node_problem: Callable[[Settings], str | None]
 
 
 def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[str, str]) -> list[str]:

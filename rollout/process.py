@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layoutloop.errors import StoreUnavailable
-from layoutloop.settings.node import ServeSettings, shim_settings
+from layoutloop.settings.node import ServeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
 from layoutloop.store.path import store_access
@@ -24,7 +24,7 @@ from layoutloop.store.writing import write_json
 from layoutloop.torchserve.inference import own_client, token_file
 from layoutloop.torchserve.management import ManagementClient
 from rollout.lost_nodes import forget_lost_nodes
-from rollout.readiness import held_elsewhere, note_of, note_path
+from rollout.readiness import held_elsewhere, note_of
 from rollout.retirement import retire
 from rollout.smoke import smoke_test
 from rollout.watcher import Watcher

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
 from typing import Any
 
 from layoutloop.errors import ModelNotReady
+from layoutloop.settings.node import note_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, is_starting, live_nodes, models_in, read_serving
 from layoutloop.store.path import StorePath, store_access
@@ -60,11 +60,6 @@ def held_elsewhere(model_dir: StorePath, node: str) -> set[str]:
     with store_access(model_dir):
         others = [report["holds"] for other, report in live_nodes(model_dir).items() if other != node]
     return {f"{name} {version}" for holds in others for name, versions in holds.items() for version in versions}
-
-
-def note_path(home: Path) -> Path:
-    """Return where the watcher's note lies."""
-    return home / "torchserve" / "node.json"
 
 
 def note_of(

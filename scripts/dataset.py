@@ -18,11 +18,11 @@ from handler.images import ImageLimits, open_page
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import LayoutLoopError
 from layoutloop.plural import counted
+from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import ServeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 from layoutloop.store.manifest import project_model
-from layoutloop.store.mirror import nearby
 from scripts.annotated_pages import (
     Annotations,
     Reading,
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.psm = training.psm if options.psm is None else options.psm
         require_ocr(options, settings)
         annotations = get_annotations(options, settings)
-        with nearby(settings) as near:
+        with with_local_store(settings) as near:
             dataset, validation = _write(options, near, annotations)
     except (LayoutLoopError, HandlerError) as error:
         print(f"error: {error}", file=sys.stderr)

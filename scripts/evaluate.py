@@ -25,10 +25,10 @@ from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import LayoutLoopError, ModelNotReady
 from layoutloop.plural import counted
+from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import ServeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import project_model
-from layoutloop.store.mirror import nearby
 from layoutloop.store.path import StorePath, store_access
 from layoutloop.studio.label_config import LabelConfig
 from scripts.annotated_pages import (
@@ -50,9 +50,10 @@ from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
 from training.errors import DatasetEmpty
 from training.measure.evaluate import tag_examples
-from training.measure.scoring import reading_ceiling, score
+from training.measure.scoring import Compared, reading_ceiling, score
 from training.report.drawing import Drawing, draw_worst
-from training.report.report import Compared, Report, read_report, report_path, write_report
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 from training.report.text import score_table
 
 
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with (
             tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
             store_access(settings.model_dir),
-            nearby(settings) as near,
+            with_local_store(settings) as near,
         ):
             models = _models(options, settings.model_dir, Path(scratch))
             require_ocr(options, settings)

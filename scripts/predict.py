@@ -28,9 +28,9 @@ from handler.images import ImageLimits, open_page
 from layoutloop.documents.drawing import draw_regions
 from layoutloop.documents.split import DocumentUnreadable, add_dpi, page_count, pages_of
 from layoutloop.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
+from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, Card, project_model, read_serving
-from layoutloop.store.mirror import nearby
 from layoutloop.torchserve.answered_pages import parse_page, text_lines
 from layoutloop.torchserve.in_service import Models
 from layoutloop.torchserve.inference import inference_client
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 2
     try:
-        with nearby(settings) as near:
+        with with_local_store(settings) as near:
             return _predict(options, near)
     except BrokenPipeError:  # whoever read has enough, like `head`; nothing more is written at the end either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -108,7 +108,7 @@ def _print_versions(model_dir: StorePath) -> None:
 
 def _figures(model_dir: StorePath, name: str, version: str) -> str:
     """Return pages and F1 of a version that was trained here, in words for a table; "" for one archived by hand."""
-    from training.report.report import read_report, report_path  # brings matplotlib along, and the watcher stays small
+    from training.report.files import read_report, report_path  # brings matplotlib along, and the watcher stays small
 
     path = report_path(model_dir, name, version)
     if not path.is_file():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flask import current_app
+
 from layoutloop.jobs.queue import JobStore
 from layoutloop.settings.serving import Settings
 from layoutloop.torchserve.inference import InferenceClient
@@ -39,3 +41,9 @@ class State:
     warnings: RecentWarnings
     reports: VersionReports
     started: float
+
+
+def state() -> State:
+    """Return what the app keeps."""
+    kept: State = current_app.extensions["layoutloop"]
+    return kept

@@ -15,6 +15,7 @@ from layoutloop.store.path import StorePath
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.status import StudioStatus, read_studio_status
 from layoutloop.torchserve.nodes import Refusals
+from shim.context import state
 
 NO_NODE = (
     "no TorchServe node reports to this model store: it is starting, or start one with "
@@ -125,3 +126,10 @@ def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
     ]
     named = set().union(*(asleep for asleep, _ in holders))
     return tuple(sorted(name for name in named if all(name in asleep for asleep, held in holders if name in held)))
+
+
+def service_now() -> Service:
+    """Return what is in service, from files and from what pages met lately."""
+    settings, refusals = state().settings, state().client.refusals()
+    has_key = bool(settings.label_studio_api_key)
+    return read_service(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)

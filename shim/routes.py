@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from layoutloop.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
+from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
 from layoutloop.store.copy import store_of
 from layoutloop.store.manifest import OCR_MODEL, models_in, project_model, read_serving
 from layoutloop.studio.label_config import parse_label_config
-from shim.context import State
-from shim.health import Service, read_service
+from shim.access import authenticate, is_authenticated, refuse_other_sites
+from shim.context import state
+from shim.health import service_now
 from shim.predict.request import parse_predict, parse_project
 from shim.webhook import read_event
 
 logger = logging.getLogger(__name__)
 routes = Blueprint("routes", __name__)
+routes.before_request(authenticate)
 
-_OPEN = ("routes.health",)
 _TRAIN_FLAGS = ("force", "dry_run", "from_current")
 _MOST_JOBS = 200
 _COLD_START = "a project not among `models` has none yet: with RectangleLabels no boxes, with the OCR template text"
-
-
-def state() -> State:
-    """Return what the app keeps."""
-    kept: State = current_app.extensions["layoutloop"]
-    return kept
-
-
-def service_now() -> Service:
-    """Return what is in service, from files and from what pages met lately."""
-    settings, refusals = state().settings, state().client.refusals()
-    has_key = bool(settings.label_studio_api_key)
-    return read_service(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)
-
-
-@routes.before_request
-def authenticate() -> None:
-    """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
-    if request.endpoint not in _OPEN and not _is_authenticated():
-        raise Unauthorized(
-            "this shim asks for Basic auth: give user and password in Label Studio's model settings (to curl with -u)"
-        )
 
 
 @routes.get("/")
@@ -55,7 +33,7 @@ def health() -> Response:
     """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
     service = service_now()
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
-    if _is_authenticated():
+    if is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
         body |= {"model_dir": store_of(state().settings.model_dir), "models": service.models, "asleep": service.asleep}
@@ -157,16 +135,6 @@ def metrics() -> Response:
     return Response(generate_latest(state().metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def refuse_other_sites() -> None:
-    """Refuse what another site's page makes a browser send; a browser names that site, Label Studio names none."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
-        raise CrossSite(
-            f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself (a proxy in front "
-            "must pass the Host header on)"
-        )
-
-
 def _load(name: str) -> tuple[str, ...]:
     serving = read_serving(state().settings.model_dir, name)
     return serving.load if serving else ()
@@ -183,15 +151,3 @@ def _json_object() -> dict[str, Any]:
             f"got {len(request.get_data(cache=True))} bytes of {request.content_type}"
         )
     return body
-
-
-def _is_authenticated() -> bool:
-    settings = state().settings
-    if not settings.basic_auth_user:
-        return True
-    given = request.authorization
-    if given is None or given.type != "basic":
-        return False
-    user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
-    password = hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
-    return user and password

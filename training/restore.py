@@ -21,7 +21,7 @@ from rollout.promotion import RolloutFailed
 from training.archive.archive import ProjectSettings
 from training.measure.compare import Kept, kept_versions
 from training.publish import archive_once, archived_version, put_into_service, take_over, was_promoted
-from training.report.report import read_report, report_path, write_report
+from training.report.files import read_report, report_path, write_report
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases

@@ -9,7 +9,7 @@ from layoutloop.store.manifest import Serving, project_model, read_serving
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import delete_version, rename
 from layoutloop.store.writing import locked
-from training.report.report import report_path
+from training.report.files import report_path
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases

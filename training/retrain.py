@@ -24,7 +24,8 @@ from training.measure.gate import Verdict
 from training.planning import plan_once
 from training.publish import Proof, archive_once, archived_version, prove, put_into_service, take_over, was_promoted
 from training.report.drawing import Drawing, draw_worst
-from training.report.report import Report, read_report, report_path, write_report
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 from training.request import Outcome, Surroundings, Watching, Wish
 from training.retention import prune
 from training.summary import make_report, timed, utc_now, verdict_of
@@ -143,6 +144,7 @@ def _measure(
         validation,
         collected,
         lambda done, total: watching.step("evaluate", done, total),
+        archived_version(around.folder),
     )
     return measured, prove(checkpoint, plan.box_level, [*validation, *training])
 

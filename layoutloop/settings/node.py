@@ -148,6 +148,11 @@ class ServeSettings:
         }
 
 
+def note_path(home: Path) -> Path:
+    """Return where the watcher's note lies."""
+    return home / "torchserve" / "node.json"
+
+
 def shim_settings(environ: Mapping[str, str]) -> Settings:
     """Read the shim's settings; state lies in the repository unless told otherwise.
 

@@ -20,13 +20,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layoutloop.errors import StoreUnavailable
-from layoutloop.settings.serving import Settings
 from layoutloop.store.copy import begin_copy, end_filling, is_filling
 from layoutloop.store.manifest import OCR_MODEL
 from layoutloop.store.path import StorePath, store_access
@@ -270,10 +268,3 @@ def readable(store: StorePath, place: Path | None = None, sends: str = ASKED) ->
             yield mirror.folder
         finally:
             mirror.close()
-
-
-@contextmanager
-def nearby(settings: Settings, place: Path | None = None) -> Iterator[Settings]:
-    """Yield settings for a reader: its model store is on this disk, see `readable`."""
-    with readable(settings.model_dir, place) as folder:
-        yield replace(settings, model_dir=folder)

@@ -16,6 +16,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
 from layoutloop.studio.status import read_studio_status
+from shim.access import authenticate, refuse_other_sites
+from shim.context import state
 from shim.dashboard.page import render
 from shim.dashboard.view import (
     JobList,
@@ -28,8 +30,8 @@ from shim.dashboard.view import (
     read_projects,
     revision,
 )
+from shim.health import service_now
 from shim.predict.metrics import Metrics
-from shim.routes import authenticate, refuse_other_sites, service_now, state
 from shim.version_reports import report_paths
 
 logger = logging.getLogger(__name__)

@@ -26,9 +26,11 @@ SERVE = """
 import os, sys
 from layoutloop.settings.node import ServeSettings
 from node.serve import serve
-from node.supervision import Commands
+from dataclasses import replace
+from scripts.serve import COMMANDS
 shim, rollout = sys.argv[1:]
-commands = Commands(archive=[sys.executable, "-c", ""], rollout=[sys.executable, rollout], shim=[sys.executable, shim])
+nothing = [sys.executable, "-c", ""]
+commands = replace(COMMANDS, archive=nothing, rollout=[sys.executable, rollout], shim=[sys.executable, shim])
 sys.exit(serve(ServeSettings.from_env(os.environ), os.environ, commands))
 """
 SHIM = """

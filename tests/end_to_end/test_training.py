@@ -33,7 +33,8 @@ from tests.end_to_end.training_stack import (
     studio_project,
     wait_for_job,
 )
-from training.report.report import Report, read_report, report_path
+from training.report.files import read_report, report_path
+from training.report.report import Report
 
 pytestmark = pytest.mark.end_to_end
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from layoutloop.store.manifest import OCR_MODEL, Serving, read_serving
 from layoutloop.store.path import store_path
 from layoutloop.store.writing import write_serving
 from node.serve import prepare_models
-from node.supervision import Commands
 from scripts.archive import main as archive
 from scripts.rollout import main as rollout
+from scripts.serve import COMMANDS
 from tests.far_servers import _Handler, serve
 from tests.redis_server import RedisServer
 
@@ -97,7 +98,7 @@ def test_a_signal_ends_the_wait(tmp_path: Path, stop: StopSignals, signals: int)
     program = "import time; time.sleep(60)" if signals else ""
     settings = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
     began = time.monotonic()
-    done = prepare_models(settings, Commands(archive=[sys.executable, "-c", program]), os.environ, stop)
+    done = prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", program]), os.environ, stop)
     assert (done, time.monotonic() - began < 15) == (not signals, True)
 
 
@@ -142,4 +143,4 @@ def test_a_store_that_is_away_stops_no_preparation(
     if not answers:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     settings = ServeSettings(home=tmp_path, model_dir=store_path(no_s3))
-    assert prepare_models(settings, Commands(archive=[sys.executable, "-c", ""]), os.environ, stop)
+    assert prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", ""]), os.environ, stop)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from layoutloop.settings.node import REPOSITORY, ServeSettings
+from layoutloop.settings.node import REPOSITORY, ServeSettings, note_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import Serving, live_nodes
 from layoutloop.store.writing import write_json, write_serving
@@ -20,7 +20,7 @@ from layoutloop.torchserve.management import ManagementClient
 from rollout.lost_nodes import LOST_AFTER_S, forget_lost_nodes
 from rollout.process import ELSEWHERE_S, STUCK_S, WatcherProcess
 from rollout.promotion import NO_WORKER, NOT_FETCHED
-from rollout.readiness import missing_versions, note_of, note_path, readiness_problem
+from rollout.readiness import missing_versions, note_of, readiness_problem
 from rollout.watcher import Watcher
 from rollout.worker_counts import WorkerCounts
 

@@ -40,7 +40,8 @@ from training.archive.stored_models import stored_version
 from training.data.learned import learned, remember
 from training.measure.compare import kept_versions
 from training.publish import archive_once, archived_version, forget, take_over, was_promoted
-from training.report.report import Report, read_report, report_path, write_report
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 from training.restore import restore
 from training.retention import discard, prune
 

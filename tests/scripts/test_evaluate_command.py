@@ -19,7 +19,8 @@ from training.archive.archive import ProjectSettings, build_project
 from training.archive.stored_models import stored_at, stored_version, unpack_checkpoint
 from training.data.split import validation_tasks
 from training.measure.scoring import Scores
-from training.report.report import Report, read_report, report_path, write_report
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 
 TASKS = range(1, 13)
 TEXT = "Invoice Total 12.50"

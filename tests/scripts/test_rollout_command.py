@@ -10,7 +10,8 @@ import pytest
 from layoutloop.store.manifest import Card, Serving, archive_path, card_path
 from layoutloop.store.writing import write_json, write_serving
 from scripts.rollout import main
-from training.report.report import Report, report_path, write_report
+from training.report.files import report_path, write_report
+from training.report.report import Report
 
 NAME = "project-7"
 VERSIONS = ["20261123T080000Z", "20261122T080000Z", "20261121T080000Z"]

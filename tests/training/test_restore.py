@@ -14,7 +14,8 @@ from layoutloop.store.writing import training_lock
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from rollout.promotion import RolloutFailed, promote
 from training.archive.archive import ProjectSettings, build_project
-from training.report.report import Report, read_report, report_path, write_report
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 from training.restore import restore
 
 NAME = "project-7"

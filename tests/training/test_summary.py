@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.measure.compare import Comparison
+from training.measure.compare import Compared, Comparison
 from training.measure.scoring import LabelScore, PageScore, Scores
-from training.report.report import Compared
 from training.summary import verdict_of
 
 CURRENT = "20261122T080000Z"

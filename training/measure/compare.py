@@ -18,9 +18,7 @@ from layoutloop.store.transfer import folder_here
 from training.data.collect import Collected
 from training.data.examples import Example
 from training.measure.evaluate import tag_examples
-from training.measure.scoring import Scores, score
-from training.publish import archived_version
-from training.report.report import Compared
+from training.measure.scoring import Compared, Scores, score
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +99,7 @@ def compare(
     examples: Sequence[Example],
     collected: Collected,
     told: Callable[[int, int], None],
+    besides: str | None = None,
 ) -> Comparison:
     """Measure a candidate and every kept version on the same pages.
 
@@ -112,9 +111,10 @@ def compare(
         examples: the validation pages, perhaps none.
         collected: the project's labels.
         told: how many models are measured, of how many.
+        besides: the candidate's own version, where an earlier try archived it.
     """
     labels, label_map = collected.labels, collected.label_map
-    kept = rivals(model_dir, project, archived_version(checkpoint.parent))
+    kept = rivals(model_dir, project, besides)
     scores, answers = measure(checkpoint, box_level, examples, labels, label_map)
     told(1, 1 + len(kept))
     measured, unmeasured = [], {}

@@ -90,6 +90,14 @@ class Scores:
     pages: tuple[PageScore, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Another version, measured on the same pages."""
+
+    version: str
+    scores: Scores
+
+
 def score(
     examples: Sequence[Example],
     tagged: Sequence[TaggedPage | HandlerError],

@@ -6,13 +6,14 @@ import io
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
 from handler.page import Box, Region, TaggedPage
+from layoutloop.documents.drawing import Colour, Side, draw_caption
 from layoutloop.errors import LayoutLoopError
 from training.data.examples import Entity, Example
 
@@ -23,15 +24,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Colour = tuple[int, int, int]
-Side = Literal["beside", "above", "below"]
 
 MARKED: Colour = (0, 90, 200)
 PREDICTED: Colour = (205, 75, 0)
 """Blue and orange are told apart with every common kind of colour blindness."""
 MAX_SIDE_PIXELS = 1100
 MAX_JPEG_BYTES = 150_000
-_MAX_CAPTION_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,31 +128,6 @@ def draw_comparison(
     return page
 
 
-def draw_caption(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    page: tuple[int, int],
-    box: Box,
-    text: str,
-    colour: Colour,
-    side: Side = "beside",
-) -> None:
-    """Write a caption in white on a colour at a box; it is moved onto the page where it would not fit.
-
-    Beside is on the right where there is room, else on the left: no line above or below is covered.
-    """
-    text = " ".join(text.split())[:_MAX_CAPTION_CHARACTERS]  # Pillow measures no text of several lines
-    width, size = draw.textlength(text, font=font) + 6, font.size if isinstance(font, ImageFont.FreeTypeFont) else 12
-    if side == "beside":
-        x = box.right + 4 if box.right + 4 + width <= page[0] else box.left - 4 - width
-        y = (box.top + box.bottom - size) / 2 - 3
-    else:
-        x, y = box.left, box.bottom + 1 if side == "below" else box.top - size - 7
-    x, y = _inside(x, width, page[0]), _inside(y, size + 6, page[1])
-    draw.rectangle((x, y, x + width, y + size + 6), fill=(*colour, 230))
-    draw.text((x + 3, y + 1), text, fill="white", font=font)
-
-
 def to_jpeg(image: Image.Image, max_bytes: int) -> bytes:
     """Encode an image in at most `max_bytes`: first with less quality, then smaller."""
     while True:
@@ -168,8 +141,3 @@ def to_jpeg(image: Image.Image, max_bytes: int) -> bytes:
 
 def _regions(answer: TaggedPage | HandlerError) -> tuple[Region, ...]:
     return () if isinstance(answer, HandlerError) else answer.regions
-
-
-def _inside(start: float, length: float, page: int) -> float:
-    """Return where a stretch begins once it is moved onto the page; its beginning shows where it is longer."""
-    return max(0.0, min(start, page - 1 - length))

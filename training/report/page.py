@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -16,9 +15,7 @@ from training.data.annotations import count_new
 from training.measure.scoring import LabelScore, Scores
 from training.report.curves import f1_curve, loss_curve
 from training.report.drawing import MARKED, PREDICTED, Drawing
-
-if TYPE_CHECKING:
-    from training.report.report import Report
+from training.report.report import Report
 
 NOTHING = "–"  # noqa: RUF001  an en dash is what a table shows where there is no figure
 

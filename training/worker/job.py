@@ -30,10 +30,10 @@ from layoutloop.errors import (
 )
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
+from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 from layoutloop.store.manifest import project_model
-from layoutloop.store.mirror import nearby
 from layoutloop.store.path import StorePath, children, store_access
 from layoutloop.store.writing import open_leases
 from layoutloop.studio.client import StudioClient, open_studio
@@ -204,7 +204,7 @@ def surroundings(
     with (
         open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
         closing(StudioImages(settings)) as fetched,
-        nearby(settings) as near,
+        with_local_store(settings) as near,
     ):
         images: Images = FolderImages(files.images, settings.max_image_bytes) if files.images else fetched
         read = TorchServeReader.from_settings(

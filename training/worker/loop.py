@@ -29,9 +29,9 @@ from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.rules import RETRY_PAUSE_S
 from layoutloop.processes.logs import set_up_logging
 from layoutloop.processes.signals import StopSignals
+from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import ServeSettings
 from layoutloop.settings.serving import Settings
-from layoutloop.store.mirror import nearby
 from training.worker.process import Place, has_ended, start_training, stop_group, tail
 
 logger = logging.getLogger(__name__)
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with worker_lock(node.home, stop) as held:
         if held:
             try:
-                with nearby(settings, node.home / "store" / "trainer") as near:
+                with with_local_store(settings, node.home / "store" / "trainer") as near:
                     _work(near, node, environ, stop)
             except StoreUnavailable as error:
                 print(f"error: {error}", file=sys.stderr)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from layoutloop.errors import ModelNotReady, StoreUnavailable
+from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import Serving, models_in, read_card, read_serving
-from layoutloop.store.mirror import StoreMirror, nearby, readable
+from layoutloop.store.mirror import StoreMirror, readable
 from layoutloop.store.path import store_path
 from layoutloop.torchserve.in_service import Models
 from layoutloop.torchserve.inference import inference_client
@@ -297,7 +298,7 @@ def test_while_the_store_is_away_the_copy_holds(tmp_path: Path) -> None:
 
 def test_a_folder_is_read_where_it_is(tmp_path: Path) -> None:
     settings = Settings(model_dir=tmp_path)
-    with nearby(settings) as near:
+    with with_local_store(settings) as near:
         assert near.model_dir == tmp_path
 
 

@@ -29,7 +29,8 @@ from tests.shim.predict.test_predictor import OCR_CARD, V1, V2, put_into_service
 from tests.shim.test_training_routes import REDIS_THAT_IS_NOT_THERE
 from training.measure.gate import Verdict
 from training.measure.scoring import LabelScore, PageScore, Scores
-from training.report.report import Report, write_report
+from training.report.files import write_report
+from training.report.report import Report
 
 USER, PASSWORD = "annotator", "open sesame"
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}

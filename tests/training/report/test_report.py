@@ -17,8 +17,9 @@ from handler.page import Box, Page, Region, Size, TaggedPage, Word
 from layoutloop.errors import ImageUnavailable, ModelNotReady
 from training.data.examples import Entity, Example
 from training.data.left_out import Reason
+from training.fit.machine import Machine
 from training.measure.gate import Verdict, decide
-from training.measure.scoring import Scores, score
+from training.measure.scoring import Compared, Scores, score
 from training.report.curves import f1_curve, loss_curve
 from training.report.drawing import (
     MARKED,
@@ -29,7 +30,8 @@ from training.report.drawing import (
     draw_worst,
     to_jpeg,
 )
-from training.report.report import KEPT_REJECTED, Compared, Machine, Report, read_report, report_path, write_report
+from training.report.files import KEPT_REJECTED, read_report, report_path, write_report
+from training.report.report import Report
 from training.report.text import score_table
 
 HOSTILE = "<script>alert(\"1\")</script> & 'quoted' {{ 7 * 7 }}"
