@@ -278,7 +278,7 @@ def refuse_mistyped(environ: Mapping[str, str]) -> None:
     known = {variable_of(name) for name in Settings.__slots__} | READ_ELSEWHERE
     for name in environ:
         if name.startswith("LAYOUTLOOP_") and name not in known and not name.startswith("LAYOUTLOOP_TRAIN_"):
-            raise SettingsInvalid(f"{name} is no setting of LayoutLoop; README, Settings, lists them all")
+            raise SettingsInvalid(f"{name} is no setting of LayoutLoop; docs/settings.md lists them all")
 
 
 def _refuse_unknown(environ: Mapping[str, str]) -> None:

@@ -83,7 +83,7 @@ class TrainSettings:
         known = {variable_of(field.name) for field in fields(cls)} | _READ_BY_THE_SHIM
         for name in environ:
             if name.startswith(_PREFIX) and name not in known:
-                raise SettingsInvalid(f"{name} is no setting of LayoutLoop; README, Settings, lists them all")
+                raise SettingsInvalid(f"{name} is no setting of LayoutLoop; docs/settings.md lists them all")
         defaults = cls()
         values: dict[str, object] = {}
         for field in fields(cls):

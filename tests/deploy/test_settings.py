@@ -62,7 +62,7 @@ def test_the_settings_are_taken(variant: str, pod: str, name: str) -> None:
 @pytest.mark.parametrize(("variant", "pod", "name"), CONTAINERS)
 def test_every_variable_is_a_setting(variant: str, pod: str, name: str) -> None:
     given = set(environment(variant, container_of(variant, pod, name))) - {"HOSTNAME", "HOME"}
-    assert given <= OF_SERVING | OF_TRAINING | OF_TORCH  # and of these the README has a row each
+    assert given <= OF_SERVING | OF_TRAINING | OF_TORCH  # and of these docs/settings.md has a row each
 
 
 @pytest.mark.parametrize("variable", ["REDIS_URL", "BASIC_AUTH_USER"])
