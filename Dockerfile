@@ -96,7 +96,8 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 # What Label Studio talks to. No torch, no Java, no Tesseract.
 FROM python AS shim
 COPY --from=shim-packages /opt/venv /opt/venv
-COPY --from=code /opt/layoutloop/handler handler
+# Of the handler what stands at its top: the nouns and the wire.
+COPY --from=code /opt/layoutloop/handler/*.py handler/
 COPY --from=code /opt/layoutloop/layoutloop layoutloop
 COPY --from=code /opt/layoutloop/shim shim
 USER 10001:10001

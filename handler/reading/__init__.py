@@ -1,1 +1,5 @@
-"""Image to words: the OCR engines, the page cache, and the reader that makes a Page of an image."""
+"""An image becomes words: the OCR engines, the thumbnail, the cache of pages that were read.
+
+`reader` runs one of the engines, adds the thumbnail on request, and keeps both in `cache`'s content-addressed files,
+which all workers of a machine share.
+"""

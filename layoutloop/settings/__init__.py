@@ -1,1 +1,4 @@
-"""Frozen dataclasses of settings, read from the environment once."""
+"""Settings of serving, training and a node: frozen dataclasses, each read from the environment once.
+
+docs/settings.md has a row for each; a mistyped `LAYOUTLOOP_` name is refused.
+"""

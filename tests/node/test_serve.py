@@ -28,7 +28,7 @@ from node.supervision import Program, programs, supervisor_config, torchserve_co
 from node.supervisor_news import SupervisorNews, last_line
 from rollout.readiness import note_of, readiness_problem
 from scripts.serve import COMMANDS
-from tests.shim import far_servers
+from tests import far_servers
 
 TEMPLATE = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
 

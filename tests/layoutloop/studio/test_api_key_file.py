@@ -145,7 +145,7 @@ def test_another_key_is_taken_when_the_known_one_is_refused(
     studio = Studio(before)
     path = put(folder, before)
     with (
-        caplog.at_level(logging.INFO, "shim"),
+        caplog.at_level(logging.INFO, "layoutloop"),
         serve("127.0.0.1", studio) as server,
         opened(server, path, REREAD_S) as (key, client, images),
     ):

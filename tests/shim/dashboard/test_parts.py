@@ -292,10 +292,11 @@ def test_warnings_of_the_shim_are_kept_for_as_long_as_the_app_lives(tmp_path: Pa
     app = create_app(Settings(model_dir=tmp_path, home=tmp_path))
     logging.getLogger("shim.predict.predictor").warning("seen")
     logging.getLogger("shim.predict.predictor").info("not seen")
+    logging.getLogger("layoutloop.torchserve.inference").warning("seen as well")
     app.test_client().post("/predict", data="x")
     state = app.extensions["layoutloop"]
-    assert [one.code for one in state.warnings.newest()] == ["request_invalid", "", ""]
-    assert [one.sentence for one in state.warnings.newest()][1] == "seen"
+    assert [one.code for one in state.warnings.newest()] == ["request_invalid", "", "", ""]
+    assert [one.sentence for one in state.warnings.newest()][1:3] == ["seen as well", "seen"]
     state.jobs.close()
     del app, state
     gc.collect()
@@ -309,9 +310,9 @@ class _Owner:
 def test_the_handler_goes_with_its_owner() -> None:
     owner = _Owner()
     kept = keep_warnings(owner)
-    assert kept in logging.getLogger("shim").handlers
+    assert all(kept in logging.getLogger(package).handlers for package in ("shim", "layoutloop"))
     del owner
-    assert kept not in logging.getLogger("shim").handlers
+    assert not any(kept in logging.getLogger(package).handlers for package in ("shim", "layoutloop"))
 
 
 def project(number: object, title: object) -> dict[str, object]:

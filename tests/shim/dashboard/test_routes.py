@@ -38,7 +38,7 @@ PROTECTED = {"basic_auth_user": USER, "basic_auth_pass": PASSWORD}
 HERE = {"Origin": "http://localhost"}
 BAIT = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 V3 = "20261122T103000Z"
-SHIM = Path(__file__).resolve().parents[3] / "shim"
+DASHBOARD = Path(__file__).resolve().parents[3] / "shim" / "dashboard"
 _VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
@@ -641,7 +641,7 @@ def seconds(board: Board, path: str) -> float:
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    files = [*(SHIM / "templates").iterdir(), *(SHIM / "static").iterdir()]
+    files = [*(DASHBOARD / "templates").iterdir(), *(DASHBOARD / "static").iterdir()]
     assert len(files) > 8
     for path in files:
         text = path.read_text()
@@ -657,7 +657,7 @@ def _luminance(colour: str) -> float:
 
 def test_text_stands_out_in_light_and_dark() -> None:
     """WCAG 2.2, 1.4.3 and 1.4.11: 4.5 to 1 for text, 3 to 1 for the edges of buttons."""
-    css = (SHIM / "static" / "dashboard.css").read_text()
+    css = (DASHBOARD / "static" / "dashboard.css").read_text()
     themes = [dict(re.findall(r"--([\w-]+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", css, re.S)]
     assert [len(theme) for theme in themes] == [14, 14]
     for theme in themes:
