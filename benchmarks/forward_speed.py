@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.speed_subjects import MODELS, Job, add_page_options, given_pages, jobs_of
+from benchmarks.speed_subjects import MODELS, WindowJob, add_page_options, given_pages, jobs_of
 from benchmarks.timing import Spent, machine, spread, timed
 from handler.tagging.encoding import LENGTH_STEP, collate
 from handler.tagging.layoutlm import LayoutLM, load
@@ -56,13 +56,13 @@ class Side:
     name: str
     dtype: str
     ours: bool
-    run: Callable[[Sequence[Job]], Answers]
+    run: Callable[[Sequence[WindowJob]], Answers]
 
 
 def fast_side(model: LayoutLM, dtype: str) -> Side:
     """Return our way: sorted by length, as `Tagger` does it with many pages."""
 
-    def run(jobs: Sequence[Job]) -> Answers:
+    def run(jobs: Sequence[WindowJob]) -> Answers:
         order = sorted(range(len(jobs)), key=lambda index: len(jobs[index][0].input_ids))
         answers: dict[int, NDArray[np.float32]] = {}
         for start in range(0, len(order), BATCH):
@@ -74,7 +74,7 @@ def fast_side(model: LayoutLM, dtype: str) -> Side:
     return Side(f"ours, {dtype}", dtype, True, run)
 
 
-def padded_inputs(model: LayoutLM, jobs: Sequence[Job], multiple: int | None) -> dict[str, torch.Tensor]:
+def padded_inputs(model: LayoutLM, jobs: Sequence[WindowJob], multiple: int | None) -> dict[str, torch.Tensor]:
     """Return what a model gets, on its device: windows padded to a multiple (none exceeds 512), or to the longest."""
     batch = collate(jobs, model.pad_id, multiple or 1)
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "bbox": batch.bbox}
@@ -86,7 +86,7 @@ def padded_inputs(model: LayoutLM, jobs: Sequence[Job], multiple: int | None) ->
 def eager_side(model: LayoutLM, dtype: str, length: int | None) -> Side:
     """Return Hugging Face's model, every window padded to `length`, or to the longest of its batch."""
 
-    def run(jobs: Sequence[Job]) -> Answers:
+    def run(jobs: Sequence[WindowJob]) -> Answers:
         answers: Answers = []
         for start in range(0, len(jobs), BATCH):
             some = jobs[start : start + BATCH]
@@ -121,7 +121,7 @@ def in_turns(calls: Sequence[Callable[[], object]], repeats: int) -> list[list[S
     return spent
 
 
-def measure(sides: Sequence[Side], jobs: Sequence[Job], repeats: int) -> tuple[list[list[Spent]], list[Answers]]:
+def measure(sides: Sequence[Side], jobs: Sequence[WindowJob], repeats: int) -> tuple[list[list[Spent]], list[Answers]]:
     """Run all sides in turn; return what each took, and the last answers."""
     answers: list[Answers] = [[] for _ in sides]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import requests
 
 from demo.studio import Account, RunningStudio
-from layoutloop.settings.node import REPOSITORY, ServeSettings
+from layoutloop.settings.node import REPOSITORY, NodeSettings
 from layoutloop.settings.serving import refuse_mistyped
 from node.processes import instance_processes, stop_child, stop_processes
 from node.serve import port_problem
@@ -88,14 +88,14 @@ def write_settings(path: Path, environ: Mapping[str, str]) -> None:
         file.writelines(lines)
 
 
-def check_settings(environ: Mapping[str, str]) -> ServeSettings:
+def check_settings(environ: Mapping[str, str]) -> NodeSettings:
     """Return the settings of a LayoutLoop that can be started.
 
     Raises:
         SettingsInvalid: a setting cannot be used.
         LoopFailed: a port is taken.
     """
-    settings = ServeSettings.from_env(environ)
+    settings = NodeSettings.from_env(environ)
     if problem := port_problem(settings):
         raise LoopFailed(problem)
     return settings
@@ -123,7 +123,7 @@ def running_layoutloop(environ: Mapping[str, str], studio: RunningStudio) -> Ite
         _stop(process, settings)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], settings: ServeSettings, account: Account) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], settings: NodeSettings, account: Account) -> None:
     end = time.monotonic() + _READY_S
     with requests.Session() as session:
         session.trust_env = False  # no proxy stands between this machine and itself
@@ -137,7 +137,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], settings: ServeSettings,
     raise LoopFailed(f"LayoutLoop was not ready at {settings.address} within {_READY_S:g} s; see {settings.logs}")
 
 
-def _is_ready(session: requests.Session, settings: ServeSettings) -> bool:
+def _is_ready(session: requests.Session, settings: NodeSettings) -> bool:
     """Whether this LayoutLoop is ready: another one at the port does not know the password, or has another store."""
     with suppress(requests.RequestException):
         body = session.get(f"{settings.address}/health", timeout=2, allow_redirects=False).json()
@@ -146,7 +146,7 @@ def _is_ready(session: requests.Session, settings: ServeSettings) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes], settings: ServeSettings) -> None:
+def _stop(process: subprocess.Popen[bytes], settings: NodeSettings) -> None:
     """End it in order, and by force what does not end."""
     stop_child(process, _STOPS_S)
     stop_processes(instance_processes(settings.home))

@@ -24,7 +24,7 @@ from demo.tasks import OCR, label_config
 from layoutloop.errors import LayoutLoopError
 from layoutloop.settings.node import REPOSITORY
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import project_model, read_serving
+from layoutloop.store.manifest import project_model, read_manifest
 from layoutloop.studio.client import StudioClient, open_studio
 
 TITLE = "Invoices, OCR template"
@@ -100,7 +100,7 @@ def draw_invoices(client: StudioClient, settings: Settings, shim: str, count: in
         _must("scripts.import_documents", "--project", str(project), *map(str, files))
     annotate(client, project, OCR, invoices[: max(1, count // 3)])
     _must("scripts.connect", "--project", str(project), "--shim-url", shim)
-    if read_serving(settings.model_dir, project_model(project)) is None:
+    if read_manifest(settings.model_dir, project_model(project)) is None:
         _must("scripts.retrain", "--project", str(project), "--wait")
     retrieve_predictions(client, project)
     return project

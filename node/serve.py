@@ -24,7 +24,7 @@ import requests
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.parts import PARTS, parse_parts, part_locks
 from layoutloop.processes.signals import StopSignals
-from layoutloop.settings.node import REPOSITORY, ServeSettings, note_path
+from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
 from node.processes import INSTANCE, PART, instance_processes, stop_child, stop_processes
 from node.startup import Startup
@@ -49,7 +49,7 @@ def say(text: str) -> None:
     print(f"serve: {text}", file=sys.stderr, flush=True)
 
 
-def port_problem(settings: ServeSettings, parts: Sequence[str] = PARTS) -> str | None:
+def port_problem(settings: NodeSettings, parts: Sequence[str] = PARTS) -> str | None:
     """Try every port of these parts; the sentence about the first that cannot be opened, or None."""
     for host, port, use, variable in settings.listening(parts):
         try:
@@ -69,7 +69,7 @@ def _advice(variable: str) -> str:
 
 
 @contextmanager
-def private_tmp(settings: ServeSettings) -> Iterator[Path]:
+def private_tmp(settings: NodeSettings) -> Iterator[Path]:
     """TorchServe's temporary folder, removed afterwards: below home, or below /tmp where that path is too long.
 
     The folder below /tmp is written down, so that the next start removes it if this one is killed.
@@ -93,7 +93,7 @@ def private_tmp(settings: ServeSettings) -> Iterator[Path]:
 
 
 def write_configuration(
-    settings: ServeSettings,
+    settings: NodeSettings,
     commands: Commands,
     tmp: Path,
     environ: Mapping[str, str],
@@ -108,7 +108,7 @@ def write_configuration(
     conf.write_text(supervisor_config(settings, started), encoding="utf-8")
 
 
-def make_folders(settings: ServeSettings, parts: Sequence[str]) -> None:
+def make_folders(settings: NodeSettings, parts: Sequence[str]) -> None:
     """Make the folders that these parts work in."""
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings.logs.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def make_folders(settings: ServeSettings, parts: Sequence[str]) -> None:
 
 
 def serve(
-    settings: ServeSettings, environ: Mapping[str, str], commands: Commands, parts: tuple[str, ...] = PARTS
+    settings: NodeSettings, environ: Mapping[str, str], commands: Commands, parts: tuple[str, ...] = PARTS
 ) -> int:
     """Run these parts until a signal comes.
 
@@ -151,7 +151,7 @@ def serve(
             return 0 if stop.received else supervise(settings, commands, inherited, stop, parts)
 
 
-def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals) -> bool:
+def prepare_models(settings: NodeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals) -> bool:
     """Forget what a killed watcher reported, and see that the archive of `ocr` is there.
 
     That waits for a model store, or a Redis, that is away; a signal ends it.
@@ -172,7 +172,7 @@ def prepare_models(settings: ServeSettings, commands: Commands, environ: Mapping
 
 
 def supervise(
-    settings: ServeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]
+    settings: NodeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]
 ) -> int:
     """Run supervisord until a signal comes or it ends; then see to it that nothing is left."""
     news = SupervisorNews(supervision_file(settings, parts, "log"))
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str], commands: Commands) -> int:
     except ValueError as error:
         parser.error(str(error))
     try:
-        settings = ServeSettings.from_env(os.environ)
+        settings = NodeSettings.from_env(os.environ)
     except SettingsInvalid as error:
         say(str(error))
         return 2

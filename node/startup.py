@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import requests
 
 from layoutloop.connect.queries import label_studio_problem
-from layoutloop.settings.node import ServeSettings, note_path
+from layoutloop.settings.node import NodeSettings, note_path
 from layoutloop.settings.serving import Settings
 
 WAITING = "waiting for TorchServe and its ocr model"
@@ -26,7 +26,7 @@ class Startup:
         node_problem: says why pages should not be sent to this node yet, None where they may be.
     """
 
-    node: ServeSettings
+    node: NodeSettings
     settings: Settings
     parts: tuple[str, ...]
     session: requests.Session
@@ -74,6 +74,6 @@ def health(session: requests.Session, address: str) -> tuple[bool, str]:
     return bool(status.get("ready")), WAITING
 
 
-def ready_line(settings: ServeSettings) -> str:
+def ready_line(settings: NodeSettings) -> str:
     """The line a person copies the address from."""
     return f"LayoutLoop is ready. Paste this address into Label Studio (Settings > Model): {settings.address}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from layoutloop.processes.parts import PARTS
-from layoutloop.settings.node import REPOSITORY, ServeSettings, shim_settings
+from layoutloop.settings.node import REPOSITORY, NodeSettings, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.values import LOOPBACK
 from node.processes import INSTANCE, PART
@@ -72,7 +72,7 @@ class Commands:
     node_problem: Callable[[Settings], str | None]
 
 
-def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[str, str]) -> list[str]:
+def torchserve_additions(settings: NodeSettings, tmp: Path, environ: Mapping[str, str]) -> list[str]:
     """The variables TorchServe gets besides those it keeps, as `NAME=VALUE`."""
     additions = {
         "TMPDIR": tmp,  # the command line's pid file
@@ -93,7 +93,7 @@ def torchserve_additions(settings: ServeSettings, tmp: Path, environ: Mapping[st
 
 
 def programs(
-    settings: ServeSettings,
+    settings: NodeSettings,
     commands: Commands,
     tmp: Path,
     environ: Mapping[str, str],
@@ -122,13 +122,13 @@ def programs(
     return [program for program in every if program.name in parts]
 
 
-def supervision_file(settings: ServeSettings, parts: Sequence[str], kind: str) -> Path:
+def supervision_file(settings: NodeSettings, parts: Sequence[str], kind: str) -> Path:
     """Where the supervisor of these parts has its `conf`, `log` or `pid`; all parts together need no name of theirs."""
     name = "supervisord" if tuple(parts) == PARTS else "-".join(("supervisord", *parts))
     return (settings.logs if kind == "log" else settings.home) / f"{name}.{kind}"
 
 
-def supervisor_config(settings: ServeSettings, started: Sequence[Program]) -> str:
+def supervisor_config(settings: NodeSettings, started: Sequence[Program]) -> str:
     """supervisord.conf: stays in the foreground, restarts what ends, bounds every log, opens no port."""
     parts = [program.name for program in started]
     head = [
@@ -145,7 +145,7 @@ def supervisor_config(settings: ServeSettings, started: Sequence[Program]) -> st
     return "\n".join(["; Written by scripts.serve at every start: do not edit.", *head, *sections]) + "\n"
 
 
-def _section(settings: ServeSettings, program: Program, order: int) -> str:
+def _section(settings: NodeSettings, program: Program, order: int) -> str:
     launch = ["layoutloop.processes.launch", *program.launch, f"--set={PART}={program.name}", f"--set={FEW_ARENAS}"]
     command = shlex.join([sys.executable, "-m", *launch, "--", *program.command])
     lines = [
@@ -172,7 +172,7 @@ def _escaped(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def torchserve_config(settings: ServeSettings, template: str) -> str:
+def torchserve_config(settings: NodeSettings, template: str) -> str:
     """Fill in config.properties for one instance.
 
     Raises:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layoutloop.errors import StoreUnavailable
-from layoutloop.settings.node import ServeSettings, note_path, shim_settings
+from layoutloop.settings.node import NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
 from layoutloop.store.path import store_access
@@ -58,7 +58,7 @@ class WatcherProcess:
     """
 
     watcher: Watcher
-    node: ServeSettings
+    node: NodeSettings
     settings: Settings
     leases: Leases | None = None
     elsewhere: set[str] = field(default_factory=set)
@@ -132,12 +132,12 @@ class WatcherProcess:
         self._looked_elsewhere = time.monotonic()
 
 
-def store_here(node: ServeSettings) -> AbstractContextManager[Path]:
+def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
     """Return the model store as a folder, see `mirror.readable`; this node's report goes out from there."""
     return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
 
 
-def make_watcher(node: ServeSettings, model_dir: Path) -> Watcher:
+def make_watcher(node: NodeSettings, model_dir: Path) -> Watcher:
     """Make the watcher of this node's TorchServe, which it asks on this machine, whoever else there is.
 
     Args:
@@ -157,7 +157,7 @@ def make_watcher(node: ServeSettings, model_dir: Path) -> Watcher:
     )
 
 
-def watch(node: ServeSettings, leases: Leases | None) -> None:
+def watch(node: NodeSettings, leases: Leases | None) -> None:
     """Keep this node's TorchServe at the desired state, for ever."""
     try:
         with store_here(node) as model_dir:

@@ -8,9 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from layoutloop.errors import LayoutLoopError
-from layoutloop.store.manifest import NODE_SILENT_S, Card, Serving, archive_path, live_nodes, read_card, read_serving
+from layoutloop.store.manifest import (
+    NODE_SILENT_S,
+    Manifest,
+    VersionCard,
+    archive_path,
+    live_nodes,
+    read_card,
+    read_manifest,
+)
 from layoutloop.store.path import StorePath, store_access
-from layoutloop.store.writing import add_to_load, flip, locked, write_serving
+from layoutloop.store.writing import add_to_load, flip, locked, write_manifest
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
@@ -66,7 +74,7 @@ def promote(
     """
     card = _card_of_archived(model_dir, name, version)
     with locked(model_dir, name, leases=leases) as held:
-        before = read_serving(model_dir, name) or Serving()
+        before = read_manifest(model_dir, name) or Manifest()
         if version == before.current:
             return
         _refuse_older(name, version, before.current)
@@ -83,13 +91,13 @@ def promote(
             if check is not None:
                 check()
         except (RolloutFailed, LayoutLoopError):
-            write_serving(model_dir, name, before, held)
+            write_manifest(model_dir, name, before, held)
             raise
         flip(model_dir, name, version, held)
     logger.info("%s %s is in service, labels %s", name, version, ", ".join(card.labels) or "none")
 
 
-def _card_of_archived(model_dir: StorePath, name: str, version: str) -> Card:
+def _card_of_archived(model_dir: StorePath, name: str, version: str) -> VersionCard:
     if not archive_path(model_dir, name, version).is_file():
         kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
         raise RolloutFailed(f"{name} has no archived version {version}, only {', '.join(kept) or 'none at all'}")

@@ -14,7 +14,7 @@ from typing import Any
 from layoutloop.errors import ModelNotReady
 from layoutloop.settings.node import note_path
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, is_starting, live_nodes, models_in, read_serving
+from layoutloop.store.manifest import OCR_MODEL, is_starting, live_nodes, models_in, read_manifest
 from layoutloop.store.path import StorePath, store_access
 
 
@@ -42,7 +42,7 @@ def missing_versions(
     missing: list[str] = []
     for name in models_in(model_dir):
         try:
-            serving = read_serving(model_dir, name)
+            serving = read_manifest(model_dir, name)
         except ModelNotReady:
             continue  # what cannot be understood is no fault of this node; /health tells it
         if serving is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layoutloop.errors import LayoutLoopError
-from layoutloop.store.manifest import Serving, models_in, read_serving
+from layoutloop.store.manifest import Manifest, models_in, read_manifest
 from layoutloop.store.path import StorePath, store_access
 from layoutloop.store.writing import StoreBusy, drop_from_load, locked
 
@@ -33,15 +33,15 @@ def retire(model_dir: StorePath, *, seen: Path | None = None, leases: Leases | N
     """
     for name in models_in(seen or model_dir):
         try:
-            if not _unused(read_serving(seen or model_dir, name)):
+            if not _unused(read_manifest(seen or model_dir, name)):
                 continue
             with store_access(model_dir), locked(model_dir, name, wait=False, leases=leases) as held:
-                drop_from_load(model_dir, name, _unused(read_serving(model_dir, name)), held)
+                drop_from_load(model_dir, name, _unused(read_manifest(model_dir, name)), held)
         except (StoreBusy, LayoutLoopError, OSError) as error:
             logger.info("%s is not tidied now: %s", name, error)
 
 
-def _unused(serving: Serving | None) -> set[str]:
+def _unused(serving: Manifest | None) -> set[str]:
     """Return the versions in `load` that no request can be waiting for."""
     if serving is None:
         return set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layoutloop.errors import LayoutLoopError
-from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Serving, archive_path, models_in, read_serving
+from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_path, models_in, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import fetch_archive
 from layoutloop.store.writing import write_json
@@ -150,7 +150,7 @@ class Watcher:
         self.stepped = time.monotonic()
         held = {one.version: one for one in self.management.versions(name)}
         try:
-            serving = read_serving(self.model_dir, name) or Serving()
+            serving = read_manifest(self.model_dir, name) or Manifest()
         except LayoutLoopError as error:
             # A file that cannot be understood changes nothing: what is held stays held.
             self._note(name, list(held), {name: str(error)})

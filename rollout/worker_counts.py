@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layoutloop.store.manifest import OCR_MODEL, Serving
+from layoutloop.store.manifest import OCR_MODEL, Manifest
 from layoutloop.store.use_marks import asked_path
 from layoutloop.torchserve.management import ServedVersion
 
@@ -44,7 +44,7 @@ class WorkerCounts:
     _seen: dict[str, tuple[_Marks, float]] = field(default_factory=dict)
     _empty: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def of(self, model: str, serving: Serving) -> int:
+    def of(self, model: str, serving: Manifest) -> int:
         """Return the count for a model; while a new version is tried its project is not idle."""
         if model == OCR_MODEL:
             return self.ocr

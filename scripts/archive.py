@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from handler.errors import HandlerError
 from handler.ocr_settings import ENGINES, OcrSettings
 from layoutloop.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
-from layoutloop.settings.node import ServeSettings, shim_settings
-from layoutloop.store.manifest import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
+from layoutloop.settings.node import NodeSettings, shim_settings
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, models_in, read_card, read_manifest
 from layoutloop.store.path import StorePath, store_access
 from layoutloop.store.transfer import checkpoint_path, folder_here
 from layoutloop.store.writing import TRAININGS, locked, open_leases
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--wait goes with --ocr alone")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        model_dir = ServeSettings.from_env(os.environ).model_dir
+        model_dir = NodeSettings.from_env(os.environ).model_dir
         leases = open_leases(shim_settings(os.environ).redis_url)
         with store_access(model_dir):
             if options.ocr:
@@ -169,7 +169,7 @@ def _refresh_project(model_dir: StorePath, name: str, leases: Leases | None, *, 
     project = _PROJECT.fullmatch(name)
     if project is None:
         raise ArchiveFailed(f"{model_dir / name} is the folder of no model: these are called ocr or project-<id>")
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     if serving is None or serving.current is None:
         return
     old = read_card(model_dir, name, serving.current)
@@ -212,7 +212,7 @@ def ocr_settings() -> OcrSettings:
     return settings
 
 
-def _built(model_dir: StorePath, card: Card) -> None:
+def _built(model_dir: StorePath, card: VersionCard) -> None:
     path = archive_path(model_dir, card.model, card.version)
     print(f"built {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

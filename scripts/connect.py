@@ -15,7 +15,7 @@ from layoutloop.connect.backend import connect, disconnect
 from layoutloop.connect.queries import project_rows, who_am_i
 from layoutloop.connect.shim_address import ShimAddress, check_shim, tell_disconnected
 from layoutloop.errors import LayoutLoopError, NotConnected, SettingsInvalid
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
 from layoutloop.studio.client import StudioClient, open_studio
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when every project is connected (or free of the shim, with --remove)."""
     options = _parser().parse_args(arguments)
     try:
-        node = ServeSettings.from_env(os.environ)
+        node = NodeSettings.from_env(os.environ)
         settings = Settings.from_env(os.environ | node.environment())
         if not settings.label_studio_api_key:
             raise SettingsInvalid(

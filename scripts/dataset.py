@@ -19,7 +19,7 @@ from handler.tagging.labels import LabelSet
 from layoutloop.errors import LayoutLoopError
 from layoutloop.plural import counted
 from layoutloop.settings.local_store import with_local_store
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 from layoutloop.store.manifest import project_model
@@ -36,7 +36,7 @@ from scripts.annotated_pages import (
 )
 from training.data.annotations import AnnotatedPage, select_pages
 from training.data.dataset import Dataset
-from training.data.formats import Layout, page_name
+from training.data.formats import DatasetFolder, page_name
 from training.data.page_readers import Images, StudioImages
 from training.data.split import split_as_trained, validation_tasks
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         parser.error(problem)
     try:
-        settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
+        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
         training = TrainSettings.from_env(os.environ)
         options.language = options.language or training.language
         options.psm = training.psm if options.psm is None else options.psm
@@ -94,7 +94,7 @@ def _write(options: argparse.Namespace, settings: Settings, annotations: Annotat
         selection = select_pages(annotations.tasks, annotations.config)
         dataset = read_dataset(selection, annotations.config, page_reader(settings, images, reading), settings)
         validation = _validation(options, settings, {example.task for example in dataset.examples})
-        layout = Layout(options.out, LabelSet.from_names(annotations.config.labels), validation)
+        layout = DatasetFolder(options.out, LabelSet.from_names(annotations.config.labels), validation)
         layout.write(annotations.title, dataset.examples)
         for example in dataset.examples:
             name = page_name(example.task, example.item)

@@ -26,7 +26,7 @@ from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import LayoutLoopError, ModelNotReady
 from layoutloop.plural import counted
 from layoutloop.settings.local_store import with_local_store
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import project_model
 from layoutloop.store.path import StorePath, store_access
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(problem)
     started = _now()
     try:
-        settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
+        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
         with (
             tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
             store_access(settings.model_dir),

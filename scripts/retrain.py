@@ -21,7 +21,7 @@ from tqdm import tqdm
 from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore, open_jobs
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 
@@ -102,7 +102,7 @@ def _problem(options: argparse.Namespace) -> str | None:
 
 def _settings() -> tuple[Settings, TrainSettings]:
     """Return the settings with the places that serve.sh uses, wherever this is called from."""
-    places = ServeSettings.from_env(os.environ).environment()
+    places = NodeSettings.from_env(os.environ).environment()
     return Settings.from_env(os.environ | places), TrainSettings.from_env(os.environ)
 
 
@@ -114,10 +114,10 @@ def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, trainin
 
 
 def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
-    from training.request import Wish
+    from training.request import TrainingRequest
     from training.worker.job import Files, train_here
 
-    wish = Wish(
+    request = TrainingRequest(
         options.project,
         force=options.force,
         dry_run=options.dry_run,
@@ -125,7 +125,7 @@ def _here(settings: Settings, training: TrainSettings, options: argparse.Namespa
         untested=options.untested,
     )
     files = Files(options.annotations, options.label_config, options.images)
-    return train_here(wish, files, settings, training)
+    return train_here(request, files, settings, training)
 
 
 def _queue(jobs: JobStore, settings: Settings, options: argparse.Namespace) -> int:

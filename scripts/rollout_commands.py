@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from handler.errors import HandlerError
 from layoutloop.errors import LayoutLoopError, ModelNotReady
 from layoutloop.plural import counted
-from layoutloop.settings.node import ServeSettings, shim_settings
-from layoutloop.store.manifest import live_nodes, models_in, project_model, read_card, read_serving
+from layoutloop.settings.node import NodeSettings, shim_settings
+from layoutloop.store.manifest import live_nodes, models_in, project_model, read_card, read_manifest
 from layoutloop.store.path import StorePath, children, store_access
 from layoutloop.store.writing import open_leases
 from layoutloop.torchserve.inference import inference_client
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     """Do what the command line says; 0 when that was done."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        settings = ServeSettings.from_env(os.environ)
+        settings = NodeSettings.from_env(os.environ)
         with store_access(settings.model_dir):
             return _run(settings, options)
     except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed) as error:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
 
 
-def _run(settings: ServeSettings, options: argparse.Namespace) -> int:
+def _run(settings: NodeSettings, options: argparse.Namespace) -> int:
     leases = open_leases(shim_settings(os.environ).redis_url)
     if options.list:
         _print_versions(settings.model_dir)
@@ -56,7 +56,7 @@ def _run(settings: ServeSettings, options: argparse.Namespace) -> int:
         return _once(make_watcher(settings, model_dir))
 
 
-def _restore(settings: ServeSettings, options: argparse.Namespace, leases: Leases | None) -> str:
+def _restore(settings: NodeSettings, options: argparse.Namespace, leases: Leases | None) -> str:
     from training.publish import forget  # torch takes seconds, and the other commands need none of it
     from training.restore import restore
 
@@ -88,7 +88,7 @@ def _print_versions(model_dir: StorePath) -> None:
     if not names:
         print(f"no versions in {model_dir} (MODEL_DIR)", file=sys.stderr)
     for name in names:
-        serving = read_serving(model_dir, name)
+        serving = read_manifest(model_dir, name)
         for path in reversed(children(model_dir / name, f"{name}-*.mar")):
             version = path.stem.removeprefix(f"{name}-")
             try:

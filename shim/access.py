@@ -7,7 +7,7 @@ import hmac
 from flask import request
 
 from layoutloop.errors import CrossSite, Unauthorized
-from shim.context import state
+from shim.context import context
 
 _OPEN = ("routes.health",)
 
@@ -32,7 +32,7 @@ def refuse_other_sites() -> None:
 
 def is_authenticated() -> bool:
     """Whether this request gave user and password, where they are set."""
-    settings = state().settings
+    settings = context().settings
     if not settings.basic_auth_user:
         return True
     given = request.authorization

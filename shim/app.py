@@ -17,11 +17,11 @@ from layoutloop.store.mirror import StoreMirror
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.image_fetcher import ImageFetcher
-from layoutloop.torchserve.in_service import Models
+from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
-from shim.context import State
+from shim.context import Context
 from shim.dashboard.routes import dashboard
-from shim.predict.answer_cache import AnswerMemory
+from shim.predict.answer_cache import AnswerCache
 from shim.predict.answering import PageAnswer, PageAnswerer
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
@@ -62,7 +62,7 @@ def _with_copy(settings: Settings) -> Settings:
     return replace(settings, model_dir=mirror.folder)
 
 
-def _state(settings: Settings, warnings: RecentWarnings) -> State:
+def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     client = inference_client(settings)
     # As many as are read and tagged at a time, and as many again that are fetched or wait.
     pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages, client.node_count)
@@ -75,10 +75,10 @@ def _state(settings: Settings, warnings: RecentWarnings) -> State:
         settings.image_networks,
         max_bytes=settings.max_image_bytes,
     )
-    models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
-    memory = AnswerMemory(settings.home / "answers.db")
+    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    memory = AnswerCache(settings.home / "answers.db")
     answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)
-    return State(
+    return Context(
         settings=settings,
         client=client,
         predictor=Predictor(settings, answerer, pool, metrics),

@@ -17,7 +17,7 @@ from shim.version_reports import VersionReports
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class Context:
     """The parts that the routes ask.
 
     Args:
@@ -43,7 +43,7 @@ class State:
     started: float
 
 
-def state() -> State:
+def context() -> Context:
     """Return what the app keeps."""
-    kept: State = current_app.extensions["layoutloop"]
+    kept: Context = current_app.extensions["layoutloop"]
     return kept

@@ -10,12 +10,12 @@ from typing import Any
 
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.copy import FIRST_COPY, is_filling
-from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_serving
+from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.status import StudioStatus, read_studio_status
 from layoutloop.torchserve.nodes import Refusals
-from shim.context import state
+from shim.context import context
 
 NO_NODE = (
     "no TorchServe node reports to this model store: it is starting, or start one with "
@@ -29,7 +29,7 @@ _NO_REFUSALS = Refusals()
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class Health:
     """The models as serving.json wants them, and the nodes as they report.
 
     Args:
@@ -53,7 +53,7 @@ class Service:
     studio: StudioStatus
 
 
-def read_service(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Service:
+def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Health:
     """Return what is in service.
 
     Args:
@@ -67,7 +67,7 @@ def read_service(model_dir: StorePath, home: Path, *, has_key: bool, refusals: R
     filling = is_filling(model_dir)
     for name in models_in(model_dir):
         try:
-            serving = read_serving(model_dir, name)
+            serving = read_manifest(model_dir, name)
             models[name] = {"current": serving.current, "load": serving.load} if serving else None
         except ModelNotReady as error:
             # Said here and not with a 503, at which Label Studio would call every project disconnected.
@@ -88,7 +88,7 @@ def read_service(model_dir: StorePath, home: Path, *, has_key: bool, refusals: R
             missing.append(NOT_LOADED)
         else:
             starting = {"": NOT_LOADED}
-    return Service(
+    return Health(
         models=models,
         nodes=tuple(sorted(nodes)),
         asleep=_asleep(nodes.values()),
@@ -128,8 +128,8 @@ def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted(name for name in named if all(name in asleep for asleep, held in holders if name in held)))
 
 
-def service_now() -> Service:
+def health_now() -> Health:
     """Return what is in service, from files and from what pages met lately."""
-    settings, refusals = state().settings, state().client.refusals()
+    settings, refusals = context().settings, context().client.refusals()
     has_key = bool(settings.label_studio_api_key)
-    return read_service(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)
+    return read_health(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)

@@ -14,7 +14,7 @@ from handler.page import BOX_LEVELS, Page, TaggedPage
 from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_to_json, tagged_page_to_json
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import archive_path, project_model, read_serving
+from layoutloop.store.manifest import archive_path, project_model, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, drop_from_load, locked, new_stamp, write_json
 from layoutloop.torchserve.inference import InferenceClient
@@ -79,7 +79,7 @@ def archive_once(
         ArchiveFailed, CheckpointInvalid: nothing was changed.
     """
     name = project_model(project)
-    version, serving = archived_version(folder), read_serving(model_dir, name)
+    version, serving = archived_version(folder), read_manifest(model_dir, name)
     if version is None or (serving and serving.current and version < serving.current):
         # A stamp older than what was put into service meanwhile would be refused. It is noted before anything is
         # built under it, so that no try leaves an archive that the next one does not know.
@@ -137,7 +137,7 @@ def _shared_note(model_dir: StorePath, project: int, folder: Path) -> StorePath:
 
 def was_promoted(model_dir: StorePath, project: int, version: str) -> bool:
     """Whether a version is in service, or was: an earlier try may have been cut off right after its flip."""
-    serving = read_serving(model_dir, project_model(project))
+    serving = read_manifest(model_dir, project_model(project))
     return serving is not None and version in (serving.current, *serving.left, *serving.past)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
 
 
-class Watching(Protocol):
+class ProgressListener(Protocol):
     """Who is told how far a training is; each method raises Superseded where another process does this job by now."""
 
     def step(self, name: str, done: int = 0, total: int = 0) -> None:
@@ -32,7 +32,7 @@ class Watching(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TrainingRequest:
     """What is asked for.
 
     Args:
@@ -53,7 +53,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class TrainingContext:
     """What a training works with.
 
     Args:
@@ -80,7 +80,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrainingOutcome:
     """What came of it, in a word and in a sentence; with the version where there is a new one."""
 
     verdict: Literal["promoted", "rejected", "skipped", "dry run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from layoutloop.store.manifest import Serving, project_model, read_serving
+from layoutloop.store.manifest import Manifest, project_model, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import delete_version, rename
 from layoutloop.store.writing import locked
@@ -28,7 +28,7 @@ def prune(model_dir: StorePath, project: int, keep: int, *, leases: Leases | Non
     name = project_model(project)
     folder = model_dir / name
     with locked(model_dir, name, leases=leases) as held:
-        serving = read_serving(model_dir, name) or Serving()
+        serving = read_manifest(model_dir, name) or Manifest()
         versions = sorted(
             {path.stem.removeprefix(f"{name}-") for path in folder.glob(f"{name}-*.mar")}
             | {path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")},
@@ -55,7 +55,7 @@ def discard(model_dir: StorePath, project: int, version: str, *, leases: Leases 
     """
     name = project_model(project)
     with locked(model_dir, name, leases=leases) as held:
-        serving = read_serving(model_dir, name) or Serving()
+        serving = read_manifest(model_dir, name) or Manifest()
         if version in (*serving.load, serving.current):
             return
         held.check()

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from layoutloop.settings.training import TrainSettings
-from layoutloop.store.manifest import Card, project_model
+from layoutloop.store.manifest import VersionCard, project_model
 from training.data.collect import Collected
 from training.data.examples import Example
 from training.fit.bases import RECIPES, kind_of
@@ -56,7 +56,7 @@ def make_report(
     measured: Comparison,
     progress: Progress,
     pages: tuple[list[Example], list[Example]],
-    before: Card | None,
+    before: VersionCard | None,
     *,
     verdict: Verdict,
     dry_run: bool,

@@ -46,7 +46,7 @@ class TaggerSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class WindowJob:
     """One window: of which page (a position in `Prepared.pages`), and that page's pixel values."""
 
     page: int
@@ -66,7 +66,7 @@ class Prepared:
 
     pages: Sequence[Page]
     encodings: Sequence[Encoding]
-    batches: Sequence[Sequence[Job]]
+    batches: Sequence[Sequence[WindowJob]]
 
 
 class Tagger:
@@ -146,7 +146,7 @@ class Tagger:
     def _prepare(self, pages: Sequence[Page]) -> Prepared:
         encodings = [self.encoder.encode(page) for page in pages]
         jobs = [
-            Job(index, window, encoding.pixels)
+            WindowJob(index, window, encoding.pixels)
             for index, encoding in enumerate(encodings)
             for window in encoding.windows
         ]
@@ -155,7 +155,7 @@ class Tagger:
         groups = [jobs[start : start + self._batch_windows] for start in range(0, len(jobs), self._batch_windows)]
         return Prepared(pages, encodings, groups)
 
-    def collate(self, jobs: Sequence[Job]) -> Batch:
+    def collate(self, jobs: Sequence[WindowJob]) -> Batch:
         """Return what the model gets for some windows."""
         return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id, LENGTH_STEP)
 
@@ -177,7 +177,7 @@ class Tagger:
                         answers[job.page] = AnswerInvalid(f"the model's logits are not finite in {self.model.dtype}")
         return answers
 
-    def _forward(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, NDArray[np.float32] | HandlerError]]:
+    def _forward(self, jobs: Sequence[WindowJob]) -> Iterator[tuple[WindowJob, NDArray[np.float32] | HandlerError]]:
         """Run one batch; one that does not fit is halved until it does."""
         batch = self.collate(jobs)
         try:
@@ -211,7 +211,7 @@ class Tagger:
         nothing = np.zeros(0, dtype=np.int64)
         window = Window(ids, np.zeros((length, 4), dtype=np.int64), nothing, nothing)
         pixels = np.zeros((3, 224, 224), dtype=np.float32) if self.model.uses_image else None
-        for _ in self._forward([Job(0, window, pixels)] * rows):
+        for _ in self._forward([WindowJob(0, window, pixels)] * rows):
             pass
 
 

@@ -25,7 +25,7 @@ TITLE = "LayoutLoop"
 _VERSION = re.compile(r"(ocr|\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
 
-class Titles(Enum):
+class TitleState(Enum):
     """What a look at the ML backends of a project found; what could be put right is right now."""
 
     RIGHT = "all of LayoutLoop's bear the version in service"
@@ -60,7 +60,7 @@ def follow_version(client: StudioClient, backend: Mapping[str, Any]) -> str:
     return str(version)
 
 
-def see_titles(client: StudioClient, project: int, stamp: str | None) -> Titles:
+def ensure_titles(client: StudioClient, project: int, stamp: str | None) -> TitleState:
     """Look at all ML backends of a project, and put the titles right and what the project shows.
 
     Another LayoutLoop may serve the same project. Ours are those that say what is in service here.
@@ -81,10 +81,10 @@ def see_titles(client: StudioClient, project: int, stamp: str | None) -> Titles:
         if served and served[0] is rows[0]:  # the first of a project is the one that is asked
             _see_shown(client, project, titles[0])
     if not named:
-        return Titles.NONE if rows else Titles.NO_BACKEND
+        return TitleState.NONE if rows else TitleState.NO_BACKEND
     if not served:
-        return Titles.BEHIND
-    return Titles.RIGHT if len(served) == len(named) else Titles.PARTLY
+        return TitleState.BEHIND
+    return TitleState.RIGHT if len(served) == len(named) else TitleState.PARTLY
 
 
 def _serves(row: Mapping[str, Any], stamp: str | None) -> bool:

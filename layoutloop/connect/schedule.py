@@ -35,7 +35,7 @@ class Pace:
     longest_s: float = 600.0
 
 
-class LookPlan:
+class RecheckSchedule:
     """Keeps when each project is due. All times are seconds on one clock that never goes back.
 
     Args:
@@ -49,7 +49,7 @@ class LookPlan:
         self._due: dict[int, float] = {}
         self._pause: dict[int, float] = {}
 
-    def see_stamps(self, stamps: Mapping[int, str]) -> bool:
+    def note_stamps(self, stamps: Mapping[int, str]) -> bool:
         """Take what is in service, by project; return whether a project has another version since the last call.
 
         Those are due at once. What was in service before the first call is spread out, for it may be hundreds.
@@ -64,7 +64,7 @@ class LookPlan:
             self._pause[project] = self._pace.first_s
         return bool(changed)
 
-    def see_projects(self, projects: Mapping[int, Hashable], now: float, first: frozenset[int] = frozenset()) -> None:
+    def note_projects(self, projects: Mapping[int, Hashable], now: float, first: frozenset[int] = frozenset()) -> None:
         """Take all projects with what may change in each; one that is new or changed is due.
 
         Args:

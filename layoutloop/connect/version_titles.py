@@ -16,12 +16,12 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from layoutloop.connect.backend_titles import Titles, is_ours, see_titles
+from layoutloop.connect.backend_titles import TitleState, ensure_titles, is_ours
 from layoutloop.connect.queries import StatusFile, project_rows
-from layoutloop.connect.schedule import LookPlan, Pace
+from layoutloop.connect.schedule import Pace, RecheckSchedule
 from layoutloop.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import models_in, read_serving
+from layoutloop.store.manifest import models_in, read_manifest
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.status import STATUS_FILE, read_studio_status
@@ -46,7 +46,7 @@ class VersionTitles(threading.Thread):
         super().__init__(name="version titles", daemon=True)
         self._settings = settings
         self._pace = pace or Pace()
-        self._plan = LookPlan(self._pace)
+        self._plan = RecheckSchedule(self._pace)
         self._status = StatusFile(settings.home / STATUS_FILE)
         self._ended = threading.Event()
         self._stamps: Mapping[int, str] = {}
@@ -88,7 +88,7 @@ class VersionTitles(threading.Thread):
     def _tick(self, client: StudioClient) -> None:
         """Read what is in service, and do what is due; nothing but a new version while Label Studio is away."""
         self._stamps = self._in_service()
-        if self._plan.see_stamps(self._stamps):
+        if self._plan.note_stamps(self._stamps):
             self._ask_at = float("-inf")
         if time.monotonic() < self._ask_at:
             return
@@ -108,7 +108,7 @@ class VersionTitles(threading.Thread):
         for name in models_in(self._settings.model_dir):
             if match := _PROJECT.fullmatch(name):
                 try:
-                    serving = read_serving(self._settings.model_dir, name)
+                    serving = read_manifest(self._settings.model_dir, name)
                 except ModelNotReady:
                     continue
                 if serving and serving.current:
@@ -131,7 +131,7 @@ class VersionTitles(threading.Thread):
             project: str(rows[project]["title"]) for project, (shown, _) in settings.items() if is_ours(shown)
         }
         now = time.monotonic()
-        self._plan.see_projects(settings, now, frozenset(self._titles))
+        self._plan.note_projects(settings, now, frozenset(self._titles))
         self._list_at = now + self._pace.list_s
         if self._said.pop(None, None):
             logger.info("Label Studio answers again at %s", self._settings.label_studio_url)
@@ -140,21 +140,21 @@ class VersionTitles(threading.Thread):
 
     def _look(self, client: StudioClient, project: int) -> None:
         try:
-            found = see_titles(client, project, self._stamps.get(project))
+            found = ensure_titles(client, project, self._stamps.get(project))
         except LayoutLoopError as error:
             self._failed(project, error)
             return
-        if found is Titles.NO_BACKEND:
+        if found is TitleState.NO_BACKEND:
             self._disconnected.add(project)
         else:
             self._disconnected.discard(project)
         now = time.monotonic()
-        if found in (Titles.RIGHT, Titles.NONE, Titles.NO_BACKEND):
+        if found in (TitleState.RIGHT, TitleState.NONE, TitleState.NO_BACKEND):
             self._plan.settle(project, now)
             self._said.pop(project, None)
             return
         pause_s = self._plan.look_again(project, now)
-        if found is Titles.BEHIND and project in self._stamps and pause_s >= _SHIM_STARTS_S:
+        if found is TitleState.BEHIND and project in self._stamps and pause_s >= _SHIM_STARTS_S:
             self._say(
                 project,
                 f"no ML backend of project {project} says that it serves {self._stamps[project]}; "

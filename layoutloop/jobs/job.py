@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 Kind = Literal["retrain", "restore"]
 Trigger = Literal["start_training", "annotations", "api", "command", "dashboard"]
 State = Literal["queued", "running", "done", "failed"]
-Verdict = Literal["promoted", "rejected", "skipped", "dry run"]
+JobVerdict = Literal["promoted", "rejected", "skipped", "dry run"]
 Scalar = bool | int | float | str
 """What an option may be."""
 
@@ -71,7 +71,7 @@ class Job:
     loss: float | None = None
     eta_s: float | None = None
     f1: float | None = None
-    verdict: Verdict | Literal[""] = ""
+    verdict: JobVerdict | Literal[""] = ""
     message: str = ""
     version: str = ""
     error: str = ""
@@ -146,7 +146,7 @@ _CHECKS: Mapping[str, Callable[[object], bool]] = {
     "kind": _is_one_of(*get_args(Kind)),
     "trigger": _is_one_of(*get_args(Trigger)),
     "state": _is_one_of(*get_args(State)),
-    "verdict": _is_one_of("", *get_args(Verdict)),
+    "verdict": _is_one_of("", *get_args(JobVerdict)),
     "options": _is_options,
     **dict.fromkeys(("attempt", "interruptions", "away"), _is_count),
     **dict.fromkeys(("created", "updated", "not_before"), _is_time),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from layoutloop.errors import JobNotFound
 from layoutloop.jobs import rules
-from layoutloop.jobs.job import Job, Kind, Scalar, Trigger, Verdict, new_job
+from layoutloop.jobs.job import Job, JobVerdict, Kind, Scalar, Trigger, new_job
 from layoutloop.jobs.records import Records, open_records
 from layoutloop.jobs.rules import RETRY_PAUSE_S
 
@@ -54,7 +54,7 @@ class JobStore:
         job_id: str,
         attempt: int,
         *,
-        verdict: Verdict,
+        verdict: JobVerdict,
         message: str,
         version: str = "",
         f1: float | None = None,

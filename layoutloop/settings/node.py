@@ -20,7 +20,7 @@ HIGHEST_TORCHSERVE_PORT = 65000  # leaves room for the ports counted from it
 
 
 @dataclass(frozen=True)
-class ServeSettings:
+class NodeSettings:
     """What one running LayoutLoop needs to know of its machine.
 
     Args:
@@ -54,7 +54,7 @@ class ServeSettings:
             )
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> ServeSettings:
+    def from_env(cls, environ: Mapping[str, str]) -> NodeSettings:
         """Read the settings; state lies in the repository unless told otherwise.
 
         Every setting of the shim is checked with them, so that a mistyped one stops the start and not the shim.

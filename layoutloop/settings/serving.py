@@ -216,7 +216,7 @@ class Settings:
         return tuple(url.strip() for url in (self.torchserve_url or self.own_torchserve_url).split(","))
 
     @property
-    def key_file(self) -> Path | None:
+    def token_path(self) -> Path | None:
         """Where this machine's TorchServe writes its tokens; None where it asks for none."""
         return self.home / "torchserve" / "key_file.json" if self.torchserve_host == LOOPBACK else None
 

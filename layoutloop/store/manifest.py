@@ -27,7 +27,7 @@ LAYOUTLOOP_NODE_SILENT_S, as the node was told it: its report names the time.
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class Manifest:
     """The desired state of one model: `<model_dir>/<name>/serving.json`.
 
     Args:
@@ -59,7 +59,7 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class VersionCard:
     """What an archive is and needs; stands beside it as JSON and inside it as `card.json`.
 
     Args:
@@ -116,7 +116,7 @@ def card_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
     return model_dir / name / f"{name}-{version}.json"
 
 
-def read_serving(model_dir: StorePath, name: str) -> Serving | None:
+def read_manifest(model_dir: StorePath, name: str) -> Manifest | None:
     """Return what is in service under `name`; None where nothing ever was.
 
     Raises:
@@ -127,7 +127,7 @@ def read_serving(model_dir: StorePath, name: str) -> Serving | None:
         with store_access(path):
             text = path.read_text()
         body = json.loads(text)
-        return Serving(
+        return Manifest(
             load=tuple(str(version) for version in body["load"]),
             current=body["current"],
             sha256={str(key): str(value) for key, value in body["sha256"].items()},
@@ -145,7 +145,7 @@ def read_serving(model_dir: StorePath, name: str) -> Serving | None:
         raise ModelNotReady(f"{path} cannot be understood ({error}); delete it and promote a version again") from error
 
 
-def read_card(model_dir: StorePath, name: str, version: str) -> Card:
+def read_card(model_dir: StorePath, name: str, version: str) -> VersionCard:
     """Return the card of a version.
 
     Raises:
@@ -156,7 +156,7 @@ def read_card(model_dir: StorePath, name: str, version: str) -> Card:
         with store_access(path):
             text = path.read_text()
         body = json.loads(text)
-        return Card(**{**body, "labels": tuple(body["labels"])})
+        return VersionCard(**{**body, "labels": tuple(body["labels"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelNotReady(f"the card {path} cannot be read ({error}); archive the checkpoint again") from error
 

@@ -2,7 +2,7 @@
 
 A lease ends by itself when its holder is gone, so it may also end under a holder that was merely held up. Whoever
 holds one asks it right before it changes what is in service (`Lease.check`), and what is written carries the number of
-its writer: a number that is lower than what lies there is refused (`layoutloop.store.writing.write_serving`).
+its writer: a number that is lower than what lies there is refused (`layoutloop.store.writing.write_manifest`).
 """
 
 from __future__ import annotations

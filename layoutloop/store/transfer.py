@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from layoutloop.errors import LayoutLoopError, StoreUnavailable
-from layoutloop.store.manifest import Serving, archive_path, card_path, models_in, read_serving
+from layoutloop.store.manifest import Manifest, archive_path, card_path, models_in, read_manifest
 from layoutloop.store.path import AnyPath, StorePath, store_access
 from layoutloop.store.writing import sha256_of
 from rollout.promotion import NOT_FETCHED, NotFetched, RolloutFailed
@@ -70,7 +70,7 @@ def clear_copies(model_dir: Path, archives: Path) -> None:
     wanted = set()
     for name in models_in(model_dir):
         try:
-            serving = read_serving(model_dir, name) or Serving()
+            serving = read_manifest(model_dir, name) or Manifest()
         except LayoutLoopError:
             return  # what it asks for is not known
         wanted |= {f"{name}-{version}.mar" for version in serving.load}

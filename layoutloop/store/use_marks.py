@@ -25,7 +25,7 @@ def asked_path(model_dir: AnyPath, model: str) -> AnyPath:
 
 
 @dataclass(slots=True)
-class AskedMarks:
+class UseMarks:
     """Notes which projects are asked; for use from many threads.
 
     Args:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from layoutloop.errors import LeaseLost, SettingsInvalid
-from layoutloop.store.manifest import Serving, archive_path, project_model, read_serving
+from layoutloop.store.manifest import Manifest, archive_path, project_model, read_manifest
 from layoutloop.store.path import StorePath
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def locked(
             Redis and this process does not. Waiting mends neither.
     """
     if leases is not None:
-        serving = read_serving(model_dir, name)
+        serving = read_manifest(model_dir, name)
         return leases.hold(name, wait=wait, above=serving.number if serving else 0)
     if not isinstance(model_dir, Path):
         raise SettingsInvalid(f"{model_dir} can only be changed with locks in Redis: set REDIS_URL")
@@ -103,7 +103,7 @@ def locked(
 
 def _refuse_beside_leases(model_dir: Path, name: str) -> None:
     """Refuse a file's lock for what others lock in Redis: neither would keep the other out."""
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     if serving is not None and serving.number:
         raise SettingsInvalid(
             f"the locks of {model_dir} are in Redis: set REDIS_URL as for whoever else changes it, or, where nobody "
@@ -209,7 +209,7 @@ def write_bytes(path: StorePath, content: bytes, mode: int = 0o644) -> None:
         raise
 
 
-def write_serving(model_dir: StorePath, name: str, serving: Serving, held: Held = FILE_LOCK) -> None:
+def write_manifest(model_dir: StorePath, name: str, serving: Manifest, held: Held = FILE_LOCK) -> None:
     """Replace a model's serving.json; the caller holds its lock.
 
     Raises:
@@ -217,7 +217,7 @@ def write_serving(model_dir: StorePath, name: str, serving: Serving, held: Held 
     """
     held.check()
     if held.number:
-        before = read_serving(model_dir, name)
+        before = read_manifest(model_dir, name)
         if before is not None and before.number > held.number:
             raise LeaseLost(f"a later holder of {name}'s lock has changed what is in service; nothing is changed here")
         serving = replace(serving, number=held.number)
@@ -233,36 +233,36 @@ def sha256_of(path: StorePath) -> str:
     return digest.hexdigest()
 
 
-def add_to_load(model_dir: StorePath, name: str, version: str, held: Held = FILE_LOCK) -> Serving:
+def add_to_load(model_dir: StorePath, name: str, version: str, held: Held = FILE_LOCK) -> Manifest:
     """Ask every TorchServe to hold a version; the caller holds the lock."""
-    serving = read_serving(model_dir, name) or Serving()
+    serving = read_manifest(model_dir, name) or Manifest()
     digest = sha256_of(archive_path(model_dir, name, version))
     load = (version, *(other for other in serving.load if other != version))
     left = {other: moment for other, moment in serving.left.items() if other != version}
     serving = replace(serving, load=load, sha256={**serving.sha256, version: digest}, left=left)
-    write_serving(model_dir, name, serving, held)
+    write_manifest(model_dir, name, serving, held)
     return serving
 
 
 def drop_from_load(model_dir: StorePath, name: str, versions: set[str], held: Held = FILE_LOCK) -> None:
     """Stop asking for versions; never the current one. The caller holds the lock."""
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     if serving is None:
         return
     keep = tuple(one for one in serving.load if one not in versions or one == serving.current)
     if keep != serving.load:
         sha256 = {one: digest for one, digest in serving.sha256.items() if one in keep}
         left = {one: moment for one, moment in serving.left.items() if one in keep}
-        write_serving(model_dir, name, replace(serving, load=keep, sha256=sha256, left=left), held)
+        write_manifest(model_dir, name, replace(serving, load=keep, sha256=sha256, left=left), held)
 
 
 def flip(model_dir: StorePath, name: str, version: str, held: Held = FILE_LOCK) -> None:
     """Make a version in `load` the current one; the caller holds the lock.
 
     Raises:
-        LeaseLost: see `write_serving`; or somebody who does not share this lock took the version out of `load`.
+        LeaseLost: see `write_manifest`; or somebody who does not share this lock took the version out of `load`.
     """
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     if serving is None or version not in serving.load:
         raise LeaseLost(
             f"{version} is not in {name}'s load list (any more), so it cannot become current; see that all who change "
@@ -273,4 +273,4 @@ def flip(model_dir: StorePath, name: str, version: str, held: Held = FILE_LOCK) 
     if serving.current and serving.current != version:
         left[serving.current] = time.time()
         past = (serving.current, *past)[:REMEMBERED]
-    write_serving(model_dir, name, replace(serving, current=version, left=left, past=past), held)
+    write_manifest(model_dir, name, replace(serving, current=version, left=left, past=past), held)

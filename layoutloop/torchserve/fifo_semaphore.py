@@ -6,7 +6,7 @@ import threading
 from collections import deque
 
 
-class Gate:
+class FifoSemaphore:
     """A semaphore that lets threads through in the order they came, and whose places may become more or fewer.
 
     threading's own lets a thread that comes back at once past those that wait, until these run out of time.

@@ -8,9 +8,9 @@ from typing import Any
 
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
-from layoutloop.store.manifest import OCR_MODEL, Card, Serving, read_card, read_serving
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, read_card, read_manifest
 from layoutloop.store.path import StorePath
-from layoutloop.store.use_marks import AskedMarks
+from layoutloop.store.use_marks import UseMarks
 from layoutloop.torchserve.inference import InferenceClient
 
 _QUEUED = 2
@@ -26,8 +26,8 @@ class InService:
         model: card of the project's version that labels; None in cold start.
     """
 
-    ocr: Card
-    model: Card | None
+    ocr: VersionCard
+    model: VersionCard | None
 
     @property
     def versions(self) -> tuple[str | None, str]:
@@ -52,7 +52,7 @@ class InService:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class InServiceModels:
     """Asks the versions that the model store says are current, pinned, and notes which project was asked.
 
     Args:
@@ -66,11 +66,11 @@ class Models:
     client: InferenceClient
     ocr_workers: int = 1
     project_workers: int = 1
-    _asked: AskedMarks = field(init=False, repr=False, compare=False)
+    _asked: UseMarks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Note nothing yet."""
-        object.__setattr__(self, "_asked", AskedMarks(self.model_dir))
+        object.__setattr__(self, "_asked", UseMarks(self.model_dir))
 
     def in_service(self, model: str | None) -> InService:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
@@ -91,9 +91,9 @@ class Models:
             card = read_card(self.model_dir, model, serving.current)
         return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
 
-    def _serving(self, model: str) -> Serving | None:
+    def _serving(self, model: str) -> Manifest | None:
         filling = is_filling(self.model_dir)  # asked first: what comes meanwhile is found
-        serving = read_serving(self.model_dir, model)
+        serving = read_manifest(self.model_dir, model)
         if serving is None and filling:
             raise ModelNotReady(FIRST_COPY)
         return serving
@@ -118,7 +118,7 @@ class Models:
             in_flight=_QUEUED * self.ocr_workers,
         )
 
-    def tag(self, page: dict[str, Any], model: Card, deadline: float) -> dict[str, Any]:
+    def tag(self, page: dict[str, Any], model: VersionCard, deadline: float) -> dict[str, Any]:
         """Return the Regions JSON of a page.
 
         Raises:

@@ -27,7 +27,7 @@ from layoutloop.errors import (
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.torchserve.answers import error_of, json_of, torchserve_error
-from layoutloop.torchserve.fifo_semaphore import Gate
+from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.nodes import RESOLVE_WAIT_S, Nodes, Refusals
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class InferenceClient:
         self._keys = keys
         self._read_timeout_s = read_timeout_s
         self._starting_until = time.monotonic() + start_s
-        self._gates: dict[str, Gate] = {}
+        self._gates: dict[str, FifoSemaphore] = {}
         self._lock = threading.Lock()
         self._session = make_session()
 
@@ -162,9 +162,9 @@ class InferenceClient:
         finally:
             gate.release()
 
-    def _gate(self, path: str, places: int) -> Gate:
+    def _gate(self, path: str, places: int) -> FifoSemaphore:
         with self._lock:
-            gate = self._gates.setdefault(path, Gate(places))
+            gate = self._gates.setdefault(path, FifoSemaphore(places))
             gate.resize(places)
             return gate
 
@@ -285,7 +285,7 @@ def own_client(settings: Settings) -> InferenceClient:
 
 def token_file(settings: Settings) -> TokenFile | None:
     """Return the tokens of this machine's TorchServe; None where it asks for none."""
-    return TokenFile(settings.key_file) if settings.key_file else None
+    return TokenFile(settings.token_path) if settings.token_path else None
 
 
 def make_session() -> requests.Session:

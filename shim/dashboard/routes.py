@@ -17,7 +17,7 @@ from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
 from layoutloop.studio.status import read_studio_status
 from shim.access import authenticate, refuse_other_sites
-from shim.context import state
+from shim.context import context
 from shim.dashboard.page import render
 from shim.dashboard.view import (
     JobList,
@@ -30,7 +30,7 @@ from shim.dashboard.view import (
     read_projects,
     revision,
 )
-from shim.health import service_now
+from shim.health import health_now
 from shim.predict.metrics import Metrics
 from shim.version_reports import report_paths
 
@@ -56,7 +56,7 @@ def refuse_strange_names() -> None:
     Without Basic auth only this machine may look. A page of another site gets past that, and past Origin, where its
     name is suddenly said to be 127.0.0.1 (DNS rebinding); its browser still tells the name.
     """
-    settings = state().settings
+    settings = context().settings
     if settings.basic_auth_user or settings.allow_open_bind:
         return
     if not _is_this_machine(request.host):
@@ -100,7 +100,7 @@ def on_http_error(error: HTTPException) -> tuple[str, int]:
 @dashboard.get("")
 def overview() -> str:
     """Show everything."""
-    kept = state()
+    kept = context()
     jobs, shown = read_jobs(kept.jobs)
     projects = read_projects(kept.settings.model_dir, kept.reports, _names(), jobs)
     return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
@@ -109,7 +109,7 @@ def overview() -> str:
 @dashboard.get("/live")
 def live() -> str:
     """Show the part that changes all the time, for the page's script."""
-    jobs, shown = read_jobs(state().jobs)
+    jobs, shown = read_jobs(context().jobs)
     return render("live", **_live(jobs, shown))
 
 
@@ -143,7 +143,7 @@ def report(project: str, version: str) -> Response:
     if not is_stamp(version):
         _not_there(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
     found = _project(project)
-    _, page = report_paths(state().settings.model_dir, found.id, version)
+    _, page = report_paths(context().settings.model_dir, found.id, version)
     try:
         content = page.read_bytes()
     except OSError:
@@ -170,15 +170,15 @@ def refuse_strange_forms() -> None:
 
 def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
     refuse_strange_forms()
-    job = state().jobs.submit(project, kind, "dashboard", options)
+    job = context().jobs.submit(project, kind, "dashboard", options)
     logger.info("dashboard: job %s of project %d waits", job.id, project)
     return redirect(url_for("dashboard.overview", _anchor=f"job-{job.id}"), 303)
 
 
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
-    kept = state()
+    kept = context()
     settings = kept.settings
-    service = service_now()
+    service = health_now()
     titles = read_names(kept.titles, service.studio).titles
     return {
         "service": service,
@@ -193,7 +193,7 @@ def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
 
 
 def _names() -> Names:
-    kept = state()
+    kept = context()
     return read_names(kept.titles, read_studio_status(kept.settings.home, time.time()))
 
 
@@ -207,7 +207,7 @@ def _counts(metrics: Metrics) -> dict[str, float]:
 def _project(text: str) -> Project:
     if not _PROJECT.fullmatch(text):
         _not_there(f"a project is a number, got {text!r:.80}")
-    kept = state()
+    kept = context()
     return read_project(kept.settings.model_dir, int(text), _names().titles.get(int(text), ""), kept.reports)
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from layoutloop.errors import JobsUnavailable, ModelNotReady
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
-from layoutloop.store.manifest import project_model, read_card, read_serving
+from layoutloop.store.manifest import project_model, read_card, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.studio.status import StudioStatus
 from shim.project_titles import ProjectTitles
@@ -179,7 +179,7 @@ def read_project(
     name = project_model(number)
     problem, current = "", ""
     try:
-        serving = read_serving(model_dir, name)
+        serving = read_manifest(model_dir, name)
         current = serving.current or "" if serving else ""
         if current and not (isinstance(current, str) and is_stamp(current)):
             problem, current = f"{name}/serving.json names {current!r:.80}, which is no version.", ""

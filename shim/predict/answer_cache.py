@@ -35,7 +35,7 @@ CREATE INDEX used ON answers (used);
 """
 
 
-class AnswerMemory:
+class AnswerCache:
     """JSON bodies by their keys; what was not asked for longest goes first. For use from many threads.
 
     A disk that is full, or fails, costs the memory and nothing else: it begins anew after a pause.

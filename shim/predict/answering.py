@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from layoutloop.errors import ImageUnavailable, ModelNotReady
-from layoutloop.store.manifest import Card
+from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.image_fetcher import ImageFetcher
 from layoutloop.torchserve.answered_pages import (
     WIRE_FORMAT,
@@ -22,8 +22,8 @@ from layoutloop.torchserve.answered_pages import (
     parse_word_regions,
     text_lines,
 )
-from layoutloop.torchserve.in_service import InService, Models
-from shim.predict.answer_cache import AnswerMemory
+from layoutloop.torchserve.in_service import InService, InServiceModels
+from shim.predict.answer_cache import AnswerCache
 from shim.predict.metrics import Metrics
 from shim.predict.pool import Again
 
@@ -67,7 +67,7 @@ class PageAnswerer:
     """
 
     def __init__(
-        self, models: Models, fetcher: ImageFetcher, metrics: Metrics, memory: AnswerMemory, time_limit_s: float
+        self, models: InServiceModels, fetcher: ImageFetcher, metrics: Metrics, memory: AnswerCache, time_limit_s: float
     ) -> None:
         """Ask nobody yet."""
         self.models = models
@@ -130,11 +130,11 @@ class PageAnswerer:
         self._memory.put(key, body)
         return body, parsed
 
-    def _tag(self, body: dict[str, Any], page: ReadPage, model: Card, deadline: float) -> dict[str, Any]:
+    def _tag(self, body: dict[str, Any], page: ReadPage, model: VersionCard, deadline: float) -> dict[str, Any]:
         self._notice_engine(page, model)
         return self.models.tag(body, model, deadline)
 
-    def _notice_engine(self, page: ReadPage, model: Card) -> None:
+    def _notice_engine(self, page: ReadPage, model: VersionCard) -> None:
         if model.engine and _reader(page.engine) != _reader(model.engine):
             self._metrics.other_engine.inc()
             logger.warning(

@@ -53,7 +53,7 @@ _NO_MODEL = (
     "train or archive a model, or use the Optical Character Recognition template. Looked for in {}: if the "
     "project has a model elsewhere, name that store in MODEL_DIR"
 )
-Outcome = Literal["ok", "no_model", "deferred", "failed"]
+TaskStatus = Literal["ok", "no_model", "deferred", "failed"]
 
 Entry = PredictionDict | list[PredictionDict]
 """What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
@@ -184,7 +184,7 @@ class Predictor:
 
     def _entry(
         self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
-    ) -> tuple[Entry, Outcome]:
+    ) -> tuple[Entry, TaskStatus]:
         try:
             if asked.error is not None:
                 raise asked.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from layoutloop.errors import SettingsInvalid
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 from tests.deploy.rendered import KUBERNETES, VARIANTS, Object, data_of, our_containers, pods
@@ -50,7 +50,7 @@ def container_of(variant: str, pod: str, name: str) -> Object:
 def test_the_settings_are_taken(variant: str, pod: str, name: str) -> None:
     environ = environment(variant, container_of(variant, pod, name))
     given = Settings.from_env(environ)
-    ServeSettings.from_env(environ)
+    NodeSettings.from_env(environ)
     TrainSettings.from_env(environ)
     assert given.ocr_workers == 4
     # Where archive code runs there is no Redis to be found, nor a store that would want its locks.

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import requests
 
-from layoutloop.settings.node import REPOSITORY, ServeSettings
+from layoutloop.settings.node import REPOSITORY, NodeSettings
 from node.processes import instance_processes, stop_processes, torchserve_processes
 from node.serve import port_problem
 from tests.end_to_end.conftest import free_settings, kill_at_once
@@ -55,7 +55,7 @@ def wait_for(found: Callable[[], object], timeout_s: float = 180.0) -> None:
         time.sleep(0.1)
 
 
-def answers(settings: ServeSettings) -> bool:
+def answers(settings: NodeSettings) -> bool:
     """Whether TorchServe answers /ping to the token that lies in its folder now."""
     try:
         keys = json.loads((settings.torchserve / "key_file.json").read_text())
@@ -68,17 +68,17 @@ def answers(settings: ServeSettings) -> bool:
         return False
 
 
-def temporary_folder(settings: ServeSettings) -> Path:
+def temporary_folder(settings: NodeSettings) -> Path:
     note = settings.torchserve / "tmpdir.txt"
     return Path(note.read_text().strip()) if note.exists() else settings.torchserve / "tmp"
 
 
-def java(settings: ServeSettings) -> psutil.Process:
+def java(settings: NodeSettings) -> psutil.Process:
     (found,) = [one for one in torchserve_processes(temporary_folder(settings)) if "java" in one.name()]
     return found
 
 
-def named(settings: ServeSettings, part: str) -> psutil.Process:
+def named(settings: NodeSettings, part: str) -> psutil.Process:
     """The process of this instance with an argument that ends with `part`."""
     everything = instance_processes(settings.home)
     (found,) = [one for one in everything if any(argument.endswith(part) for argument in one.cmdline())]
@@ -88,7 +88,7 @@ def named(settings: ServeSettings, part: str) -> psutil.Process:
 class Served:
     """A running `serve`, its settings and everything it printed on stdout so far."""
 
-    def __init__(self, folder: Path, settings: ServeSettings) -> None:
+    def __init__(self, folder: Path, settings: NodeSettings) -> None:
         self.settings = settings
         self.out, self.err = folder / "out", folder / "err"
         (folder / "shim.py").write_text(SHIM)

@@ -17,10 +17,10 @@ import yaml
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.launch import program_environment
 from layoutloop.processes.parts import PARTS, instance_lock, parse_parts, part_locks
-from layoutloop.settings.node import REPOSITORY, ServeSettings, note_path
+from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Serving
-from layoutloop.store.writing import write_json, write_serving
+from layoutloop.store.manifest import Manifest
+from layoutloop.store.writing import write_json, write_manifest
 from node.processes import INSTANCE, PART, instance_processes
 from node.serve import SUPERVISOR_STOPS_S, make_folders, port_problem, private_tmp
 from node.startup import WAITING, Startup, health, ready_line
@@ -33,8 +33,8 @@ from tests import far_servers
 TEMPLATE = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
 
 
-def settings_in(home: Path, port: int = 9090, torchserve_port: int = 7080) -> ServeSettings:
-    return ServeSettings(home=home, model_dir=home / "store", port=port, torchserve_port=torchserve_port)
+def settings_in(home: Path, port: int = 9090, torchserve_port: int = 7080) -> NodeSettings:
+    return NodeSettings(home=home, model_dir=home / "store", port=port, torchserve_port=torchserve_port)
 
 
 def properties(text: str) -> dict[str, str]:
@@ -43,7 +43,7 @@ def properties(text: str) -> dict[str, str]:
 
 
 def test_defaults_lie_in_the_repository() -> None:
-    settings = ServeSettings.from_env({"LAYOUTLOOP_HOME": "", "LAYOUTLOOP_PORT": ""})
+    settings = NodeSettings.from_env({"LAYOUTLOOP_HOME": "", "LAYOUTLOOP_PORT": ""})
     assert settings.home == REPOSITORY / "var"
     assert settings.model_dir == REPOSITORY / "model_store"
     assert settings.address == "http://127.0.0.1:9090"
@@ -58,7 +58,7 @@ def test_the_environment_moves_everything(tmp_path: Path) -> None:
         "LAYOUTLOOP_PORT": "19090",
         "LAYOUTLOOP_TORCHSERVE_PORT": "17080",
     }
-    settings = ServeSettings.from_env(environ | {"BASIC_AUTH_USER": "labels", "BASIC_AUTH_PASS": "made up"})
+    settings = NodeSettings.from_env(environ | {"BASIC_AUTH_USER": "labels", "BASIC_AUTH_PASS": "made up"})
     assert settings.environment() == environ
     assert [port for _, port, _, _ in settings.listening()] == [19090, 17080, 17081, 17082, 17083, 17084]
 
@@ -73,7 +73,7 @@ def test_the_environment_moves_everything(tmp_path: Path) -> None:
 )
 def test_a_bad_port_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsInvalid, match=f"{name}.*{value}"):
-        ServeSettings.from_env({name: value})
+        NodeSettings.from_env({name: value})
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ def test_a_bad_port_is_named(name: str, value: str) -> None:
 )
 def test_settings_of_the_ocr_workers_are_checked_before_they_start(name: str, value: str) -> None:
     with pytest.raises(SettingsInvalid, match=f"{name} is .* got '{value}'"):
-        ServeSettings.from_env({name: value})
+        NodeSettings.from_env({name: value})
 
 
 def test_the_shim_may_not_have_one_of_torchserves_ports(tmp_path: Path) -> None:
     with pytest.raises(SettingsInvalid, match="LAYOUTLOOP_PORT=7084 is one of TorchServe's 5 ports, 7080 to 7084"):
-        ServeSettings(home=tmp_path, model_dir=tmp_path, port=7084)
+        NodeSettings(home=tmp_path, model_dir=tmp_path, port=7084)
 
 
 def test_a_mistyped_setting_of_the_shim_stops_the_start() -> None:
     with pytest.raises(SettingsInvalid, match="LAYOUTLOOP_TRESHOLD is no setting"):
-        ServeSettings.from_env({"LAYOUTLOOP_TRESHOLD": "0.5"})
+        NodeSettings.from_env({"LAYOUTLOOP_TRESHOLD": "0.5"})
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_mistyped_setting_of_the_shim_stops_the_start() -> None:
     ],
 )
 def test_the_address_to_paste(tmp_path: Path, host: str, address: str) -> None:
-    settings = ServeSettings(home=tmp_path, model_dir=tmp_path, host=host)
+    settings = NodeSettings(home=tmp_path, model_dir=tmp_path, host=host)
     assert ready_line(settings).endswith(f"(Settings > Model): {address}")
 
 
@@ -139,7 +139,7 @@ def test_the_metrics_keep_what_torchserve_counts_itself() -> None:
     assert {"PagesRead", "PagesTagged", "Windows", "ItemErrors", "OcrSeconds", "BatchPages"} <= listed
 
 
-def parsed(settings: ServeSettings, started: list[Program]) -> configparser.RawConfigParser:
+def parsed(settings: NodeSettings, started: list[Program]) -> configparser.RawConfigParser:
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"))
     parser.read_string(supervisor_config(settings, started))
     return parser
@@ -219,7 +219,7 @@ def free_ports(count: int) -> int:
     """The first of `count` consecutive ports that are free now."""
     start = 21000 + os.getpid() % 1000 * 10  # test processes side by side look in different places
     for first in range(start, start + 100 * count, count):
-        if port_problem(ServeSettings(Path("/"), Path("/"), port=first + count, torchserve_port=first)) is None:
+        if port_problem(NodeSettings(Path("/"), Path("/"), port=first + count, torchserve_port=first)) is None:
             return first
     pytest.fail("no free ports")
 
@@ -321,7 +321,7 @@ def test_only_what_runs_is_started_and_has_its_ports_checked(tmp_path: Path) -> 
     ],
 )
 def test_folders_of_what_runs(tmp_path: Path, parts: tuple[str, ...], folders: set[str]) -> None:
-    make_folders(ServeSettings(home=tmp_path / "home", model_dir=tmp_path / "store"), parts)
+    make_folders(NodeSettings(home=tmp_path / "home", model_dir=tmp_path / "store"), parts)
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == folders
 
 
@@ -348,7 +348,7 @@ def test_processes_of_other_parts_are_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_where_torchserve_listens(tmp_path: Path, host: str, address: str, without_keys: str) -> None:
-    settings = ServeSettings(home=tmp_path, model_dir=tmp_path, torchserve_host=host)
+    settings = NodeSettings(home=tmp_path, model_dir=tmp_path, torchserve_host=host)
     rendered = properties(torchserve_config(settings, TEMPLATE))
     assert rendered["inference_address"] == f"http://{address}:7080"
     assert rendered["management_address"] == "http://127.0.0.1:7081"
@@ -385,7 +385,7 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_start_waits_for(tmp_path: Path, away_s: float | None, parts: tuple[str, ...], says: str) -> None:
-    write_serving(tmp_path / "store", "ocr", Serving(("1",), "1"))
+    write_manifest(tmp_path / "store", "ocr", Manifest(("1",), "1"))
     if away_s is not None:
         note = note_of(tmp_path / "store", {}, {"torchserve": "refused"}, time.time() - away_s)
         write_json(note_path(tmp_path), note)

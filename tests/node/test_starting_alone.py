@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from layoutloop.processes.signals import StopSignals
-from layoutloop.settings.node import REPOSITORY, ServeSettings
-from layoutloop.store.manifest import OCR_MODEL, Serving, read_serving
+from layoutloop.settings.node import REPOSITORY, NodeSettings
+from layoutloop.store.manifest import OCR_MODEL, Manifest, read_manifest
 from layoutloop.store.path import store_path
-from layoutloop.store.writing import write_serving
+from layoutloop.store.writing import write_manifest
 from node.serve import prepare_models
 from scripts.archive import main as archive
 from scripts.rollout import main as rollout
@@ -49,10 +49,10 @@ def stop() -> Iterator[StopSignals]:
 def test_an_ocr_that_is_there_needs_no_redis(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL")
     assert archive(["--ocr"]) == 0
-    built = read_serving(store, OCR_MODEL)
+    built = read_manifest(store, OCR_MODEL)
     monkeypatch.setenv("REDIS_URL", NOBODY)
     assert archive(["--ocr"]) == 0
-    assert read_serving(store, OCR_MODEL) == built
+    assert read_manifest(store, OCR_MODEL) == built
     monkeypatch.setenv("LAYOUTLOOP_OCR_PSM", "6")
     assert archive(["--ocr"]) == 1, "one that must be built does"
 
@@ -72,7 +72,7 @@ def test_an_ocr_that_must_be_built_waits_for_redis(store: Path, tmp_path: Path) 
         building.kill()
         building.communicate()
         redis.kill()
-    serving = read_serving(store, OCR_MODEL)
+    serving = read_manifest(store, OCR_MODEL)
     assert serving is not None
     assert serving.current is not None
 
@@ -81,7 +81,7 @@ def test_what_waiting_cannot_mend_is_not_waited_for(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("REDIS_URL")
-    write_serving(store, OCR_MODEL, Serving(("20261121T080000Z",), "20261121T080000Z", number=3))
+    write_manifest(store, OCR_MODEL, Manifest(("20261121T080000Z",), "20261121T080000Z", number=3))
     assert archive(["--ocr", "--wait"]) == 1
     assert "are in Redis: set REDIS_URL" in capsys.readouterr().err
 
@@ -96,7 +96,7 @@ def test_only_the_ocr_archive_is_waited_for(capsys: pytest.CaptureFixture[str]) 
 def test_a_signal_ends_the_wait(tmp_path: Path, stop: StopSignals, signals: int) -> None:
     stop.received = signals
     program = "import time; time.sleep(60)" if signals else ""
-    settings = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    settings = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
     began = time.monotonic()
     done = prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", program]), os.environ, stop)
     assert (done, time.monotonic() - began < 15) == (not signals, True)
@@ -142,5 +142,5 @@ def test_a_store_that_is_away_stops_no_preparation(
     """The report of a node that was killed stays there, and is too old soon."""
     if not answers:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    settings = ServeSettings(home=tmp_path, model_dir=store_path(no_s3))
+    settings = NodeSettings(home=tmp_path, model_dir=store_path(no_s3))
     assert prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", ""]), os.environ, stop)

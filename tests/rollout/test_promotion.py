@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
-from layoutloop.store.manifest import Card, Serving, archive_path, card_path, live_nodes, read_serving
+from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path, live_nodes, read_manifest
 from layoutloop.store.transfer import clear_copies
 from layoutloop.store.use_marks import asked_path
-from layoutloop.store.writing import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_serving
+from layoutloop.store.writing import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_manifest
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from layoutloop.torchserve.management import ManagementClient
 from rollout.promotion import NO_WORKER, NOT_FETCHED, NobodyTried, RolloutFailed, promote
@@ -64,7 +64,7 @@ class Site:
             path = archive_path(self.model_dir, name, version)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(f"archive of {name} {version}".encode())
-            write_json(card_path(self.model_dir, name, version), Card(name, version, ("total",)).to_json())
+            write_json(card_path(self.model_dir, name, version), VersionCard(name, version, ("total",)).to_json())
 
     def ask_for(self, name: str, *versions: str, current: str | None = None) -> None:
         self.archive(name, *versions)
@@ -73,8 +73,8 @@ class Site:
         if current:
             flip(self.model_dir, name, current)
 
-    def serving(self, name: str) -> Serving:
-        found = read_serving(self.model_dir, name)
+    def serving(self, name: str) -> Manifest:
+        found = read_manifest(self.model_dir, name)
         assert found is not None
         return found
 
@@ -631,7 +631,7 @@ def test_versions_only_move_forward(site: Site, in_load: bool) -> None:
     site.ask_for("ocr", V2, current=V2)
     site.archive("ocr", V1)
     if in_load:
-        write_serving(site.model_dir, "ocr", Serving((V2, V1), V2, {}, {V1: time.time()}))
+        write_manifest(site.model_dir, "ocr", Manifest((V2, V1), V2, {}, {V1: time.time()}))
     before = site.serving("ocr")
     with pytest.raises(RolloutFailed, match=f"{V1} is older than {V2} and versions only move forward"):
         promote(site.model_dir, "ocr", V1)
@@ -670,7 +670,7 @@ def test_versions_retire_when_no_request_can_last_any_more(site: Site) -> None:
     site.ask_for("ocr", V3, V2, V1, current=V3)
     serving = site.serving("ocr")
     left = {V1: time.time() - RETIRE_AFTER_S - 1, V2: time.time() - RETIRE_AFTER_S + 60}
-    write_serving(site.model_dir, "ocr", Serving(serving.load, V3, serving.sha256, left))
+    write_manifest(site.model_dir, "ocr", Manifest(serving.load, V3, serving.sha256, left))
     retire(site.model_dir)
     assert site.serving("ocr").load == (V3, V2)
     assert site.serving("ocr").left == {V2: left[V2]}
@@ -688,7 +688,7 @@ def test_a_candidate_goes_only_when_whoever_promoted_it_is_gone(site: Site) -> N
 def test_retiring_waits_for_whoever_changes_the_model(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V2)
     serving = site.serving("ocr")
-    write_serving(site.model_dir, "ocr", Serving(serving.load, V2, serving.sha256, {V1: 5.0}))
+    write_manifest(site.model_dir, "ocr", Manifest(serving.load, V2, serving.sha256, {V1: 5.0}))
     with locked(site.model_dir, "ocr"):
         began = time.monotonic()
         retire(site.model_dir)
@@ -722,7 +722,9 @@ def test_the_first_question_to_a_new_version(tmp_path: Path, model: str, reply: 
         asked.append(seen)
         return reply
 
-    write_json(card_path(tmp_path, "project-7", V1), Card("project-7", V1, ("total",), uses_image=True).to_json())
+    write_json(
+        card_path(tmp_path, "project-7", V1), VersionCard("project-7", V1, ("total",), uses_image=True).to_json()
+    )
     with start(tmp_path / "key_file.json") as (fake, server):
         fake.models[model, V1] = answer
         client = InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(fake.key_file))

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from layoutloop.settings.node import REPOSITORY, ServeSettings, note_path
+from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Serving, live_nodes
-from layoutloop.store.writing import write_json, write_serving
+from layoutloop.store.manifest import Manifest, live_nodes
+from layoutloop.store.writing import write_json, write_manifest
 from layoutloop.torchserve.inference import TokenFile
 from layoutloop.torchserve.management import ManagementClient
 from rollout.lost_nodes import LOST_AFTER_S, forget_lost_nodes
@@ -30,21 +30,23 @@ OLD, NEW, NEXT = "20261121T080000Z", "20261122T080000Z", "20261123T080000Z"
 @pytest.mark.parametrize(
     ("serving", "held", "missing"),
     [
-        pytest.param(Serving((NEW,), NEW), [NEW], [], id="the current one"),
-        pytest.param(Serving((NEW,), NEW), [], [NEW], id="nothing"),
-        pytest.param(Serving((NEW, OLD), NEW, left={OLD: 1.0}), [NEW], [OLD], id="one that requests may still ask for"),
-        pytest.param(Serving((NEW, OLD), NEW, left={OLD: 1.0}), [NEW, OLD], [], id="both"),
-        pytest.param(Serving((NEXT, NEW), NEW), [NEW], [], id="a candidate that is tried makes no node unready"),
-        pytest.param(Serving((NEXT,), None), [], [], id="nothing was promoted yet"),
+        pytest.param(Manifest((NEW,), NEW), [NEW], [], id="the current one"),
+        pytest.param(Manifest((NEW,), NEW), [], [NEW], id="nothing"),
+        pytest.param(
+            Manifest((NEW, OLD), NEW, left={OLD: 1.0}), [NEW], [OLD], id="one that requests may still ask for"
+        ),
+        pytest.param(Manifest((NEW, OLD), NEW, left={OLD: 1.0}), [NEW, OLD], [], id="both"),
+        pytest.param(Manifest((NEXT, NEW), NEW), [NEW], [], id="a candidate that is tried makes no node unready"),
+        pytest.param(Manifest((NEXT,), None), [], [], id="nothing was promoted yet"),
     ],
 )
-def test_what_a_node_lacks(tmp_path: Path, serving: Serving, held: list[str], missing: list[str]) -> None:
-    write_serving(tmp_path, "project-7", serving)
+def test_what_a_node_lacks(tmp_path: Path, serving: Manifest, held: list[str], missing: list[str]) -> None:
+    write_manifest(tmp_path, "project-7", serving)
     assert missing_versions(tmp_path, {"project-7": held}) == [f"project-7 {version}" for version in missing]
 
 
 def test_a_file_that_cannot_be_understood_takes_no_node_out(tmp_path: Path) -> None:
-    write_serving(tmp_path, "ocr", Serving((NEW,), NEW))
+    write_manifest(tmp_path, "ocr", Manifest((NEW,), NEW))
     (tmp_path / "project-7").mkdir()
     (tmp_path / "project-7" / "serving.json").write_text("{")
     assert missing_versions(tmp_path, {}) == [f"ocr {NEW}"]
@@ -71,7 +73,7 @@ def test_one_bad_project_takes_no_node_out(
     tmp_path: Path, holds: dict[str, list[str]], errors: dict[str, str], missing: list[str]
 ) -> None:
     for name in ("ocr", "project-7"):
-        write_serving(tmp_path / "store", name, Serving((NEW,), NEW))
+        write_manifest(tmp_path / "store", name, Manifest((NEW,), NEW))
     note = note_of(tmp_path / "store", holds, errors)
     assert note["missing"] == missing
     write_json(note_path(tmp_path), note)
@@ -91,9 +93,9 @@ def test_one_bad_project_takes_no_node_out(
 def test_what_fails_on_this_node_alone_takes_it_out(
     tmp_path: Path, other: str, age_s: float, version: str, missing: list[str], why: str
 ) -> None:
-    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
     for name in ("ocr", "project-7"):
-        write_serving(node.model_dir, name, Serving((NEW,), NEW))
+        write_manifest(node.model_dir, name, Manifest((NEW,), NEW))
     report = {"time": time.time() - age_s, "holds": {"project-7": [version]}, "errors": {}}
     write_json(tmp_path / "store" / ".nodes" / f"{node.node if other == 'own' else other}.json", report)
     watcher = watcher_of(node)
@@ -113,7 +115,7 @@ def test_what_fails_on_this_node_alone_takes_it_out(
     ],
 )
 def test_a_note_asks_nobody(tmp_path: Path, errors: dict[str, str], age_s: float, known: bool) -> None:
-    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
     report = {"time": time.time(), "holds": {"project-7": [NEW]}, "errors": {}}
     write_json(tmp_path / "store" / ".nodes" / "other-7080.json", report)
     watcher = watcher_of(node)
@@ -127,8 +129,8 @@ def test_a_note_asks_nobody(tmp_path: Path, errors: dict[str, str], age_s: float
 
 @pytest.mark.parametrize("stuck", [False, True], ids=["loads a large model", "hangs"])
 def test_a_watcher_that_hangs_is_no_live_node(tmp_path: Path, stuck: bool) -> None:
-    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
-    write_serving(node.model_dir, "ocr", Serving((NEW,), NEW))
+    node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    write_manifest(node.model_dir, "ocr", Manifest((NEW,), NEW))
     watcher, ended = watcher_of(node), threading.Event()
     watcher.stepped -= STUCK_S + 1 if stuck else STUCK_S - 60
     process = WatcherProcess(watcher, node, Settings(home=tmp_path, node_silent_s=0.3))
@@ -177,7 +179,7 @@ def test_readiness(tmp_path: Path, note: dict[str, Any] | None, problem: str | N
     assert found is None if problem is None else problem in (found or "")
 
 
-def watcher_of(node: ServeSettings) -> Watcher:
+def watcher_of(node: NodeSettings) -> Watcher:
     """The watcher of a node whose TorchServe is not there."""
     store = node.home / "store"
     nobody = ManagementClient("http://127.0.0.1:1", TokenFile(node.home / "key_file.json"))
@@ -185,8 +187,8 @@ def watcher_of(node: ServeSettings) -> Watcher:
 
 
 def test_what_a_watcher_notes_while_its_torchserve_starts(tmp_path: Path) -> None:
-    node = ServeSettings(home=tmp_path, model_dir=tmp_path / "store")
-    write_serving(node.model_dir, "ocr", Serving((NEW,), NEW))
+    node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
+    write_manifest(node.model_dir, "ocr", Manifest((NEW,), NEW))
     watcher = watcher_of(node)
     assert not watcher.converge()
     settings = Settings(home=tmp_path)

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 
 from layoutloop.errors import LeaseLost, SettingsInvalid
-from layoutloop.store.manifest import Serving, archive_path, read_card, read_serving
+from layoutloop.store.manifest import Manifest, archive_path, read_card, read_manifest
 from layoutloop.store.mirror import StoreMirror
 from layoutloop.store.path import children, store_path
 from layoutloop.store.redis_locks import Lease, Leases
 from layoutloop.store.transfer import folder_here
-from layoutloop.store.writing import add_to_load, flip, locked, new_stamp, write_serving
-from layoutloop.torchserve.in_service import Models
+from layoutloop.store.writing import add_to_load, flip, locked, new_stamp, write_manifest
+from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from layoutloop.torchserve.management import ManagementClient
 from rollout.promotion import promote
@@ -107,7 +107,7 @@ def build(store: Any, leases: Leases, checkpoint: Path) -> str:
 
 
 def current(store: Any, name: str = NAME) -> str | None:
-    serving = read_serving(store, name)
+    serving = read_manifest(store, name)
     return serving.current if serving else None
 
 
@@ -124,14 +124,14 @@ def test_a_version_from_checkpoint_to_service_and_away(
         write_report(built_store / NAME, Report(NAME, ("total",), version=version), leases=leases)
         promote(built_store, NAME, version, untested=True, leases=leases)
     assert current(built_store) == versions[1]
-    serving = read_serving(built_store, NAME)
+    serving = read_manifest(built_store, NAME)
     assert serving is not None
     assert serving.past == (versions[0],)
     assert serving.number > 0
     assert [one.card.version for one in kept_versions(built_store, 7)] == versions[::-1]
     assert stored_version(built_store, NAME, None, tmp_path / "scratch").folder.joinpath("config.json").is_file()
     with locked(built_store, NAME, leases=leases) as held:
-        write_serving(built_store, NAME, Serving((versions[1],), versions[1], past=serving.past), held)
+        write_manifest(built_store, NAME, Manifest((versions[1],), versions[1], past=serving.past), held)
     assert prune(built_store, 7, 1, leases=leases) == [versions[0]]
     assert names(built_store) == {
         "serving.json",
@@ -225,7 +225,7 @@ class EarlierHolder:
 
 def test_an_earlier_number_is_refused(store: Any) -> None:
     archive(store, V1)
-    write_serving(store, NAME, Serving((V1,), None, number=4))
+    write_manifest(store, NAME, Manifest((V1,), None, number=4))
     with pytest.raises(LeaseLost, match="a later holder of project-7's lock"):
         flip(store, NAME, V1, EarlierHolder())
     assert current(store) is None
@@ -293,13 +293,13 @@ def test_what_left_service_is_dropped_by_any_node(store: Any, leases: Leases) ->
             add_to_load(store, NAME, version, held)
             flip(store, NAME, version, held)
     with locked(store, NAME, leases=leases) as held:
-        write_serving(store, NAME, Serving((V2, V1), V2, left={V1: time.time() - 1000}), held)
+        write_manifest(store, NAME, Manifest((V2, V1), V2, left={V1: time.time() - 1000}), held)
         retire(store, leases=leases)  # somebody promotes: another time
-    assert read_serving(store, NAME) == Serving(
+    assert read_manifest(store, NAME) == Manifest(
         (V2, V1), V2, left=pytest.approx({V1: time.time() - 1000}, abs=60), number=3
     )
     retire(store, leases=leases)
-    serving = read_serving(store, NAME)
+    serving = read_manifest(store, NAME)
     assert serving is not None
     assert (serving.load, serving.current) == ((V2,), V2)
 
@@ -384,17 +384,17 @@ def test_from_the_archive_to_the_node_and_the_shim(
         look()
         assert (fake.held(), fake.default) == ({NAME: [old, new]}, {NAME: new})
         with locked(s3, NAME, leases=leases) as held:
-            write_serving(s3, NAME, Serving((new,), new, {new: _digest(s3, new)}), held)
+            write_manifest(s3, NAME, Manifest((new,), new, {new: _digest(s3, new)}), held)
         assert prune(s3, 7, 1, leases=leases) == [old]
         look()
         assert fake.held() == {NAME: [new]}
-    write_serving(tmp_path / "plain", "ocr", Serving((V1,), V1))
+    write_manifest(tmp_path / "plain", "ocr", Manifest((V1,), V1))
     shim.refresh()
     assert current(shim.folder) == new
     assert read_card(shim.folder, NAME, new).version == new
     assert not (shim.folder / NAME / f"{NAME}-{old}.json").exists()
     assert (
-        Models(shim.folder, InferenceClient("http://127.0.0.1:9", TokenFile(tmp_path / "none"))).model_dir
+        InServiceModels(shim.folder, InferenceClient("http://127.0.0.1:9", TokenFile(tmp_path / "none"))).model_dir
         == shim.folder
     )
 
@@ -422,7 +422,7 @@ def test_commands_take_a_url(s3: Any, redis_url: str, text_checkpoint: Path, tmp
 
 
 def _digest(store: Any, version: str) -> str:
-    serving = read_serving(store, NAME)
+    serving = read_manifest(store, NAME)
     assert serving is not None
     return serving.sha256[version]
 
@@ -483,7 +483,7 @@ def test_two_trainers(
     waited = float(second["began"]) >= float(first["ended"])
     assert waited == (projects[0] == projects[1])
     if waited:
-        serving = read_serving(s3, NAME)
+        serving = read_manifest(s3, NAME)
         assert serving is not None
         assert (serving.current, serving.past) == (second["promoted"], (first["promoted"],))
     else:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.store.manifest import Serving
+from layoutloop.store.manifest import Manifest
 from layoutloop.store.use_marks import asked_path
-from layoutloop.store.writing import write_serving
+from layoutloop.store.writing import write_manifest
 from layoutloop.torchserve.management import ServedVersion
 from rollout.worker_counts import SETTLE_S, WorkerCounts
 from tests.layoutloop.torchserve.test_management import V1, V2
 
 HOUR = 3600.0
-IN_SERVICE = Serving((V1,), V1)
+IN_SERVICE = Manifest((V1,), V1)
 QUIET, BUSY = ServedVersion(V1, 1, 1, 0), ServedVersion(V1, 1, 1, 2)
 
 
@@ -32,7 +32,7 @@ def mark(model_dir: Path, age_s: float, name: str = "project-7") -> None:
 def store(tmp_path: Path) -> Path:
     """A store whose project-7 was promoted long ago, and asked a little later."""
     for name in ("ocr", "project-7"):
-        write_serving(tmp_path, name, IN_SERVICE)
+        write_manifest(tmp_path, name, IN_SERVICE)
         os.utime(tmp_path / name / "serving.json", (time.time() - 2 * HOUR,) * 2)
     mark(tmp_path, HOUR)
     return tmp_path
@@ -59,7 +59,7 @@ def test_a_project_that_is_not_idle(store: Path, why: str) -> None:
         case "asked":
             mark(store, 1000)
         case "promoted":
-            write_serving(store, "project-7", IN_SERVICE)
+            write_manifest(store, "project-7", IN_SERVICE)
         case "0 is never":
             idle_s = 0
         case "no marks":
@@ -69,12 +69,12 @@ def test_a_project_that_is_not_idle(store: Path, why: str) -> None:
             path.unlink()
             path.symlink_to(path)  # also root cannot read this
         case "tried":
-            serving = Serving((V2, V1), V1)
+            serving = Manifest((V2, V1), V1)
     assert counts(store, idle_s).of("project-7", serving) == 2
 
 
 def test_an_old_version_that_left_is_no_new_one(store: Path) -> None:
-    assert counts(store).of("project-7", Serving((V2, V1), V2, left={V1: 5.0})) == 0
+    assert counts(store).of("project-7", Manifest((V2, V1), V2, left={V1: 5.0})) == 0
 
 
 @pytest.mark.parametrize("ahead_s", [-100 * HOUR, 100 * HOUR], ids=["behind", "ahead"])

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import Card, archive_path
+from layoutloop.store.manifest import VersionCard, archive_path
 from layoutloop.store.writing import add_to_load, flip
 from scripts.evaluate import main
 from tests.checkpoints import LABELS, make_checkpoint
@@ -227,7 +227,7 @@ def test_an_archive_gives_its_checkpoint_and_nothing_else(place: Place, tmp_path
 
 
 def archive_of(path: Path, entries: dict[str, bytes], card: dict[str, Any] | None = None) -> Path:
-    body = Card("project-7", "20261123T000000Z", ("total",)).to_json() | (card or {})
+    body = VersionCard("project-7", "20261123T000000Z", ("total",)).to_json() | (card or {})
     whole = {"card.json": json.dumps(body).encode(), "checkpoint/config.json": b"{}"}
     with zipfile.ZipFile(path, "w") as file:
         for name, content in (whole | {"checkpoint/model.safetensors": b"x"} | entries).items():
@@ -279,7 +279,7 @@ def test_an_archive_without_a_card_or_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelNotReady, match=r"There is no item named 'card\.json'"):
         unpack_checkpoint(tmp_path / "a.mar", tmp_path / "folder")
     with zipfile.ZipFile(tmp_path / "ocr.mar", "w") as file:
-        file.writestr("card.json", json.dumps(Card("ocr", "20261123T000000Z").to_json()))
+        file.writestr("card.json", json.dumps(VersionCard("ocr", "20261123T000000Z").to_json()))
     with pytest.raises(ModelNotReady, match="is it the `ocr` archive"):
         unpack_checkpoint(tmp_path / "ocr.mar", tmp_path / "folder")
 

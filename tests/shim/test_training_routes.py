@@ -19,7 +19,7 @@ from layoutloop.jobs.queue import JobStore
 from layoutloop.jobs.rules import MOST_QUEUED
 from layoutloop.settings.serving import Settings
 from shim.app import create_app
-from shim.context import State
+from shim.context import Context
 
 CAPTURES = Path(__file__).resolve().parent.parent / "data" / "captures"
 REDIS_THAT_IS_NOT_THERE = "redis://:open-sesame@127.0.0.1:1/0"
@@ -38,7 +38,7 @@ class Shim:
 
     @property
     def jobs(self) -> JobStore:
-        state: State = self.app.extensions["layoutloop"]
+        state: Context = self.app.extensions["layoutloop"]
         return state.jobs
 
     def post(self, path: str, body: object, **headers: str) -> TestResponse:

@@ -8,8 +8,8 @@ import pytest
 
 from handler.page import Box, Region, TaggedPage
 from layoutloop.errors import Superseded
-from layoutloop.store.manifest import Card, Serving, archive_path, card_path, read_card, read_serving
-from layoutloop.store.writing import write_json, write_serving
+from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path, read_card, read_manifest
+from layoutloop.store.writing import write_json, write_manifest
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from rollout.promotion import RolloutFailed
 from tests.layoutloop.torchserve.test_inference import Reply, start
@@ -58,7 +58,7 @@ def test_a_second_try_archives_nothing_anew(tmp_path: Path, text_checkpoint: Pat
     assert archived_version(job) == first
     assert archive_once(job, text_checkpoint, store, 7, ProjectSettings()) == first
     assert not was_promoted(store, 7, first)
-    write_serving(store, "project-7", Serving((first,), first))
+    write_manifest(store, "project-7", Manifest((first,), first))
     assert was_promoted(store, 7, first)
 
 
@@ -67,7 +67,7 @@ def test_an_archive_that_was_overtaken_gets_a_new_stamp(tmp_path: Path, text_che
     job, store = tmp_path / "job", tmp_path / "store"
     job.mkdir()
     first = archive_once(job, text_checkpoint, store, 7, ProjectSettings())
-    write_serving(store, "project-7", Serving(("29991231T000000Z",), "29991231T000000Z"))
+    write_manifest(store, "project-7", Manifest(("29991231T000000Z",), "29991231T000000Z"))
     (job / "archived.json").write_text(json.dumps({"version": first}))
     second = archive_once(job, text_checkpoint, store, 7, ProjectSettings(), restored_from=first)
     assert second > first
@@ -90,14 +90,14 @@ def test_a_candidate_is_asked_about_a_real_page_right_before_the_flip(
     tmp_path: Path, regions: list[object], mine: bool, error: type[Exception] | None
 ) -> None:
     store = tmp_path / "store"
-    before = Serving((OLD,), OLD, {OLD: "x"})
-    write_serving(store, "project-7", before)
+    before = Manifest((OLD,), OLD, {OLD: "x"})
+    write_manifest(store, "project-7", before)
     archive_path(store, "project-7", NEW).write_bytes(b"archive")
-    write_json(card_path(store, "project-7", NEW), Card("project-7", NEW, ("total",)).to_json())
+    write_json(card_path(store, "project-7", NEW), VersionCard("project-7", NEW, ("total",)).to_json())
     seen_before_the_flip: list[str | None] = []
 
     def current() -> str | None:
-        serving = read_serving(store, "project-7")
+        serving = read_manifest(store, "project-7")
         return serving.current if serving else None
 
     def answer(_: object) -> Reply:
@@ -126,7 +126,7 @@ def test_a_candidate_is_asked_about_a_real_page_right_before_the_flip(
     if error is None:
         assert current() == NEW
     else:
-        assert read_serving(store, "project-7") == before
+        assert read_manifest(store, "project-7") == before
 
 
 def _expect(put: Callable[[], None], error: type[Exception] | None) -> None:

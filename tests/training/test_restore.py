@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from layoutloop.errors import Superseded
-from layoutloop.store.manifest import read_card, read_serving
+from layoutloop.store.manifest import read_card, read_manifest
 from layoutloop.store.writing import training_lock
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from rollout.promotion import RolloutFailed, promote
@@ -42,7 +42,7 @@ class Place:
 
     @property
     def current(self) -> str | None:
-        serving = read_serving(self.model_dir, NAME)
+        serving = read_manifest(self.model_dir, NAME)
         return serving.current if serving else None
 
     def everything(self) -> set[Path]:

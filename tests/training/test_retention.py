@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.store.manifest import Serving
-from layoutloop.store.writing import write_serving
+from layoutloop.store.manifest import Manifest
+from layoutloop.store.writing import write_manifest
 from training.retention import prune
 
 VERSIONS = [f"2026112{day}T080000Z" for day in range(6)]
@@ -29,7 +29,7 @@ def make_version(model_dir: Path, version: str) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path, load: tuple[str, ...], current: str, kept: list[str]) -> None:
     for version in VERSIONS:
         make_version(tmp_path, version)
-    write_serving(tmp_path, "project-7", Serving(load, current))
+    write_manifest(tmp_path, "project-7", Manifest(load, current))
     gone = prune(tmp_path, 7, keep=2)
     assert sorted(gone) == sorted(set(VERSIONS) - set(kept))
     left = {path.name for path in (tmp_path / "project-7").iterdir()}

@@ -16,7 +16,7 @@ from handler.ocr_settings import OcrSettings
 from handler.reading.engines import make_engine
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import OCR_MODEL, Card, archive_path, project_model, read_card, read_serving
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, project_model, read_card, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import built_for, checkpoint_path
 from layoutloop.store.writing import new_stamp, write_json
@@ -68,7 +68,7 @@ def build_project(
     restored_from: str | None = None,
     version: str | None = None,
     leases: Leases | None = None,
-) -> Card:
+) -> VersionCard:
     """Archive a checkpoint as the next version of a project.
 
     The checkpoint is copied into the model store first, so that the archive can be rebuilt from it.
@@ -89,7 +89,7 @@ def build_project(
     name = project_model(project_id)
     version = version or new_stamp(model_dir, name, leases=leases)
     engine = settings.engine or _engine_in_service(model_dir, settings)
-    card = Card(name, version, engine=engine, restored_from=restored_from)
+    card = VersionCard(name, version, engine=engine, restored_from=restored_from)
     with built_for(model_dir, name, version) as place:
         kept = checkpoint_path(place, name, version)
         shutil.rmtree(kept, ignore_errors=True)
@@ -97,7 +97,9 @@ def build_project(
         return _pack_project(place, kept, checkpoint, card, settings)
 
 
-def _pack_project(place: Path, kept: Path, checkpoint: Path, card: Card, settings: ProjectSettings) -> Card:
+def _pack_project(
+    place: Path, kept: Path, checkpoint: Path, card: VersionCard, settings: ProjectSettings
+) -> VersionCard:
     """Archive a checkpoint's copy; what the copy was made of is named where it cannot be used."""
     try:
         config = _project_configuration(settings)
@@ -119,7 +121,7 @@ def _project_configuration(settings: ProjectSettings) -> dict[str, Any]:
     return config
 
 
-def _project_card(card: Card, checkpoint: Path, settings: ProjectSettings) -> Card:
+def _project_card(card: VersionCard, checkpoint: Path, settings: ProjectSettings) -> VersionCard:
     """Return a card with what the checkpoint, which is loaded for it, and its settings say."""
     from handler.tagging.layoutlm import load  # torch takes seconds to import, and the `ocr` archive needs none of it
 
@@ -142,7 +144,7 @@ def _engine_in_service(model_dir: StorePath, settings: ProjectSettings) -> str |
     None where no `ocr` is in service. The card of `ocr` names it with the language and mode of `ocr` itself.
     """
     try:
-        serving = read_serving(model_dir, OCR_MODEL)
+        serving = read_manifest(model_dir, OCR_MODEL)
         if serving is None or serving.current is None:
             return None
         ocr = read_card(model_dir, OCR_MODEL, serving.current)
@@ -155,7 +157,7 @@ def _engine_in_service(model_dir: StorePath, settings: ProjectSettings) -> str |
     return f"{program}-{settings.language}-psm{settings.psm}"
 
 
-def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | None = None) -> Card:
+def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | None = None) -> VersionCard:
     """Archive the next version of model `ocr`.
 
     Raises:
@@ -168,7 +170,7 @@ def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | N
         "psm": settings.psm,
         "timeout_s": settings.timeout_s,
     }
-    card = Card(
+    card = VersionCard(
         model=OCR_MODEL,
         version=new_stamp(model_dir, OCR_MODEL, leases=leases),
         engine=make_engine(settings).name,
@@ -182,7 +184,7 @@ def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | N
 
 def ocr_is_current(model_dir: StorePath, settings: OcrSettings) -> bool:
     """Whether the `ocr` archive in service has today's handler, engine and settings."""
-    serving = read_serving(model_dir, OCR_MODEL)
+    serving = read_manifest(model_dir, OCR_MODEL)
     if serving is None or serving.current is None or not archive_path(model_dir, OCR_MODEL, serving.current).exists():
         return False
     try:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from layoutloop.store.manifest import Card, archive_path, card_path
+from layoutloop.store.manifest import VersionCard, archive_path, card_path
 from layoutloop.store.writing import write_json
 
 HANDLER = Path(__file__).resolve().parents[2] / "handler"
@@ -46,7 +46,9 @@ def _handler_files() -> list[Path]:
     return sorted(path for path in HANDLER.rglob("*") if path.suffix in (".py", ".yaml"))
 
 
-def pack(model_dir: Path, card: Card, config: dict[str, Any], entry: str, checkpoint: Path | None) -> Card:
+def pack(
+    model_dir: Path, card: VersionCard, config: dict[str, Any], entry: str, checkpoint: Path | None
+) -> VersionCard:
     """Write the archive of a card, and the card beside it; return it with digest and time.
 
     Args:
@@ -95,7 +97,7 @@ def _clear_stale(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _stage(staging: Path, card: Card, config: dict[str, Any], checkpoint: Path | None) -> None:
+def _stage(staging: Path, card: VersionCard, config: dict[str, Any], checkpoint: Path | None) -> None:
     for path in _handler_files():
         copy = staging / "handler" / path.relative_to(HANDLER)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +108,7 @@ def _stage(staging: Path, card: Card, config: dict[str, Any], checkpoint: Path |
     (staging.parent / "model-config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def _archive(work: Path, card: Card, entry: str) -> Path:
+def _archive(work: Path, card: VersionCard, entry: str) -> Path:
     """Run torch-model-archiver; stored, not deflated, since weights do not compress."""
     temporary = work / "tmp"
     temporary.mkdir()

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from handler.page import BOX_LEVELS
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import Card, archive_path, card_path, read_card, read_serving
+from layoutloop.store.manifest import VersionCard, archive_path, card_path, read_card, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import checkpoint_path, copy_here, folder_here
 
@@ -39,7 +39,7 @@ class StoredModel:
     name: str
     version: str
     folder: Path
-    card: Card | None
+    card: VersionCard | None
 
 
 def stored_version(model_dir: StorePath, name: str, version: str | None, scratch: Path) -> StoredModel:
@@ -55,7 +55,7 @@ def stored_version(model_dir: StorePath, name: str, version: str | None, scratch
         ModelNotReady: it is not there, says what is.
     """
     if version is None:
-        serving = read_serving(model_dir, name)
+        serving = read_manifest(model_dir, name)
         if serving is None or serving.current is None:
             raise ModelNotReady(f"{name} has no model in service; name what to measure with --version or --checkpoint")
         version = serving.current
@@ -99,7 +99,7 @@ def stored_at(path: Path, scratch: Path) -> StoredModel:
     return StoredModel(folder.name, "", folder, None)
 
 
-def unpack_checkpoint(archive: Path, folder: Path) -> Card:
+def unpack_checkpoint(archive: Path, folder: Path) -> VersionCard:
     """Write the checkpoint files of a .mar into a folder and return its card.
 
     Only plain files directly in `checkpoint/` with a known ending are written, under their bare names; the handler
@@ -134,11 +134,13 @@ def _checkpoint_file(name: str) -> str | None:
     return parts[1]
 
 
-def _card(file: zipfile.ZipFile) -> Card:
+def _card(file: zipfile.ZipFile) -> VersionCard:
     with file.open(_CARD) as member:
         body = json.loads(member.read(_MAX_CARD_BYTES))
-    known = {field.name for field in fields(Card)}  # an archive of a later release may say more
-    card = Card(**{key: value for key, value in body.items() if key in known} | {"labels": tuple(body["labels"])})
+    known = {field.name for field in fields(VersionCard)}  # an archive of a later release may say more
+    card = VersionCard(
+        **{key: value for key, value in body.items() if key in known} | {"labels": tuple(body["labels"])}
+    )
     if card.box_level not in BOX_LEVELS:
         raise ValueError(f"its card names the box level {card.box_level!r}, known are {', '.join(BOX_LEVELS)}")
     return card

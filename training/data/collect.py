@@ -17,7 +17,7 @@ from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
 from layoutloop.studio.label_config import parse_label_config
 from training.data.annotations import AnnotatedPage, count_new, fingerprint, select_pages
-from training.data.dataset import Progress, Read, build_examples
+from training.data.dataset import ProgressCallback, Read, build_examples
 from training.data.examples import Example, read_examples, write_examples
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
@@ -86,7 +86,7 @@ def collect(
     *,
     least_new: int,
     known: Mapping[str, str],
-    progress: Progress,
+    progress: ProgressCallback,
     threads: int,
 ) -> Collected:
     """Write `training.jsonl`, `validation.jsonl` and `dataset.json`, or find them there.

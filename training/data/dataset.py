@@ -41,10 +41,10 @@ _AWAY_SHARE = 0.5
 """Where more of the pages could not be read for that, what is left is no picture of the annotations."""
 
 Read = Callable[[AnnotatedPage], Page]
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with pages done and pages in all."""
 
-Outcome = Page | LayoutLoopError | HandlerError
+PageResult = Page | LayoutLoopError | HandlerError
 """A page, or why there is none."""
 
 
@@ -62,7 +62,7 @@ class Dataset:
 
 
 def build_examples(
-    selection: Selection, config: LabelConfig, read: Read, progress: Progress, *, threads: int = 4
+    selection: Selection, config: LabelConfig, read: Read, progress: ProgressCallback, *, threads: int = 4
 ) -> Dataset:
     """Read every page of a selection and give its words to its boxes.
 
@@ -128,10 +128,10 @@ def _edges(boxes: Sequence[Box]) -> NDArray[np.float64]:
 
 
 def _examples(
-    outcomes: Iterable[tuple[AnnotatedPage, Outcome]],
+    outcomes: Iterable[tuple[AnnotatedPage, PageResult]],
     total: int,
     config: LabelConfig,
-    progress: Progress,
+    progress: ProgressCallback,
     left_out: LeftOut,
 ) -> list[Example]:
     examples: list[Example] = []
@@ -182,10 +182,10 @@ def _same_place(one: Box, other: Box) -> bool:
 
 def _read_all(
     pages: Sequence[AnnotatedPage], read: Read, threads: int
-) -> Generator[tuple[AnnotatedPage, Outcome], None, None]:
+) -> Generator[tuple[AnnotatedPage, PageResult], None, None]:
     """Yield each page with what reading it gave, in order."""
 
-    def outcome(page: AnnotatedPage) -> Outcome:
+    def outcome(page: AnnotatedPage) -> PageResult:
         try:
             return read(page)
         except (LayoutLoopError, HandlerError) as error:

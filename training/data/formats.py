@@ -28,7 +28,7 @@ OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DatasetFolder:
     """A folder that holds examples in both layouts, and their images once.
 
     Args:
@@ -127,7 +127,7 @@ def _write_json(path: Path, body: Any) -> None:
     path.write_text(json.dumps(body, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _card(title: str, examples: Sequence[Example], layout: Layout) -> str:
+def _card(title: str, examples: Sequence[Example], layout: DatasetFolder) -> str:
     """Return a README with the header that `datasets.load_dataset` reads; it refuses to load an empty file."""
     counts = {split: sum(layout.split_of(one.task) == split for one in examples) for split in FOLDERS}
     files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split, count in counts.items() if count)

@@ -17,11 +17,11 @@ from handler.reading.reader import Reader
 from handler.wire import page_from_json
 from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Card
+from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
 from layoutloop.studio.image_fetcher import ImageFetcher
-from layoutloop.torchserve.in_service import InService, Models
+from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from layoutloop.torchserve.nodes import addresses_of
 from training.data.annotations import AnnotatedPage
@@ -59,7 +59,7 @@ class TorchServeReader:
     """
 
     images: Images
-    models: Models
+    models: InServiceModels
     language: str = "eng"
     psm: int = 3
     thumbnail: bool = False
@@ -69,7 +69,9 @@ class TorchServeReader:
         cls, settings: Settings, images: Images, *, language: str = "eng", psm: int = 3, thumbnail: bool = False
     ) -> TorchServeReader:
         """Make a reader that asks the nodes."""
-        models = Models(settings.model_dir, inference_client(settings), settings.ocr_workers, settings.project_workers)
+        models = InServiceModels(
+            settings.model_dir, inference_client(settings), settings.ocr_workers, settings.project_workers
+        )
         return cls(images, models, language, psm, thumbnail)
 
     def __call__(self, page: AnnotatedPage) -> Page:
@@ -77,7 +79,7 @@ class TorchServeReader:
         data = self.images(page)
         # A promotion of another `ocr` in the middle changes who reads; the page's `engine` tells.
         ocr = self.models.in_service(None).ocr
-        wanted = Card("", "", language=self.language, psm=self.psm, uses_image=self.thumbnail)
+        wanted = VersionCard("", "", language=self.language, psm=self.psm, uses_image=self.thumbnail)
         return page_from_json(self.models.read(data, InService(ocr, wanted), time.monotonic() + PAGE_LIMIT_S))
 
 

@@ -12,7 +12,7 @@ from handler.errors import CheckpointInvalid, HandlerError, PageInvalid
 from handler.page import BOX_LEVELS, TaggedPage
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import Card, project_model, read_card, read_serving
+from layoutloop.store.manifest import VersionCard, project_model, read_card, read_manifest
 from layoutloop.store.path import StorePath, children
 from layoutloop.store.transfer import folder_here
 from training.data.collect import Collected
@@ -26,10 +26,10 @@ Answers = list[TaggedPage | HandlerError]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptVersion:
     """A version whose checkpoint is in the model store."""
 
-    card: Card
+    card: VersionCard
     checkpoint: StorePath
 
 
@@ -50,20 +50,20 @@ class Comparison:
     unmeasured: Mapping[str, str]
 
 
-def kept_versions(model_dir: StorePath, project: int) -> list[Kept]:
+def kept_versions(model_dir: StorePath, project: int) -> list[KeptVersion]:
     """Return the versions of a project that can be measured and restored, newest first."""
     name = project_model(project)
     found = []
     for checkpoint in reversed(children(model_dir / name, "checkpoint-*")):
         version = checkpoint.name.removeprefix("checkpoint-")
         try:
-            found.append(Kept(read_card(model_dir, name, version), checkpoint))
+            found.append(KeptVersion(read_card(model_dir, name, version), checkpoint))
         except ModelNotReady as error:
             logger.info("%s is not compared with: %s", checkpoint, error)
     return found
 
 
-def rivals(model_dir: StorePath, project: int, besides: str | None = None) -> list[Kept]:
+def rivals(model_dir: StorePath, project: int, besides: str | None = None) -> list[KeptVersion]:
     """Return the kept versions to measure a candidate against, newest first.
 
     A version that was archived again under a new stamp is the same model twice: only the new one is measured.
@@ -132,12 +132,12 @@ def compare(
     return Comparison(scores, answers, tuple(best_first), unmeasured)
 
 
-def current_card(model_dir: StorePath, project: int) -> Card | None:
+def current_card(model_dir: StorePath, project: int) -> VersionCard | None:
     """Return the card of the version in service, None in cold start.
 
     Raises:
         ModelNotReady: serving.json or the card cannot be understood.
     """
     name = project_model(project)
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     return read_card(model_dir, name, serving.current) if serving and serving.current else None

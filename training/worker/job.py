@@ -47,11 +47,11 @@ from training.errors import BaseUnavailable, DatasetFailed, SourceAway, Training
 from training.fit.bases import uses_image
 from training.measure.compare import current_card, kept_versions
 from training.publish import archived_version, forget
-from training.request import Outcome, Surroundings, Wish
+from training.request import TrainingContext, TrainingOutcome, TrainingRequest
 from training.restore import restore
 from training.retention import discard
 from training.retrain import retrain
-from training.worker.listeners import JobWatching, TerminalWatching, insist
+from training.worker.listeners import JobListener, TerminalListener, insist
 
 logger = logging.getLogger(__name__)
 
@@ -79,11 +79,11 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
     """Do what a worker claimed; 0 where the record says what became of it, else the worker tries again."""
     job = insist(lambda: jobs.check(job_id, attempt))
     _tidy(jobs, settings)
-    watching = JobWatching(jobs, job)
+    listener = JobListener(jobs, job)
     try:
         with store_access(settings.model_dir):
             restores = job.kind == "restore"
-            outcome = _restore(job, settings, watching) if restores else _retrain(job, settings, training, watching)
+            outcome = _restore(job, settings, listener) if restores else _retrain(job, settings, training, listener)
     except Superseded as error:
         logger.warning("%s", error)
         return 1
@@ -145,45 +145,45 @@ def delete_folder(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def train_here(wish: Wish, files: Files, settings: Settings, training: TrainSettings) -> int:
+def train_here(request: TrainingRequest, files: Files, settings: Settings, training: TrainSettings) -> int:
     """Train for a person at a terminal, with no job record; 0 unless it failed."""
     problem = torchserve_problem(settings)
     if problem is not None:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     try:
-        name = f"here-{_fingerprint(wish, files, training)}"
+        name = f"here-{_fingerprint(request, files, training)}"
     except OSError as error:
         print(f"error: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
         return 1
-    watching = TerminalWatching()
-    folder = settings.home / "training" / project_model(wish.project) / name
+    listener = TerminalListener()
+    folder = settings.home / "training" / project_model(request.project) / name
     if folder.exists():
         print(f"going on where an earlier try was cut off, with its pages ({folder})", file=sys.stderr)
     try:
-        with store_access(settings.model_dir), surroundings(wish, folder, files, settings, training) as around:
-            outcome = retrain(wish, around, watching)
+        with store_access(settings.model_dir), training_context(request, folder, files, settings, training) as context:
+            outcome = retrain(request, context, listener)
     except _FAILURES as error:
         lost = isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None
         hint = "; --images DIR takes the images from a folder, by their file names" if lost else ""
         print(f"error: {error}{hint}", file=sys.stderr)
-        _forget(folder, wish.project, settings)
+        _forget(folder, request.project, settings)
         return 1
     finally:
-        watching.close()
-    _forget(folder, wish.project, settings)
+        listener.close()
+    _forget(folder, request.project, settings)
     print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
-    reports = children(settings.model_dir / project_model(wish.project), "*.report.html")
+    reports = children(settings.model_dir / project_model(request.project), "*.report.html")
     print(f"report: {max(reports, key=lambda path: path.stat().st_mtime)}", file=sys.stderr)
     return 0
 
 
-def _fingerprint(wish: Wish, files: Files, training: TrainSettings) -> str:
+def _fingerprint(request: TrainingRequest, files: Files, training: TrainSettings) -> str:
     """Return 12 hex digits of all that a training here depends on: only an equal one goes on with its folder."""
     stats = [
         path and (path.stat().st_size, path.stat().st_mtime_ns) for path in (files.annotations, files.label_config)
     ]
-    return hashlib.sha256(repr((wish, files, training, stats)).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((request, files, training, stats)).encode()).hexdigest()[:12]
 
 
 def _is_away(error: Exception) -> bool:
@@ -191,16 +191,16 @@ def _is_away(error: Exception) -> bool:
 
 
 @contextmanager
-def surroundings(
-    wish: Wish, folder: Path, files: Files, settings: Settings, training: TrainSettings
-) -> Iterator[Surroundings]:
+def training_context(
+    request: TrainingRequest, folder: Path, files: Files, settings: Settings, training: TrainSettings
+) -> Iterator[TrainingContext]:
     """Open what a training works with, and close it.
 
     Raises:
         BaseUnavailable: the base cannot be loaded, which is found before any page is read.
     """
-    if wish.from_current:
-        training = _as_current(settings.model_dir, wish.project, training)
+    if request.from_current:
+        training = _as_current(settings.model_dir, request.project, training)
     with (
         open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
         closing(StudioImages(settings)) as fetched,
@@ -212,13 +212,13 @@ def surroundings(
             images,
             language=training.language,
             psm=training.psm,
-            thumbnail=_needs_images(settings.model_dir, wish, training),
+            thumbnail=_needs_images(settings.model_dir, request, training),
         )
-        yield Surroundings(
+        yield TrainingContext(
             model_dir=settings.model_dir,
             folder=folder,
             settings=training,
-            source=_source(wish.project, files, studio),
+            source=_source(request.project, files, studio),
             read=read,
             images=images,
             client=inference_client(settings),
@@ -236,10 +236,10 @@ def _as_current(model_dir: StorePath, project: int, training: TrainSettings) -> 
     return replace(training, box_level=level, language=card.language, psm=card.psm)
 
 
-def _needs_images(model_dir: StorePath, wish: Wish, training: TrainSettings) -> bool:
+def _needs_images(model_dir: StorePath, request: TrainingRequest, training: TrainSettings) -> bool:
     """Whether the candidate, or any version that it will be measured against, looks at the page's image."""
-    kept = any(one.card.uses_image for one in kept_versions(model_dir, wish.project))
-    return kept or (not wish.from_current and uses_image(training.base, training.image))
+    kept = any(one.card.uses_image for one in kept_versions(model_dir, request.project))
+    return kept or (not request.from_current and uses_image(training.base, training.image))
 
 
 def _source(project: int, files: Files, studio: StudioClient) -> Source:
@@ -251,31 +251,31 @@ def _source(project: int, files: Files, studio: StudioClient) -> Source:
     return ask
 
 
-def _retrain(job: Job, settings: Settings, training: TrainSettings, watching: JobWatching) -> Outcome:
-    wish = Wish(
+def _retrain(job: Job, settings: Settings, training: TrainSettings, listener: JobListener) -> TrainingOutcome:
+    request = TrainingRequest(
         job.project,
         force=bool(job.options.get("force")),
         dry_run=bool(job.options.get("dry_run")),
         from_current=bool(job.options.get("from_current")),
         least_new=settings.train_every if job.trigger == "annotations" else 0,
     )
-    with surroundings(wish, _folder(job, settings), Files(), settings, training) as around:
-        return retrain(wish, around, watching)
+    with training_context(request, _folder(job, settings), Files(), settings, training) as context:
+        return retrain(request, context, listener)
 
 
-def _restore(job: Job, settings: Settings, watching: JobWatching) -> Outcome:
+def _restore(job: Job, settings: Settings, listener: JobListener) -> TrainingOutcome:
     version = str(job.options.get("version", ""))
-    watching.step("rollout")
+    listener.step("rollout")
     new = restore(
         settings.model_dir,
         job.project,
         version,
         folder=_folder(job, settings),
         client=inference_client(settings),
-        still_mine=watching.still_mine,
+        still_mine=listener.still_mine,
         leases=open_leases(settings.redis_url),
     )
-    return Outcome("promoted", f"Version {version} is in service again, as {new}.", new)
+    return TrainingOutcome("promoted", f"Version {version} is in service again, as {new}.", new)
 
 
 def _folder(job: Job, settings: Settings) -> Path:

@@ -23,7 +23,7 @@ _PAUSE_S = 1.0
 T = TypeVar("T")
 
 
-class JobWatching:
+class JobListener:
     """Tells a job's record how far it is, not too often, and learns from it whether the job is still this process's."""
 
     def __init__(self, jobs: JobStore, job: Job) -> None:
@@ -64,7 +64,7 @@ class JobWatching:
             logger.warning("progress cannot be told: %s", error)
 
 
-class TerminalWatching:
+class TerminalListener:
     """Shows a person how far it is."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ from layoutloop.jobs.rules import RETRY_PAUSE_S
 from layoutloop.processes.logs import set_up_logging
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.local_store import with_local_store
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from training.worker.process import Place, has_ended, start_training, stop_group, tail
 
@@ -250,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run jobs until told to stop; 2 where the settings cannot be used."""
     argparse.ArgumentParser(prog="python -m scripts.worker", description=__doc__).parse_args(arguments)
     try:
-        node = ServeSettings.from_env(os.environ)
+        node = NodeSettings.from_env(os.environ)
         environ = {**os.environ, **node.environment()}
         settings = Settings.from_env(environ)
     except SettingsInvalid as error:
@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _work(settings: Settings, node: ServeSettings, environ: Mapping[str, str], stop: StopSignals) -> None:
+def _work(settings: Settings, node: NodeSettings, environ: Mapping[str, str], stop: StopSignals) -> None:
     titles = VersionTitles(settings)
     titles.start()
     jobs = open_jobs(settings.jobs_url)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from layoutloop.connect.backend_titles import TITLE, Titles, see_titles
+from layoutloop.connect.backend_titles import TITLE, TitleState, ensure_titles
 from layoutloop.errors import StudioRefused, StudioUnavailable
 from layoutloop.studio.client import StudioClient, open_studio
 from tests.far_servers import LEGACY_KEY
@@ -27,8 +27,8 @@ class Bench:
     studio: FakeStudio
     client: StudioClient
 
-    def look(self, stamp: str | None = STAMP) -> Titles:
-        return see_titles(self.client, 7, stamp)
+    def look(self, stamp: str | None = STAMP) -> TitleState:
+        return ensure_titles(self.client, 7, stamp)
 
     @property
     def titles(self) -> list[str]:
@@ -68,7 +68,7 @@ def test_title_and_what_is_shown_follow_the_version(
     bench.studio.projects[7]["model_version"] = shown
     bench.studio.version = version
     for _ in range(2):
-        assert bench.look(stamp) is Titles.RIGHT
+        assert bench.look(stamp) is TitleState.RIGHT
         assert (bench.titles, bench.shown) == ([after], after)
     asked = len(bench.studio.changes)
     bench.look(stamp)
@@ -88,7 +88,7 @@ def test_what_a_person_chose_stays(bench: Bench, title: str, shown: str) -> None
     bench.studio.add_backend(URL, title=title)
     bench.studio.projects[7]["model_version"] = shown
     bench.studio.version = OLD
-    assert bench.look() is (Titles.RIGHT if title == OLD else Titles.NONE)
+    assert bench.look() is (TitleState.RIGHT if title == OLD else TitleState.NONE)
     assert (bench.titles, bench.shown) == ([title], shown)
     assert bench.studio.changes == []
 
@@ -119,7 +119,7 @@ def test_what_is_not_ours_or_not_yet_is_left_alone(
 ) -> None:
     bench.studio.add_backend(URL, title=COLD, model_version=OLD)
     spoil(bench.studio)
-    assert bench.look(stamp) is Titles.BEHIND
+    assert bench.look(stamp) is TitleState.BEHIND
     assert bench.studio.changes == []
 
 
@@ -135,15 +135,15 @@ def test_two_layoutloops_on_one_project(bench: Bench, first: bool, shown: str) -
     for number, row in enumerate(rows if first else rows[::-1]):
         bench.studio.add_backend(f"http://127.0.0.1:909{number}", **row)
     bench.studio.projects[7]["model_version"] = NEW
-    assert bench.look() is Titles.PARTLY
+    assert bench.look() is TitleState.PARTLY
     assert sorted(bench.titles) == sorted([OLD, NEW])
     assert bench.shown == shown
 
 
 def test_a_project_that_nobody_connected(bench: Bench) -> None:
-    assert bench.look() is Titles.NO_BACKEND
+    assert bench.look() is TitleState.NO_BACKEND
     bench.studio.add_backend("http://10.0.0.9:9090", title="Another")
-    assert bench.look() is Titles.NONE
+    assert bench.look() is TitleState.NONE
     assert bench.studio.changes == []
 
 
@@ -153,7 +153,7 @@ def test_the_password_is_kept(bench: Bench) -> None:
     bench.studio.add_backend(URL, title=COLD, **auth)
     bench.studio.passwords[1] = "sesame"
     bench.studio.version = OLD
-    assert bench.look() is Titles.RIGHT
+    assert bench.look() is TitleState.RIGHT
     assert bench.titles == [OLD]
     assert bench.studio.passwords == {1: "sesame"}
 

@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from layoutloop.errors import JobNotFound, JobsUnavailable, Overloaded, SettingsInvalid, Superseded
-from layoutloop.jobs.job import DEBOUNCE_S, Job, Trigger, Verdict
+from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Trigger
 from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.records import REDIS_KEY, open_records
 from layoutloop.jobs.rules import KEPT, LEASE_S, MAX_ATTEMPTS, MOST_AWAY, MOST_QUEUED, SKIP_PAUSE_S, Change
@@ -449,7 +449,7 @@ def test_waiting_jobs_are_bounded(tmp_path: Path, clock: Clock) -> None:
 )
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_after_a_skip_annotations_wait(
-    jobs: JobStore, clock: Clock, trigger: Trigger, project: int, verdict: Verdict, waits_s: float, when: str
+    jobs: JobStore, clock: Clock, trigger: Trigger, project: int, verdict: JobVerdict, waits_s: float, when: str
 ) -> None:
     running = claimed(jobs)
     if when == "before":

@@ -66,7 +66,7 @@ def test_nothing_set_and_empty_are_the_defaults() -> None:
 def test_addresses_and_paths_that_follow_from_settings() -> None:
     settings = Settings(torchserve_port=7180, home=Path("/srv/state"))
     assert settings.torchserve_urls == ("http://127.0.0.1:7180",)
-    assert settings.key_file == Path("/srv/state/torchserve/key_file.json")
+    assert settings.token_path == Path("/srv/state/torchserve/key_file.json")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_addresses_and_paths_that_follow_from_settings() -> None:
 def test_who_is_asked(host: str, url: str, asked: tuple[str, ...]) -> None:
     settings = Settings(torchserve_host=host, torchserve_url=url, allow_open_bind=True)
     assert settings.torchserve_urls == asked
-    assert (settings.key_file is None) == (host != "127.0.0.1"), "there are no keys where others may ask"
+    assert (settings.token_path is None) == (host != "127.0.0.1"), "there are no keys where others may ask"
 
 
 @pytest.mark.parametrize(

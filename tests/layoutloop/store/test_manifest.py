@@ -7,21 +7,21 @@ import pytest
 
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.manifest import (
-    Card,
-    Serving,
+    Manifest,
+    VersionCard,
     archive_path,
     card_path,
     live_nodes,
     models_in,
     project_model,
     read_card,
-    read_serving,
+    read_manifest,
 )
-from layoutloop.store.writing import write_json, write_serving
+from layoutloop.store.writing import write_json, write_manifest
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
-SERVING = Serving(load=(V2, V1), current=V2, sha256={V1: "ab", V2: "cd"}, left={V1: 1795327242.5})
-CARD = Card(
+SERVING = Manifest(load=(V2, V1), current=V2, sha256={V1: "ab", V2: "cd"}, left={V1: 1795327242.5})
+CARD = VersionCard(
     model="project-7",
     version=V1,
     labels=("total", "invoice date"),
@@ -45,21 +45,21 @@ def test_where_things_lie() -> None:
     assert card_path(store, "project-7", V1) == Path(f"/store/project-7/project-7-{V1}.json")
 
 
-@pytest.mark.parametrize("serving", [SERVING, Serving()], ids=["full", "empty"])
-def test_serving_comes_back_as_it_was_written(tmp_path: Path, serving: Serving) -> None:
-    write_serving(tmp_path, "project-7", serving)
-    assert read_serving(tmp_path, "project-7") == serving
+@pytest.mark.parametrize("serving", [SERVING, Manifest()], ids=["full", "empty"])
+def test_serving_comes_back_as_it_was_written(tmp_path: Path, serving: Manifest) -> None:
+    write_manifest(tmp_path, "project-7", serving)
+    assert read_manifest(tmp_path, "project-7") == serving
 
 
 def test_what_never_was_in_service(tmp_path: Path) -> None:
-    assert read_serving(tmp_path, "project-7") is None
+    assert read_manifest(tmp_path, "project-7") is None
     (tmp_path / "project-7").mkdir()
-    assert read_serving(tmp_path, "project-7") is None
+    assert read_manifest(tmp_path, "project-7") is None
 
 
 def test_a_file_from_before_left_was_kept(tmp_path: Path) -> None:
     write_json(tmp_path / "ocr" / "serving.json", {"load": [V1], "current": V1, "sha256": {V1: "ab"}})
-    assert read_serving(tmp_path, "ocr") == Serving((V1,), V1, {V1: "ab"})
+    assert read_manifest(tmp_path, "ocr") == Manifest((V1,), V1, {V1: "ab"})
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_understood_is_not_taken_for_none(tmp_path: Path, 
     (tmp_path / "ocr").mkdir()
     (tmp_path / "ocr" / "serving.json").write_bytes(content)
     with pytest.raises(ModelNotReady, match=r"ocr/serving\.json cannot be understood .* delete it and promote"):
-        read_serving(tmp_path, "ocr")
+        read_manifest(tmp_path, "ocr")
 
 
 def test_what_cannot_be_read_is_not_to_be_deleted(tmp_path: Path) -> None:
@@ -88,12 +88,12 @@ def test_what_cannot_be_read_is_not_to_be_deleted(tmp_path: Path) -> None:
     with pytest.raises(
         ModelNotReady, match=r"ocr/serving\.json cannot be read now \(.*; see that the model store"
     ) as no:
-        read_serving(tmp_path, "ocr")
+        read_manifest(tmp_path, "ocr")
     assert "delete" not in str(no.value)
 
 
-@pytest.mark.parametrize("card", [CARD, Card("ocr", V1)], ids=["full", "bare"])
-def test_a_card_comes_back_as_it_was_written(tmp_path: Path, card: Card) -> None:
+@pytest.mark.parametrize("card", [CARD, VersionCard("ocr", V1)], ids=["full", "bare"])
+def test_a_card_comes_back_as_it_was_written(tmp_path: Path, card: VersionCard) -> None:
     write_json(card_path(tmp_path, card.model, card.version), card.to_json())
     assert read_card(tmp_path, card.model, card.version) == card
 
@@ -118,7 +118,7 @@ def test_a_card_that_cannot_be_read(tmp_path: Path, body: object) -> None:
 def test_models_in_are_those_with_a_serving_json(tmp_path: Path) -> None:
     assert models_in(tmp_path / "missing") == []
     for name in ("project-12", "ocr", "project-7"):
-        write_serving(tmp_path, name, Serving())
+        write_manifest(tmp_path, name, Manifest())
     (tmp_path / "project-8").mkdir()
     assert models_in(tmp_path) == ["ocr", "project-12", "project-7"]
 

@@ -13,13 +13,13 @@ import pytest
 from layoutloop.errors import ModelNotReady, StoreUnavailable
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Serving, models_in, read_card, read_serving
+from layoutloop.store.manifest import Manifest, models_in, read_card, read_manifest
 from layoutloop.store.mirror import StoreMirror, readable
 from layoutloop.store.path import store_path
-from layoutloop.torchserve.in_service import Models
+from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from shim.app import create_app
-from shim.health import read_service
+from shim.health import read_health
 from tests.object_store import ObjectStore, s3_environment
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
@@ -97,7 +97,7 @@ def test_what_changes_and_what_goes(origin: Any, tmp_path: Path) -> None:
     (origin / f"project-7/project-7-{V1}.json").unlink()
     (origin / f"project-7/checkpoint-{V1}/config.json").unlink()
     mirror.refresh()
-    assert read_serving(mirror.folder, "project-7") == Serving(("b", "a"), "b")
+    assert read_manifest(mirror.folder, "project-7") == Manifest(("b", "a"), "b")
     assert copies(mirror) == {"project-7/serving.json"}
 
 
@@ -156,7 +156,7 @@ class Watched(StoreMirror):
 
     def __init__(self, origin: Any, folder: Path, asked: str) -> None:
         super().__init__(origin, folder)
-        self.models = Models(folder, inference_client(Settings(model_dir=folder)))
+        self.models = InServiceModels(folder, inference_client(Settings(model_dir=folder)))
         self.asked = asked
         self.answers: list[str] = []
 
@@ -184,14 +184,14 @@ def test_until_the_copy_is_whole_nothing_is_a_cold_start(asked: str, answer: str
     for name in ("ocr", *(f"project-{number}" for number in range(7, 107))):
         put_in_service(origin, name)
     mirror = Watched(origin, tmp_path / "copy", asked)
-    assert "`ocr`" not in " ".join(read_service(mirror.folder, tmp_path, has_key=True).missing)
-    assert "first time" in read_service(mirror.folder, tmp_path, has_key=True).starting[0]
+    assert "`ocr`" not in " ".join(read_health(mirror.folder, tmp_path, has_key=True).missing)
+    assert "first time" in read_health(mirror.folder, tmp_path, has_key=True).starting[0]
     mirror.refresh()
     assert len(mirror.answers) > 3
     assert set(mirror.answers) == {"the model store is being read for the first time"}
     mirror.look()
     assert mirror.answers[-1] == answer
-    assert read_service(mirror.folder, tmp_path, has_key=True).starting == ()
+    assert read_health(mirror.folder, tmp_path, has_key=True).starting == ()
 
 
 @pytest.mark.parametrize(

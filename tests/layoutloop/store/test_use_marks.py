@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from layoutloop.store.manifest import Card
-from layoutloop.store.use_marks import RENEW_S, AskedMarks, asked_path
-from layoutloop.torchserve.in_service import InService, Models
+from layoutloop.store.manifest import VersionCard
+from layoutloop.store.use_marks import RENEW_S, UseMarks, asked_path
+from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from tests.layoutloop.torchserve.test_inference import NO_WORKER, VERSION, start
 
-OCR = Card("ocr", VERSION)
+OCR = VersionCard("ocr", VERSION)
 PAGE: dict[str, Any] = {"format": 1, "words": []}
 
 
 def test_an_ask_is_noted_and_not_at_every_page(tmp_path: Path) -> None:
-    marks = AskedMarks(tmp_path)
+    marks = UseMarks(tmp_path)
     mark = asked_path(tmp_path, "project-7")
     marks.note("project-7")
     os.utime(mark, (5, 5))
@@ -35,7 +35,7 @@ def test_an_ask_is_noted_and_not_at_every_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gone", ["the mark", "the folder"])
 def test_a_mark_that_somebody_deleted_is_made_again(tmp_path: Path, gone: str) -> None:
-    marks = AskedMarks(tmp_path)
+    marks = UseMarks(tmp_path)
     mark = asked_path(tmp_path, "project-7")
     marks.note("project-7")
     mark.unlink()
@@ -55,7 +55,7 @@ def test_a_store_that_cannot_be_written_is_a_warning_once(
     if store != "not there":
         model_dir.mkdir()
         (model_dir / ".asked").write_text("a file")  # also root meets this
-    marks = AskedMarks(model_dir)
+    marks = UseMarks(model_dir)
     for model in ("project-7", "project-8", "project-9"):
         marks._noted.clear()
         marks.note(model)
@@ -68,14 +68,14 @@ def test_a_store_that_cannot_be_written_is_a_warning_once(
     ("model", "noted"),
     [
         pytest.param(None, [], id="cold start"),
-        pytest.param(Card("", ""), [], id="reading for a training"),
-        pytest.param(Card("project-7", VERSION), ["project-7"], id="reading for a project"),
+        pytest.param(VersionCard("", ""), [], id="reading for a training"),
+        pytest.param(VersionCard("project-7", VERSION), ["project-7"], id="reading for a project"),
     ],
 )
-def test_reading_wakes_the_project_it_is_for(tmp_path: Path, model: Card | None, noted: list[str]) -> None:
+def test_reading_wakes_the_project_it_is_for(tmp_path: Path, model: VersionCard | None, noted: list[str]) -> None:
     with start(tmp_path / "key_file.json") as (fake, server):
         fake.models["ocr", VERSION] = lambda _: (200, PAGE)
-        models = Models(
+        models = InServiceModels(
             tmp_path, InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(tmp_path / "key_file.json"))
         )
         assert models.read(b"image", InService(OCR, model), time.monotonic() + 5) == PAGE
@@ -93,8 +93,8 @@ def test_a_project_is_noted_before_torchserve_is_asked(tmp_path: Path) -> None:
     with start(tmp_path / "key_file.json") as (fake, server):
         fake.models["project-7", VERSION] = answer
         client = InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(tmp_path / "key_file.json"))
-        models = Models(tmp_path, client)
+        models = InServiceModels(tmp_path, client)
         with pytest.raises(Exception, match="has no worker"):
-            models.tag(PAGE, Card("project-7", VERSION), time.monotonic() + 5)
-        assert models.tag(PAGE, Card("project-7", VERSION), time.monotonic() + 5)
+            models.tag(PAGE, VersionCard("project-7", VERSION), time.monotonic() + 5)
+        assert models.tag(PAGE, VersionCard("project-7", VERSION), time.monotonic() + 5)
     assert seen == [True, True]

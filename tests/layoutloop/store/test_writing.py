@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from layoutloop.errors import LeaseLost, SettingsInvalid
-from layoutloop.store.manifest import Serving, archive_path, read_serving
+from layoutloop.store.manifest import Manifest, archive_path, read_manifest
 from layoutloop.store.writing import (
     StoreBusy,
     add_to_load,
@@ -28,7 +28,7 @@ from layoutloop.store.writing import (
     sha256_of,
     training_lock,
     write_json,
-    write_serving,
+    write_manifest,
 )
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -46,8 +46,8 @@ def store(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def serving(store: Path) -> Serving:
-    found = read_serving(store, NAME)
+def serving(store: Path) -> Manifest:
+    found = read_manifest(store, NAME)
     assert found is not None
     return found
 
@@ -128,14 +128,14 @@ def test_the_lock_is_given_back_after_an_error(store: Path) -> None:
 
 
 def test_a_file_is_no_lock_where_others_lock_in_redis(tmp_path: Path) -> None:
-    write_serving(tmp_path, NAME, Serving((V1,), V1, number=3))
+    write_manifest(tmp_path, NAME, Manifest((V1,), V1, number=3))
     with pytest.raises(SettingsInvalid, match="are in Redis: set REDIS_URL"), locked(tmp_path, NAME):
         pass
     with pytest.raises(SettingsInvalid, match="set REDIS_URL"), training_lock(tmp_path, 7):
         pass
     with locked(tmp_path, "project-8"), training_lock(tmp_path, 8):
         pass
-    write_serving(tmp_path, NAME, Serving((V1,), V1))  # as the message says
+    write_manifest(tmp_path, NAME, Manifest((V1,), V1))  # as the message says
     with locked(tmp_path, NAME):
         pass
 
@@ -231,16 +231,16 @@ def test_a_place_that_cannot_be_written_is_left_clean(tmp_path: Path) -> None:
 
 def test_the_first_version_into_service(store: Path) -> None:
     add_to_load(store, NAME, V1)
-    assert serving(store) == Serving((V1,), None, {V1: digest(V1)})
+    assert serving(store) == Manifest((V1,), None, {V1: digest(V1)})
     flip(store, NAME, V1)
-    assert serving(store) == Serving((V1,), V1, {V1: digest(V1)})
+    assert serving(store) == Manifest((V1,), V1, {V1: digest(V1)})
 
 
 def test_the_next_version_takes_over(store: Path) -> None:
     add_to_load(store, NAME, V1)
     flip(store, NAME, V1)
     add_to_load(store, NAME, V2)
-    assert serving(store) == Serving((V2, V1), V1, {V1: digest(V1), V2: digest(V2)})
+    assert serving(store) == Manifest((V2, V1), V1, {V1: digest(V1), V2: digest(V2)})
     flip(store, NAME, V2)
     found = serving(store)
     assert (found.load, found.current) == ((V2, V1), V2)
@@ -258,7 +258,7 @@ def test_adding_and_flipping_again_changes_nothing(store: Path) -> None:
 
 
 def test_a_version_that_comes_back_has_not_left(store: Path) -> None:
-    write_serving(store, NAME, Serving((V2, V1), V2, {}, {V1: 5.0}))
+    write_manifest(store, NAME, Manifest((V2, V1), V2, {}, {V1: 5.0}))
     add_to_load(store, NAME, V1)
     assert serving(store).left == {}
 
@@ -283,7 +283,7 @@ def test_dropping(store: Path) -> None:
 
 def test_dropping_where_nothing_is(tmp_path: Path) -> None:
     drop_from_load(tmp_path, NAME, {V1})
-    assert read_serving(tmp_path, NAME) is None
+    assert read_manifest(tmp_path, NAME) is None
 
 
 @pytest.mark.parametrize("held", [(), (V1,)], ids=["nothing in service", "another version"])
@@ -297,7 +297,7 @@ def test_only_what_is_loaded_can_become_current(store: Path, held: tuple[str, ..
 def test_an_archive_that_is_not_there_is_not_asked_for(store: Path) -> None:
     with pytest.raises(FileNotFoundError):
         add_to_load(store, NAME, "20270101T000000Z")
-    assert read_serving(store, NAME) is None
+    assert read_manifest(store, NAME) is None
 
 
 def test_sha256_of_a_file_larger_than_one_chunk(tmp_path: Path) -> None:

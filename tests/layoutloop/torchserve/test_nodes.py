@@ -11,7 +11,7 @@ import pytest
 
 from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from layoutloop.settings.serving import Settings
-from layoutloop.torchserve.fifo_semaphore import Gate
+from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.inference import InferenceClient, TokenFile, inference_client, own_client
 from layoutloop.torchserve.nodes import AVOID_S, REFUSAL_S, RESOLVE_AFTER_FAILURE_S, Nodes, Refusals, addresses_of
 from tests.far_servers import _Server, serve
@@ -165,7 +165,7 @@ def test_a_dns_that_does_not_answer_is_not_waited_for_longer_than_a_request_has(
 
 
 def test_places_of_a_gate_become_more_and_fewer() -> None:
-    gate = Gate(1)
+    gate = FifoSemaphore(1)
     assert gate.acquire(0)
     assert not gate.acquire(0)
     with ThreadPoolExecutor(1) as threads:

@@ -19,11 +19,11 @@ from werkzeug.test import TestResponse
 
 from layoutloop.jobs.queue import JobStore
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Card
+from layoutloop.store.manifest import VersionCard
 from layoutloop.store.writing import write_json
 from layoutloop.studio.status import STATUS_FILE
 from shim.app import create_app
-from shim.context import State
+from shim.context import Context
 from shim.dashboard.view import MOST_ENDED, MOST_PROJECTS, MOST_VERSIONS
 from tests.shim.predict.test_predictor import OCR_CARD, V1, V2, put_into_service
 from tests.shim.test_training_routes import REDIS_THAT_IS_NOT_THERE
@@ -62,8 +62,8 @@ class Board:
         return self.app
 
     @property
-    def state(self) -> State:
-        state: State = self.app.extensions["layoutloop"]
+    def state(self) -> Context:
+        state: Context = self.app.extensions["layoutloop"]
         return state
 
     @property
@@ -73,7 +73,7 @@ class Board:
     def version(self, stamp: str, project: int = 7, f1: float | None = 0.8, kept: bool = True, **report: Any) -> None:
         """What a promotion leaves."""
         name = f"project-{project}"
-        put_into_service(self.store, Card(name, stamp, ("total",), base_model="graft:minilm"))
+        put_into_service(self.store, VersionCard(name, stamp, ("total",), base_model="graft:minilm"))
         if kept:
             (self.store / name / f"checkpoint-{stamp}").mkdir()
         given = {"verdict": Verdict(True, "better"), "trained_pages": 24, "validation_pages": 6} | report
@@ -209,7 +209,7 @@ def test_the_version_in_service_is_shown_however_many_are_newer(board: Board) ->
 )
 def test_since_when(board: Board, job: bool, report: str, restored_from: str | None, since: str | None) -> None:
     board.version(V3, ended=report)
-    card = Card("project-7", V3, ("total",), restored_from=restored_from)
+    card = VersionCard("project-7", V3, ("total",), restored_from=restored_from)
     write_json(board.store / "project-7" / f"project-7-{V3}.json", card.to_json())
     if job:
         queued = board.jobs.submit(7, "retrain", "api")
@@ -228,7 +228,7 @@ def test_nothing_shown_can_be_more_than_text(board: Board) -> None:
     write_report(board.store / "project-7", report)
     write_json(
         board.store / "project-7" / f"project-7-{V2}.json",
-        Card("project-7", V2, (BAIT,), base_model=BAIT, restored_from=BAIT).to_json(),
+        VersionCard("project-7", V2, (BAIT,), base_model=BAIT, restored_from=BAIT).to_json(),
     )
     board.state.titles.note({"project": {"id": 7, "title": BAIT}})
     board.node({BAIT: BAIT})
@@ -616,7 +616,7 @@ def test_without_scripts_the_page_comes_anew_while_a_job_goes_on(board: Board) -
 
 
 def test_twenty_projects_of_twenty_versions_answer_fast(board: Board) -> None:
-    card = json.dumps(Card("project-1", V1, ("total",)).to_json())
+    card = json.dumps(VersionCard("project-1", V1, ("total",)).to_json())
     pages = tuple(PageScore(number, 0, 6, 10, 9) for number in range(100))
     report = json.dumps(Report("project-1", ("total",), V1, scores=replace(scores(0.5), pages=pages)).to_json())
     for project in range(1, 21):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shim.predict.answer_cache import AnswerMemory
+from shim.predict.answer_cache import AnswerCache
 
 PAGE = {"format": 1, "words": [{"text": "Überweisung", "box": [0.1, 2, 3, 4], "confidence": 0.5, "line": 0}] * 50}
 """Compressed it has some 150 bytes."""
@@ -21,14 +21,14 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_body_comes_back_as_it_was(path: Path) -> None:
-    memory = AnswerMemory(path)
+    memory = AnswerCache(path)
     memory.put((b"a", 1), PAGE)
     assert memory.get((b"a", 1)) == PAGE
     assert memory.get((b"a", 2)) is None
 
 
 def test_the_last_body_of_a_key_counts(path: Path) -> None:
-    memory = AnswerMemory(path, limit_bytes=450)
+    memory = AnswerCache(path, limit_bytes=450)
     for number in range(10):
         memory.put((b"a",), PAGE | {"number": number})
         memory.put((b"b",), PAGE)
@@ -37,7 +37,7 @@ def test_the_last_body_of_a_key_counts(path: Path) -> None:
 
 
 def test_what_was_not_asked_for_longest_goes_first(path: Path) -> None:
-    memory = AnswerMemory(path, limit_bytes=450)
+    memory = AnswerCache(path, limit_bytes=450)
     for name in "abc":
         memory.put((name,), PAGE)
         memory.get(("a",))
@@ -50,24 +50,24 @@ def test_what_was_not_asked_for_longest_goes_first(path: Path) -> None:
 
 
 def test_a_body_larger_than_the_limit_is_not_kept(path: Path) -> None:
-    memory = AnswerMemory(path, limit_bytes=50)
+    memory = AnswerCache(path, limit_bytes=50)
     memory.put(("a",), PAGE)
     assert memory.get(("a",)) is None
 
 
 def test_it_ends_with_the_process(path: Path) -> None:
     """It holds the words of documents, and a node may have another Tesseract after a start."""
-    memory = AnswerMemory(path)
+    memory = AnswerCache(path)
     memory.put(("a",), PAGE)
     assert list(path.parent.iterdir()) == []
-    assert AnswerMemory(path).get(("a",)) is None
+    assert AnswerCache(path).get(("a",)) is None
     assert memory.get(("a",)) == PAGE, "a second one in the same folder disturbs nobody"
 
 
 def test_a_name_that_is_taken(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("of a shim that was killed while it opened")
-    memory = AnswerMemory(path)
+    memory = AnswerCache(path)
     memory.put(("a",), PAGE)
     assert memory.get(("a",)) == PAGE
 
@@ -79,14 +79,14 @@ def opened(path: Path) -> Path:
 
 
 def test_nobody_else_may_read_it(path: Path) -> None:
-    memory = AnswerMemory(path)
+    memory = AnswerCache(path)
     memory.put(("a",), PAGE)
     assert stat.S_IMODE(opened(path).stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 def test_many_threads(path: Path) -> None:
-    memory = AnswerMemory(path, limit_bytes=1500)
+    memory = AnswerCache(path, limit_bytes=1500)
     wrong: list[object] = []
 
     def work(own: int) -> None:
@@ -119,7 +119,7 @@ def bodies_spoilt(data: bytes) -> bytes:
 def test_a_damaged_file_costs_the_memory_alone(
     path: Path, caplog: pytest.LogCaptureFixture, pause_s: float, damage: Callable[[bytes], bytes]
 ) -> None:
-    memory = AnswerMemory(path, pause_s=pause_s)
+    memory = AnswerCache(path, pause_s=pause_s)
     for number in range(100):  # more than SQLite keeps in memory
         memory.put((number,), PAGE | {"number": random.Random(number).randbytes(10_000).hex()})
     file = opened(path)
@@ -132,7 +132,7 @@ def test_a_damaged_file_costs_the_memory_alone(
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("")
-    memory = AnswerMemory(tmp_path / "file" / "answers.db")
+    memory = AnswerCache(tmp_path / "file" / "answers.db")
     memory.put(("a",), PAGE)
     assert memory.get(("a",)) is None
     assert len(caplog.records) == 1, "once, not for every page"

@@ -17,14 +17,14 @@ from flask import Flask
 
 from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, RequestInvalid
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Card, archive_path, card_path
+from layoutloop.store.manifest import VersionCard, archive_path, card_path
 from layoutloop.store.writing import add_to_load, flip, write_json
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher
-from layoutloop.torchserve.in_service import Models
+from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from shim.app import create_app
-from shim.predict.answer_cache import AnswerMemory
+from shim.predict.answer_cache import AnswerCache
 from shim.predict.answering import PageAnswer, PageAnswerer
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
@@ -35,7 +35,7 @@ from tests.layoutloop.torchserve.test_inference import FakeTorchServe, Reply, da
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
 ENGINE = "pytesseract-5.3.0-eng-psm3"
-OCR_CARD = Card(model="ocr", version="20261101T000000Z", engine=ENGINE)
+OCR_CARD = VersionCard(model="ocr", version="20261101T000000Z", engine=ENGINE)
 WIDTH, HEIGHT = 1000, 2000
 RECTANGLES = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
@@ -51,7 +51,7 @@ OCR_TEMPLATE = (
 WAIT_S = 20.0
 
 
-def put_into_service(model_dir: Path, card: Card) -> None:
+def put_into_service(model_dir: Path, card: VersionCard) -> None:
     """What archive and promotion leave in the store, with a few bytes for an archive."""
     archive = archive_path(model_dir, card.model, card.version)
     archive.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ class Bench:
     def serve_project(self, number: int = 7, version: str = V1, **card: Any) -> None:
         name = f"project-{number}"
         self.fake.models[name, version] = tagging(version)
-        put_into_service(self.model_dir, Card(name, version, ("total", "date"), **card))
+        put_into_service(self.model_dir, VersionCard(name, version, ("total", "date"), **card))
 
     def post(self, path: str, body: Any) -> tuple[int, Any]:
         answer = self.app.test_client().post(path, json=body)
@@ -382,7 +382,7 @@ def test_an_empty_file_is_named(bench: Bench, caplog: pytest.LogCaptureFixture) 
 
 
 def test_labels_that_the_config_does_not_know_are_named_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    put_into_service(bench.model_dir, Card("project-7", V1, ("surprise", "total")))
+    put_into_service(bench.model_dir, VersionCard("project-7", V1, ("surprise", "total")))
     bench.fake.models["project-7", V1] = tagging(V1)
     for _ in range(2):
         bench.predict(image("Surprise"), image("Surprise Total"))
@@ -619,11 +619,11 @@ class Faulty(PageAnswerer):
 
 def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     state = bench.app.extensions["layoutloop"]
-    models = Models(bench.model_dir, inference_client(state.settings))
+    models = InServiceModels(bench.model_dir, inference_client(state.settings))
     fetcher = ImageFetcher(state.settings.label_studio_url, LabelStudioKey(state.settings.label_studio_url, LEGACY_KEY))
     pool: PagePool[PageAnswer] = PagePool(2, 10)
     metrics = Metrics(lambda: pool.waiting)
-    memory = AnswerMemory(state.settings.home / "of-this-test.db")
+    memory = AnswerCache(state.settings.home / "of-this-test.db")
     predictor = Predictor(state.settings, Faulty(models, fetcher, metrics, memory, 10.0), pool, metrics)
     bench.serve_project()
     tasks = [{"id": number, "data": image(f"Total {number}")} for number in range(3)]
@@ -693,7 +693,7 @@ def test_the_version_changes_with_what_changes_the_result(bench: Bench) -> None:
     bench.make_app()
     bench.serve_project(version=V2)
     seen.append(bench.setup())
-    put_into_service(bench.model_dir, Card("ocr", "20261123T000000Z", engine="tesserocr-5.5.4-eng-psm3"))
+    put_into_service(bench.model_dir, VersionCard("ocr", "20261123T000000Z", engine="tesserocr-5.5.4-eng-psm3"))
     seen.append(bench.setup())
     assert len(set(seen)) == len(seen)
     assert [version.split("-")[0] for version in seen] == [V1, V1, V1, V2, V2]

@@ -19,7 +19,7 @@ from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
 from handler.tagging.layoutlm import load
 from layoutloop.errors import SettingsInvalid
-from layoutloop.store.manifest import Card, archive_path, card_path, read_card, read_serving
+from layoutloop.store.manifest import VersionCard, archive_path, card_path, read_card, read_manifest
 from layoutloop.store.writing import add_to_load, flip, sha256_of, write_json
 from scripts.archive import main, ocr_settings
 from tests.checkpoints import LABELS
@@ -35,17 +35,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def card(store: Path, text_checkpoint: Path) -> Card:
+def card(store: Path, text_checkpoint: Path) -> VersionCard:
     """Of one archive that the tests below look into."""
     return build_project(store, 7, text_checkpoint, SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def ocr_card(store: Path) -> Card:
+def ocr_card(store: Path) -> VersionCard:
     return build_ocr(store, OcrSettings(psm=6))
 
 
-def opened(store: Path, card: Card) -> zipfile.ZipFile:
+def opened(store: Path, card: VersionCard) -> zipfile.ZipFile:
     return zipfile.ZipFile(archive_path(store, card.model, card.version))
 
 
@@ -58,7 +58,7 @@ def handler_files() -> set[str]:
     return {f"handler/{path.relative_to(HANDLER)}" for path in HANDLER.rglob("*") if path.suffix in (".py", ".yaml")}
 
 
-def test_a_project_archive_stands_alone(store: Path, card: Card, text_checkpoint: Path) -> None:
+def test_a_project_archive_stands_alone(store: Path, card: VersionCard, text_checkpoint: Path) -> None:
     with opened(store, card) as archive:
         files = {name for name in archive.namelist() if not name.endswith("/")}
     checkpoint = {f"checkpoint/{path.name}" for path in text_checkpoint.iterdir()}
@@ -67,7 +67,7 @@ def test_a_project_archive_stands_alone(store: Path, card: Card, text_checkpoint
     assert files == own | checkpoint | handler_files()
 
 
-def test_the_ocr_archive_stands_alone(store: Path, ocr_card: Card) -> None:
+def test_the_ocr_archive_stands_alone(store: Path, ocr_card: VersionCard) -> None:
     with opened(store, ocr_card) as archive:
         files = {name for name in archive.namelist() if not name.endswith("/")}
     assert files == {"MAR-INF/MANIFEST.json", "card.json", "ocr_handler.py", "model-config.yaml"} | handler_files()
@@ -75,7 +75,7 @@ def test_the_ocr_archive_stands_alone(store: Path, ocr_card: Card) -> None:
 
 @pytest.mark.parametrize("which", ["card", "ocr_card"])
 def test_every_archive(store: Path, which: str, request: pytest.FixtureRequest) -> None:
-    card: Card = request.getfixturevalue(which)
+    card: VersionCard = request.getfixturevalue(which)
     with opened(store, card) as archive:
         assert archive.testzip() is None
         entries = archive.infolist()
@@ -96,7 +96,7 @@ def test_every_archive(store: Path, which: str, request: pytest.FixtureRequest) 
     assert code == {name: (HANDLER.parent / name).read_bytes() for name in code}
 
 
-def test_the_card_of_a_project(store: Path, card: Card) -> None:
+def test_the_card_of_a_project(store: Path, card: VersionCard) -> None:
     assert (card.model, card.labels, card.language, card.psm, card.box_level) == (
         "project-7",
         LABELS,
@@ -113,14 +113,14 @@ def test_the_card_of_a_project(store: Path, card: Card) -> None:
     assert (config["handler"]["ocr"]["language"], config["handler"]["ocr"]["psm"]) == ("eng", 6)
 
 
-def test_the_card_of_ocr(store: Path, ocr_card: Card) -> None:
+def test_the_card_of_ocr(store: Path, ocr_card: VersionCard) -> None:
     assert (ocr_card.model, ocr_card.labels, ocr_card.psm) == ("ocr", (), 6)
     assert str(ocr_card.engine).startswith("pytesseract-")
     assert str(ocr_card.engine).endswith("-eng-psm6")
     assert read_card(store, "ocr", ocr_card.version) == ocr_card
 
 
-def test_the_checkpoint_is_kept_beside_it(store: Path, card: Card, text_checkpoint: Path) -> None:
+def test_the_checkpoint_is_kept_beside_it(store: Path, card: VersionCard, text_checkpoint: Path) -> None:
     version = card.version
     assert names(store / "project-7") == [
         f"checkpoint-{version}",
@@ -171,7 +171,7 @@ def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
     assert names(tmp_path / "ocr") == [".archiving-at-work", f"ocr-{card.version}.json", f"ocr-{card.version}.mar"]
 
 
-def put_into_service(store: Path, card: Card) -> None:
+def put_into_service(store: Path, card: VersionCard) -> None:
     add_to_load(store, card.model, card.version)
     flip(store, card.model, card.version)
 
@@ -192,13 +192,13 @@ def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoi
     assert read_card(tmp_path, "project-7", chosen.version) == chosen
 
 
-def test_what_was_unpacked_can_be_loaded(store: Path, card: Card, tmp_path: Path) -> None:
+def test_what_was_unpacked_can_be_loaded(store: Path, card: VersionCard, tmp_path: Path) -> None:
     with opened(store, card) as archive:
         archive.extractall(tmp_path)
     assert load(tmp_path / "checkpoint", device="cpu").labels.names == LABELS
 
 
-def test_an_archive_made_again_from_its_kept_checkpoint(store: Path, card: Card) -> None:
+def test_an_archive_made_again_from_its_kept_checkpoint(store: Path, card: VersionCard) -> None:
     kept = store / "project-7" / f"checkpoint-{card.version}"
     again = build_project(store, 70, kept, ProjectSettings(device="gpu"), restored_from=card.version)
     assert (again.restored_from, again.labels, again.box_level) == (card.version, LABELS, "words")
@@ -321,10 +321,10 @@ def test_an_unreadable_model_store_says_so(tmp_path: Path, text_checkpoint: Path
 def test_builds_at_the_same_time_do_not_meet(tmp_path: Path, text_checkpoint: Path) -> None:
     """Two of one project and two of `ocr`: four whole archives, four versions' files."""
 
-    def project(_: int) -> Card:
+    def project(_: int) -> VersionCard:
         return build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
 
-    def ocr(_: int) -> Card:
+    def ocr(_: int) -> VersionCard:
         return build_ocr(tmp_path, OcrSettings())
 
     with ThreadPoolExecutor(4) as threads:
@@ -340,7 +340,7 @@ def test_builds_at_the_same_time_do_not_meet(tmp_path: Path, text_checkpoint: Pa
     assert len(names(tmp_path / "ocr")) == 4
 
 
-def test_ocr_is_current(store: Path, ocr_card: Card, tmp_path: Path) -> None:
+def test_ocr_is_current(store: Path, ocr_card: VersionCard, tmp_path: Path) -> None:
     settings = OcrSettings(psm=6)
     assert not ocr_is_current(tmp_path, settings)
     copy = tmp_path / "ocr"
@@ -369,13 +369,15 @@ def test_an_ocr_engine_that_is_not_there(tmp_path: Path) -> None:
     assert names(tmp_path / "ocr") == []
 
 
-def test_the_digest_of_the_handler_is_that_of_what_travels(store: Path, card: Card, ocr_card: Card) -> None:
+def test_the_digest_of_the_handler_is_that_of_what_travels(
+    store: Path, card: VersionCard, ocr_card: VersionCard
+) -> None:
     assert len(handler_sha256()) == 64
     assert card.handler_sha256 == ocr_card.handler_sha256 == handler_sha256()
     assert sha256_of(archive_path(store, "ocr", ocr_card.version)) != card.handler_sha256
 
 
-def project_in_service(store: Path, project: int, checkpoint: Path, settings: ProjectSettings) -> Card:
+def project_in_service(store: Path, project: int, checkpoint: Path, settings: ProjectSettings) -> VersionCard:
     card = build_project(store, project, checkpoint, settings)
     put_into_service(store, card)
     return card
@@ -395,7 +397,7 @@ def test_refresh_stops_at_no_project(
     assert main(["--refresh", "--untested"]) == 1
     errors = [line.split(": ")[1] for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert errors == ["foo", "project-6", "project-7"]
-    served = {name: read_serving(tmp_path, name) for name in ("ocr", "project-7", "project-8")}
+    served = {name: read_manifest(tmp_path, name) for name in ("ocr", "project-7", "project-8")}
     assert served["ocr"] is not None, "the first, although the store had none"
     assert served["project-7"] is not None
     assert served["project-7"].current == gone.version
@@ -411,7 +413,7 @@ def test_where_nothing_runs_a_project_goes_into_service_only_untested(
 ) -> None:
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     assert main(["--project", "7", "--checkpoint", str(text_checkpoint), "--serve", *options]) == status
-    serving = read_serving(tmp_path, "project-7")
+    serving = read_manifest(tmp_path, "project-7")
     assert bool(serving and serving.current) is (status == 0)
 
 

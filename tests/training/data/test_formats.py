@@ -7,7 +7,7 @@ from typing import Any
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
 from training.data.examples import Entity, Example
-from training.data.formats import Layout, funsd_form, tagged_row
+from training.data.formats import DatasetFolder, funsd_form, tagged_row
 
 LABELS = LabelSet.from_names(["Total", "Date"])
 WORDS = tuple(
@@ -67,7 +67,7 @@ def test_a_page_without_words() -> None:
 
 def test_a_folder_of_both_layouts(tmp_path: Path) -> None:
     other = Example(9, 0, EXAMPLE.page, ())
-    layout = Layout(tmp_path, LABELS, frozenset({9}))
+    layout = DatasetFolder(tmp_path, LABELS, frozenset({9}))
     layout.write("Invoices\n2026", [EXAMPLE, other])
     assert layout.image_path(7, 1) == "funsd/training_data/images/task-7-page-1.png"
     texts = {split: (tmp_path / f"{split}.jsonl").read_text() for split in ("train", "validation")}
@@ -89,6 +89,6 @@ def test_a_folder_of_both_layouts(tmp_path: Path) -> None:
 
 
 def test_a_split_without_pages_is_not_offered(tmp_path: Path) -> None:
-    Layout(tmp_path, LABELS, frozenset()).write("x", [EXAMPLE])
+    DatasetFolder(tmp_path, LABELS, frozenset()).write("x", [EXAMPLE])
     assert (tmp_path / "validation.jsonl").read_text() == ""
     assert "path: validation.jsonl" not in (tmp_path / "README.md").read_text()
