@@ -52,12 +52,14 @@ class Reading:
     """How pages are read.
 
     Args:
+        engine: one of ENGINES; None for the one that `ocr` is set to.
         language: Tesseract's.
         psm: Tesseract's page segmentation mode.
         thumbnail: whether a model will look at the image.
         local: in this process, without TorchServe.
     """
 
+    engine: str | None
     language: str
     psm: int
     thumbnail: bool = False
@@ -124,10 +126,16 @@ def page_reader(settings: Settings, images: Images, reading: Reading) -> PageRea
     """
     if not reading.local:
         return TorchServeReader.from_settings(
-            settings, images, language=reading.language, psm=reading.psm, thumbnail=reading.thumbnail
+            settings,
+            images,
+            engine=reading.engine,
+            language=reading.language,
+            psm=reading.psm,
+            thumbnail=reading.thumbnail,
         )
-    # The program, whatever serving uses: the library in process is not for several threads.
-    local = replace(ocr_settings(), engine="pytesseract", language=reading.language, psm=reading.psm)
+    settings_here = ocr_settings()
+    engine = reading.engine or settings_here.engine
+    local = replace(settings_here, engine=engine, language=reading.language, psm=reading.psm)
     limits = ImageLimits(max_bytes=settings.max_image_bytes)
     return LocalReader(images, Reader(local, limits, None), reading.thumbnail)
 

@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (with --project)")
     parser.add_argument("--labels", type=Path, help="file with one label a line, for a head without names")
+    parser.add_argument("--engine", choices=ENGINES, help="OCR engine of the training pages (default: in service)")
     parser.add_argument("--language", default="eng", help="Tesseract's language of the training pages")
     parser.add_argument("--psm", type=int, default=3, help="Tesseract's mode of the training pages")
     parser.add_argument("--box-level", choices=["words", "lines"], default="words", help="boxes used in training")
@@ -98,6 +99,7 @@ def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases |
         box_level=options.box_level,
         base_model=options.base_model,
         device=options.device or _device_here(),
+        engine=options.engine,
     )
     labels = (
         [line.strip() for line in options.labels.read_text().splitlines() if line.strip()] if options.labels else None
@@ -179,7 +181,7 @@ def _refresh_project(model_dir: StorePath, name: str, leases: Leases | None, *, 
         box_level=old.box_level,
         base_model=old.base_model,
         device=old.device,
-        engine=old.engine,
+        engine=old.engine or old.engine_kind,
     )
     with tempfile.TemporaryDirectory(prefix="layoutloop-refresh-") as scratch:
         checkpoint = folder_here(checkpoint_path(model_dir, name, old.version), Path(scratch))

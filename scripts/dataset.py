@@ -15,6 +15,7 @@ from pathlib import Path
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
+from handler.ocr_settings import ENGINES
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import LayoutLoopError
 from layoutloop.plural import counted
@@ -71,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.dataset", description=__doc__.split("\n\n")[0])
     add_source_flags(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="OCR engine (default: that of `ocr`)",
+    )
     parser.add_argument("--language", help="Tesseract's language (default: as in training)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training)")
     return parser
@@ -90,7 +96,7 @@ def _write(options: argparse.Namespace, settings: Settings, annotations: Annotat
     studio = StudioImages(settings)
     try:
         images = _saving(image_source(options, settings, studio), staged, settings.max_image_bytes)
-        reading = Reading(options.language, options.psm, local=options.local_ocr)
+        reading = Reading(options.engine, options.language, options.psm, local=options.local_ocr)
         selection = select_pages(annotations.tasks, annotations.config)
         dataset = read_dataset(selection, annotations.config, page_reader(settings, images, reading), settings)
         validation = _validation(options, settings, {example.task for example in dataset.examples})

@@ -20,7 +20,7 @@ from typing import cast
 from tqdm import tqdm
 
 from handler.errors import HandlerError
-from handler.ocr_settings import OcrSettings
+from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import LayoutLoopError, ModelNotReady
@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--validation", action="store_true", help="the pages that no training uses (default)")
     which.add_argument("--all-pages", action="store_true", help="every annotated page, trained on or not")
     parser.add_argument("--box-level", choices=BOX_LEVELS, help="boxes used in training, for a folder without a card")
+    parser.add_argument("--engine", choices=ENGINES, help="OCR engine (default: as in training, else that of `ocr`)")
     parser.add_argument("--language", help="Tesseract's language (default: as in training, else eng)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training, else 3)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the report here, as JSON and as an HTML page")
@@ -193,20 +194,24 @@ def _reading(options: argparse.Namespace, models: Sequence[StoredModel]) -> Read
     """Return how the pages are read: once for all models, as in their training."""
     default = OcrSettings()
     trained = [
-        (model.card.language, model.card.psm) if model.card else (default.language, default.psm) for model in models
+        (model.card.engine_kind, model.card.language, model.card.psm)
+        if model.card
+        else (None, default.language, default.psm)
+        for model in models
     ]
     readings = {
-        (options.language or language, psm if options.psm is None else options.psm) for language, psm in trained
+        (options.engine or engine, options.language or language, psm if options.psm is None else options.psm)
+        for engine, language, psm in trained
     }
     if len(readings) > 1:
-        listed = " and ".join(f"{language} psm {psm}" for language, psm in sorted(readings))
+        listed = " and ".join(sorted(f"{engine} {language} psm {psm}" for engine, language, psm in readings))
         raise ModelNotReady(
             f"these versions were trained on pages read in different ways ({listed}); "
-            "measure one at a time, or read all in one way with --language and --psm"
+            "measure one at a time, or read all in one way with --engine, --language and --psm"
         )
-    ((language, psm),) = readings
+    ((engine, language, psm),) = readings
     thumbnail = any(model.card is None or model.card.uses_image for model in models)
-    return Reading(language, psm, thumbnail, options.local_ocr)
+    return Reading(engine, language, psm, thumbnail, options.local_ocr)
 
 
 def _measure(

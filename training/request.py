@@ -10,8 +10,7 @@ from layoutloop.settings.training import TrainSettings
 from layoutloop.store.path import StorePath
 from layoutloop.torchserve.inference import InferenceClient
 from training.data.collect import Source
-from training.data.dataset import Read
-from training.data.page_readers import Images
+from training.data.page_readers import Images, TorchServeReader
 from training.fit.progress import Progress
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class TrainingContext:
     folder: Path
     settings: TrainSettings
     source: Source
-    read: Read
+    read: TorchServeReader
     images: Images
     client: InferenceClient
     threads: int = 4

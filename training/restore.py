@@ -114,7 +114,9 @@ def _find(model_dir: StorePath, project: int, version: str) -> KeptVersion:
 
 def _settings(kept: KeptVersion) -> ProjectSettings:
     card = kept.card
-    return ProjectSettings(card.language, card.psm, card.box_level, card.base_model, card.device, card.engine)
+    return ProjectSettings(
+        card.language, card.psm, card.box_level, card.base_model, card.device, card.engine or card.engine_kind
+    )
 
 
 def _copy_report(model_dir: StorePath, name: str, version: str, new: str) -> None:

@@ -7,10 +7,12 @@ in service changes only in the last step, and there at one moment: the flip of `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from layoutloop.store.manifest import project_model
+from handler.ocr_settings import engine_kind
+from layoutloop.store.manifest import VersionCard, project_model
 from layoutloop.store.writing import Held, training_lock
 from training.archive.archive import ProjectSettings
 from training.data.collect import Collected, TooFewNew, collect, read_split, reference_of
@@ -19,7 +21,7 @@ from training.data.learned import learned, remember
 from training.fit.machine import this_machine
 from training.fit.plan import Plan
 from training.fit.process import run_training
-from training.measure.compare import Comparison, compare, current_card
+from training.measure.compare import Candidate, Comparison, compare, current_card, rivals
 from training.measure.gate import Verdict
 from training.planning import plan_once
 from training.publish import Proof, archive_once, archived_version, prove, put_into_service, take_over, was_promoted
@@ -137,16 +139,23 @@ def _measure(
     training, validation = pages
     checkpoint = context.folder / "checkpoint"
     measured = compare(
-        context.model_dir,
-        request.project,
-        checkpoint,
-        plan.box_level,
-        validation,
+        Candidate(checkpoint, plan.box_level, validation, engine_kind(collected.engine)),
+        rivals(context.model_dir, request.project, archived_version(context.folder)),
         collected,
+        partial(_as_read_for, context, collected, validation),
         lambda done, total: listener.step("evaluate", done, total),
-        archived_version(context.folder),
     )
     return measured, prove(checkpoint, plan.box_level, [*validation, *training])
+
+
+def _as_read_for(
+    context: TrainingContext, collected: Collected, validation: Sequence[Example], card: VersionCard
+) -> list[Example]:
+    """Return the validation pages as a version in service would be given them."""
+    read = context.read.like(card)
+    with ThreadPoolExecutor(context.threads, thread_name_prefix="read-page") as pool:
+        pages = pool.map(lambda example: read(reference_of(collected, example)), validation)
+        return [replace(example, page=page) for example, page in zip(validation, pages, strict=True)]
 
 
 def _drawing(

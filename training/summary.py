@@ -33,11 +33,12 @@ def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Ve
         forced: promote in any case.
     """
     best = measured.rivals[0] if measured.rivals else None
+    how = ", each on the words of its own OCR engine and by boxes," if measured.box_scores else ""
     verdict = decide(
-        measured.scores,
+        measured.comparable,
         best.scores if best else None,
         forced=forced,
-        name=f"version {best.version}" if best else "",
+        name=f"version {best.version}{how}" if best else "",
     )
     why = measured.unmeasured.get(current or "")
     if why is None or not verdict.promote:
@@ -83,7 +84,8 @@ def make_report(
         labels=collected.labels,
         verdict=verdict,
         dry_run=dry_run,
-        scores=measured.scores if validation else None,
+        scores=measured.comparable if validation else None,
+        counted_by="boxes" if measured.box_scores else "words",
         compared=measured.rivals,
         base=plan.base,
         base_kind="current" if plan.continue_from else kind_of(plan.base),

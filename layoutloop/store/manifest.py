@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from handler.ocr_settings import engine_kind
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.path import AnyPath, StorePath, children, store_access
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 OCR_MODEL = "ocr"
 NODE_SILENT_S = 30.0
+FIRST_ENGINE = "pytesseract"
 """A node that has not reported for this long no longer holds up a promotion, and is not counted as serving.
 
 LAYOUTLOOP_NODE_SILENT_S, as the node was told it: its report names the time.
@@ -66,7 +68,8 @@ class VersionCard:
         model: `ocr` or `project-<id>`.
         version: sortable UTC stamp.
         labels: entity labels in the model's order; empty for `ocr`.
-        engine: OCR engine of an `ocr` archive, for example `pytesseract-5.3.0-eng-psm3`; else None.
+        engine: OCR engine of an `ocr` archive, or of a project's training pages, for example
+            `pytesseract-5.3.0-eng-psm3`; None in cards of before there was a choice.
         language: Tesseract's language, as in training.
         psm: Tesseract's page segmentation mode, as in training.
         box_level: `words` or `lines`, as in training.
@@ -95,6 +98,11 @@ class VersionCard:
     handler_sha256: str = ""
     created: str = ""
     restored_from: str | None = None
+
+    @property
+    def engine_kind(self) -> str:
+        """Which engine reads for this version; before cards named one, it was Tesseract's program."""
+        return engine_kind(self.engine or FIRST_ENGINE)
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON writes it."""

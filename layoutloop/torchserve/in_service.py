@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from handler.ocr_settings import engine_kind
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
 from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, read_card, read_manifest
@@ -40,10 +41,24 @@ class InService:
         if self.model is None:
             return {}
         return {
+            "engine": self.model.engine_kind,
             "language": self.model.language,
             "psm": str(self.model.psm),
             "thumbnail": "1" if self.model.uses_image else "0",
         }
+
+    @property
+    def engine(self) -> str:
+        """The engine that pages are read with, by its name, in the language and mode that `ocr` is set to.
+
+        Part of what Label Studio is told (`layoutloop.studio.version`): another engine of `ocr` changes nothing for a
+        project whose model keeps the engine of its training.
+        """
+        ocr = self.ocr.engine or ""
+        if self.model is None or self.model.engine is None or self.model.engine_kind == engine_kind(ocr):
+            return ocr
+        program = self.model.engine.rsplit("-", 2)[0]
+        return f"{program}-{self.ocr.language}-psm{self.ocr.psm}"
 
     @property
     def stamp(self) -> str | None:
@@ -99,16 +114,17 @@ class InServiceModels:
         return serving
 
     def read(self, data: bytes, in_service: InService, deadline: float) -> dict[str, Any]:
-        """Return the Page JSON of an image, read in the language and mode that the project's model was trained with.
+        """Return the Page JSON of an image, read as the pages that the project's model was trained with.
 
         An idle project's worker starts meanwhile.
 
         Raises:
+            ModelNotReady: the `ocr` in service is of before engines could be chosen, and its own is another one.
             LayoutLoopError: see `InferenceClient.predict`.
         """
         if in_service.model:
             self._asked.note(in_service.model.model)
-        return self.client.predict(
+        body = self.client.predict(
             OCR_MODEL,
             in_service.ocr.version,
             data,
@@ -117,6 +133,13 @@ class InServiceModels:
             deadline=deadline,
             in_flight=_QUEUED * self.ocr_workers,
         )
+        wanted, found = in_service.reading.get("engine"), engine_kind(str(body.get("engine", "")))
+        if wanted not in (None, found):
+            raise ModelNotReady(
+                f"`ocr` {in_service.ocr.version} reads with {found}, not with {wanted} as pages of this project are; "
+                "`python -m scripts.archive --ocr` builds the one that reads with either"
+            )
+        return body
 
     def tag(self, page: dict[str, Any], model: VersionCard, deadline: float) -> dict[str, Any]:
         """Return the Regions JSON of a page.

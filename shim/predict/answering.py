@@ -135,7 +135,7 @@ class PageAnswerer:
         return self.models.tag(body, model, deadline)
 
     def _notice_engine(self, page: ReadPage, model: VersionCard) -> None:
-        if model.engine and _reader(page.engine) != _reader(model.engine):
+        if model.engine and model.engine != model.engine_kind and _reader(page.engine) != _reader(model.engine):
             self._metrics.other_engine.inc()
             logger.warning(
                 "%s was trained on pages of %s, this one was read by %s", model.model, model.engine, page.engine

@@ -265,10 +265,9 @@ class Predictor:
         )
 
     def _reported(self, in_service: InService, config: LabelConfig) -> str:
-        engine = in_service.ocr.engine or ""
         settings = self._settings
         return reported_version(
-            in_service.stamp, config, engine, settings.score_threshold, read_only=settings.read_only_boxes
+            in_service.stamp, config, in_service.engine, settings.score_threshold, read_only=settings.read_only_boxes
         )
 
     def _note(self, request: PredictRequest, task: Mapping[str, object], error: LayoutLoopError, level: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from handler.errors import CheckpointInvalid
-from handler.ocr_settings import OcrSettings
+from handler.ocr_settings import OcrSettings, engine_kind
 from handler.reading.engines import make_engine
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import ModelNotReady
@@ -46,8 +46,8 @@ class ProjectSettings:
         box_level: `words` or `lines`, as in training.
         base_model: what training started from.
         device: `cpu` or `gpu`: which of `handler/config/` it gets.
-        engine: OCR engine of the training pages, for example `pytesseract-5.3.0-eng-psm3`; None for the one in
-            service.
+        engine: OCR engine of the training pages, for example `pytesseract-5.3.0-eng-psm3`, or only its kind where
+            the version is not known; None for the one in service.
     """
 
     language: str = "eng"
@@ -102,7 +102,7 @@ def _pack_project(
 ) -> VersionCard:
     """Archive a checkpoint's copy; what the copy was made of is named where it cannot be used."""
     try:
-        config = _project_configuration(settings)
+        config = _project_configuration(settings, card.engine)
         card = replace(_project_card(card, kept, settings), batch_size=int(config["batchSize"]))
         return pack(place, card, config, _PROJECT_ENTRY, kept)
     except ArchiveFailed:
@@ -114,10 +114,12 @@ def _pack_project(
         raise type(error)(str(error).replace(str(kept), str(checkpoint))) from error
 
 
-def _project_configuration(settings: ProjectSettings) -> dict[str, Any]:
+def _project_configuration(settings: ProjectSettings, engine: str | None) -> dict[str, Any]:
     config = _configuration(settings.device)
     config["handler"]["tagger"]["box_level"] = settings.box_level
     config["handler"]["ocr"] |= {"language": settings.language, "psm": settings.psm}
+    if engine is not None:
+        config["handler"]["ocr"]["engine"] = engine_kind(engine)
     return config
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import HandlerError
+from handler.ocr_settings import engine_kind
 from handler.page import Box, Page, Word
 from layoutloop.errors import DeadlineExceeded, ImageSourceAway, LayoutLoopError, ModelNotReady, TorchServeUnavailable
 from layoutloop.studio.label_config import LabelConfig
@@ -77,8 +78,8 @@ def build_examples(
 
     Raises:
         DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
-        DatasetFailed: not one page could be read; or TorchServe or who has the images was away for 8 pages in a row,
-            or for more than half of all.
+        DatasetFailed: not one page could be read, or two engines read them; or TorchServe or who has the images was
+            away for 8 pages in a row, or for more than half of all.
     """
     if not selection.pages:
         raise DatasetEmpty(_nothing_annotated(selection))
@@ -89,6 +90,10 @@ def build_examples(
     if not examples:
         first = left_out[NOT_READ].examples[0]
         raise DatasetFailed(f"none of {len(selection.pages)} annotated pages could be read; the first: {first}")
+    if len(kinds := sorted({engine_kind(example.page.engine) for example in examples})) > 1:
+        raise DatasetFailed(
+            f"pages were read by {' and '.join(kinds)}: another `ocr` came into service meanwhile; begin again"
+        )
     if not any(entity.words for example in examples for entity in example.entities):
         raise DatasetEmpty(_no_box(examples, left_out, config))
     return Dataset(tuple(examples), left_out)

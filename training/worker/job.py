@@ -210,6 +210,7 @@ def training_context(
         read = TorchServeReader.from_settings(
             near,
             images,
+            engine=_engine(settings.model_dir, request),
             language=training.language,
             psm=training.psm,
             thumbnail=_needs_images(settings.model_dir, request, training),
@@ -234,6 +235,12 @@ def _as_current(model_dir: StorePath, project: int, training: TrainSettings) -> 
         raise BaseUnavailable("no version is in service that could be continued from; train one from the base first")
     level = next(level for level in BOX_LEVELS if level == card.box_level)
     return replace(training, box_level=level, language=card.language, psm=card.psm)
+
+
+def _engine(model_dir: StorePath, request: TrainingRequest) -> str | None:
+    """Return which engine must read the pages; None for the one that `ocr` is set to."""
+    card = current_card(model_dir, request.project) if request.from_current else None
+    return card.engine_kind if card else None
 
 
 def _needs_images(model_dir: StorePath, request: TrainingRequest, training: TrainSettings) -> bool:
