@@ -2,6 +2,7 @@
 
 By default the version in service, on the pages that no training uses. `--checkpoint` takes any checkpoint folder or
 .mar file; nothing in an archive is run. With `--out` the report is written as JSON and as an HTML page.
+`--engines rapidocr,pytesseract` measures no model: which OCR engine reads these pages better, and how fast.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from training.data.examples import Example
 from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
 from training.errors import DatasetEmpty
+from training.measure.engines import EngineFigures, engine_table, measure_engine
 from training.measure.evaluate import tag_examples
 from training.measure.scoring import Compared, reading_ceiling, score
 from training.report.drawing import Drawing, draw_worst
@@ -82,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             store_access(settings.model_dir),
             with_local_store(settings) as near,
         ):
+            if options.engines:
+                print(engine_table(_engines(options, near)))
+                return 0
             models = _models(options, settings.model_dir, Path(scratch))
             require_ocr(options, settings)
             studio = StudioImages(settings)
@@ -113,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", choices=ENGINES, help="OCR engine (default: as in training, else that of `ocr`)")
     parser.add_argument("--language", help="Tesseract's language (default: as in training, else eng)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training, else 3)")
+    parser.add_argument("--engines", metavar="A,B", help="compare OCR engines on all annotated pages, read in here")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the report here, as JSON and as an HTML page")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     return parser
@@ -121,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
 def _problem(options: argparse.Namespace) -> str | None:
     if problem := source_problem(options):
         return problem
+    if options.engines is not None:
+        options.engines = [name.strip() for name in options.engines.split(",")]
+        unknown = [name for name in options.engines if name not in ENGINES]
+        return f"--engines takes {', '.join(ENGINES)}; found {', '.join(unknown)}" if unknown else None
     if options.project is None and options.checkpoint is None:
         return "without --project there is no version to look up; name a --checkpoint"
     if options.checkpoint is not None and options.version:
@@ -134,6 +144,25 @@ def _models(options: argparse.Namespace, model_dir: StorePath, scratch: Path) ->
     name = project_model(options.project)
     versions = dict.fromkeys(options.version or [None])
     return [stored_version(model_dir, name, version, scratch / str(at)) for at, version in enumerate(versions)]
+
+
+def _engines(options: argparse.Namespace, settings: Settings) -> list[EngineFigures]:
+    """Read every annotated page with each engine, in this process: TorchServe would answer from its cache."""
+    annotations = get_annotations(options, settings)
+    pages = select_pages(annotations.tasks, annotations.config).pages
+    if not pages:
+        raise DatasetEmpty("no task is annotated yet; submit at least one annotation in Label Studio")
+    default, figures, studio = OcrSettings(), [], StudioImages(settings)
+    try:
+        images = image_source(options, settings, studio)
+        for engine in options.engines:
+            language, psm = options.language or default.language, default.psm if options.psm is None else options.psm
+            read = page_reader(settings, images, Reading(engine, language, psm, local=True))
+            with tqdm(unit="page", desc=engine, disable=None) as bar:
+                figures.append(measure_engine(engine, pages, read, lambda done, total: show(bar, done, total)))
+    finally:
+        studio.close()
+    return figures
 
 
 def _pages(

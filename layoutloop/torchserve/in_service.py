@@ -133,10 +133,10 @@ class InServiceModels:
             deadline=deadline,
             in_flight=_QUEUED * self.ocr_workers,
         )
-        wanted, found = in_service.reading.get("engine"), engine_kind(str(body.get("engine", "")))
-        if wanted not in (None, found):
+        wanted, read_by = in_service.reading.get("engine"), body.get("engine")
+        if wanted is not None and isinstance(read_by, str) and engine_kind(read_by) != wanted:
             raise ModelNotReady(
-                f"`ocr` {in_service.ocr.version} reads with {found}, not with {wanted} as pages of this project are; "
+                f"`ocr` {in_service.ocr.version} reads with {read_by}, not with {wanted} as pages of this project are; "
                 "`python -m scripts.archive --ocr` builds the one that reads with either"
             )
         return body

@@ -82,7 +82,13 @@ def torchserve(handler: _Handler) -> None:
         {"text": text, "box": [left, 10, left + 40, 20], "confidence": 0.5, "line": 0}
         for left, text in ((10, "Total"), (60, "12.50"))
     ]
-    page = {"format": 1, "width": PIXELS[0], "height": PIXELS[1], "engine": "e", "words": words}
+    page = {
+        "format": 1,
+        "width": PIXELS[0],
+        "height": PIXELS[1],
+        "engine": "pytesseract-5.3.0-eng-psm3",
+        "words": words,
+    }
     handler.reply(200, json.dumps(page).encode(), Content_Type="application/json")
 
 

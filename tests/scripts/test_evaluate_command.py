@@ -214,7 +214,7 @@ def test_versions_read_in_different_ways_are_not_mixed(place: Place, capsys: pyt
     path.write_text(json.dumps(json.loads(path.read_text()) | {"language": "deu"}))
     versions = ["--version", place.versions[0], "--version", place.versions[1]]
     assert run("--project", 7, *versions, *place.arguments) == 1
-    assert "(deu psm 3 and eng psm 3); measure one at a time" in capsys.readouterr().err
+    assert "(pytesseract deu psm 3 and pytesseract eng psm 3); measure one at a time" in capsys.readouterr().err
 
 
 def test_an_archive_gives_its_checkpoint_and_nothing_else(place: Place, tmp_path: Path) -> None:

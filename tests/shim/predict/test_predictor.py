@@ -225,6 +225,7 @@ def test_the_pages_are_read_as_the_model_was_trained(bench: Bench) -> None:
     assert reading.body == b"Total"
     sent = {name: value for name, value in reading.headers.items() if name.startswith("X-LayoutLoop")}
     assert sent == {
+        "X-LayoutLoop-Engine": "pytesseract",
         "X-LayoutLoop-Language": "deu+eng",
         "X-LayoutLoop-Psm": "6",
         "X-LayoutLoop-Thumbnail": "1",
@@ -697,6 +698,18 @@ def test_the_version_changes_with_what_changes_the_result(bench: Bench) -> None:
     seen.append(bench.setup())
     assert len(set(seen)) == len(seen)
     assert [version.split("-")[0] for version in seen] == [V1, V1, V1, V2, V2]
+
+
+def test_a_new_default_engine_changes_nothing_for_a_project_that_keeps_its_own(bench: Bench) -> None:
+    bench.serve_project(engine=ENGINE)
+    new = VersionCard("ocr", "20261123T000000Z", engine="tesserocr-5.5.4-eng-psm3")
+    before, cold = bench.setup(), bench.setup(project=8)
+    put_into_service(bench.model_dir, new)
+    assert bench.setup() == before
+    assert bench.setup(project=8) != cold
+    bench.fake.models["ocr", new.version] = bench.fake.models["ocr", OCR_CARD.version]
+    assert bench.predict(image("Total"))["model_version"] == before
+    assert bench.fake.seen[-2].headers["X-LayoutLoop-Engine"] == "pytesseract"
 
 
 TASK = {"id": 1, "data": {"image": "/data/upload/1/a.png"}, "project": 4}

@@ -33,11 +33,12 @@ from training.data.page_readers import (
 )
 
 VERSION = "20261122T083000Z"
+ENGINE = "pytesseract-5.3.0-deu-psm6"
 WIRE = {
-    **{"format": 1, "width": 200, "height": 60, "engine": "e"},
+    **{"format": 1, "width": 200, "height": 60, "engine": ENGINE},
     "words": [{"text": "Total", "box": [10, 10, 50, 20], "confidence": 0.5, "line": 0}],
 }
-READ = Page(Size(200, 60), "e", (Word("Total", Box(10, 10, 50, 20), 0.5, 0),))
+READ = Page(Size(200, 60), ENGINE, (Word("Total", Box(10, 10, 50, 20), 0.5, 0),))
 
 
 def annotated(reference: str = "/data/upload/1/0a1b2c3d-page.png") -> AnnotatedPage:
@@ -72,9 +73,20 @@ def test_a_page_is_read_as_the_shim_reads_it(tmp_path: Path) -> None:
     (seen,) = server.seen
     assert (seen.target, seen.body) == (f"/predictions/ocr/{VERSION}", IMAGE)
     asked = {name.lower(): value for name, value in seen.headers.items()}
+    assert asked["x-layoutloop-engine"] == "pytesseract"
     assert asked["x-layoutloop-language"] == "deu"
     assert asked["x-layoutloop-psm"] == "6"
     assert asked["x-layoutloop-thumbnail"] == "1"
+
+
+def test_a_reader_like_a_version_reads_with_its_engine(tmp_path: Path) -> None:
+    with torchserve(tmp_path) as (settings, server):
+        read = TorchServeReader.from_settings(settings, lambda _: IMAGE)
+        other = read.like(VersionCard("project-7", VERSION, engine="tesserocr-5.5.4-fra-psm4", language="fra", psm=4))
+        with pytest.raises(ModelNotReady, match="reads with pytesseract-5.3.0-deu-psm6, not with tesserocr"):
+            other(annotated())
+    asked = {name.lower(): value for name, value in server.seen[-1].headers.items()}
+    assert [asked[f"x-layoutloop-{name}"] for name in ("engine", "language", "psm")] == ["tesserocr", "fra", "4"]
 
 
 def test_what_the_handler_refuses_and_what_is_no_page(tmp_path: Path) -> None:
