@@ -83,7 +83,7 @@ def test_a_reader_like_a_version_reads_with_its_engine(tmp_path: Path) -> None:
     with torchserve(tmp_path) as (settings, server):
         read = TorchServeReader.from_settings(settings, lambda _: IMAGE)
         other = read.like(VersionCard("project-7", VERSION, engine="tesserocr-5.5.4-fra-psm4", language="fra", psm=4))
-        with pytest.raises(ModelNotReady, match="reads with pytesseract-5.3.0-deu-psm6, not with tesserocr"):
+        with pytest.raises(ModelNotReady, match=r"reads with pytesseract-5\.3\.0-deu-psm6, not with tesserocr"):
             other(annotated())
     asked = {name.lower(): value for name, value in server.seen[-1].headers.items()}
     assert [asked[f"x-layoutloop-{name}"] for name in ("engine", "language", "psm")] == ["tesserocr", "fra", "4"]
