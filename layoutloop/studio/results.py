@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from handler.page import Box, Region
 from layoutloop.studio.label_config import LabelConfig
-from layoutloop.torchserve.answered_pages import Box, Region
 
 MIN_VISIBLE_PERCENT = 0.1
 _MOST = 1e6  # percent or degrees; beyond it a number is no drawing

@@ -256,8 +256,8 @@ class Predictor:
         return regions_to_results(
             page.regions,
             config,
-            page.width,
-            page.height,
+            page.size.width,
+            page.size.height,
             item_index=index if config.is_list else None,
             threshold=self._settings.score_threshold,
             read_only=self._settings.read_only_boxes,

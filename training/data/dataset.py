@@ -15,7 +15,6 @@ from handler.ocr_settings import engine_kind
 from handler.page import Box, Page, Word
 from layoutloop.errors import DeadlineExceeded, ImageSourceAway, LayoutLoopError, ModelNotReady, TorchServeUnavailable
 from layoutloop.studio.label_config import LabelConfig
-from layoutloop.studio.results import LabelledBox
 from training.data.annotations import (
     NO_IMAGE,
     NOT_ANNOTATED,
@@ -163,7 +162,7 @@ def _example(page: AnnotatedPage, read: Page, config: LabelConfig, left_out: Lef
     place = f"task {page.task}, page {page.item}"
     kept: list[tuple[str, Box]] = []
     for drawn in labelled_boxes(page, config, read.size, left_out):
-        label, box = _label_and_box(drawn)
+        label, box = drawn.label or "", drawn.box
         if any(label == other and _same_place(box, there) for other, there in kept):
             left_out.add(DUPLICATE, f'{place}: "{label}" at {_shown(box)}')
         else:
@@ -174,11 +173,6 @@ def _example(page: AnnotatedPage, read: Page, config: LabelConfig, left_out: Lef
             left_out.add(NO_WORD, f'{place}: "{label}" at {_shown(box)}')
         entities.append(Entity(label, box, words))
     return Example(page.task, page.item, read, tuple(entities))
-
-
-def _label_and_box(drawn: LabelledBox) -> tuple[str, Box]:
-    """Return the label, and the box as the handler's noun: the shim has one of its own, and neither knows the other."""
-    return drawn.label or "", Box(drawn.box.left, drawn.box.top, drawn.box.right, drawn.box.bottom)
 
 
 def _same_place(one: Box, other: Box) -> bool:

@@ -155,7 +155,8 @@ def reading_ceiling(examples: Sequence[Example]) -> float | None:
 def _predicted(answer: TaggedPage | HandlerError, label_map: Mapping[str, str]) -> Counter[Key]:
     if isinstance(answer, HandlerError):
         return Counter()
-    return Counter((label_map.get(region.label, region.label), region.words) for region in answer.regions)
+    labelled = ((region.label, region.words) for region in answer.regions if region.label is not None)
+    return Counter((label_map.get(label, label), words) for label, words in labelled)
 
 
 def _page_score(

@@ -104,7 +104,8 @@ def draw_comparison(
     was marked, below it for what was predicted, so that the words in question can be read.
     """
     marked = [(entity.label, entity.box, entity.words) for entity in entities]
-    found = [((label_map or {}).get(region.label, region.label), region.box, region.words) for region in regions]
+    labelled = [(region.label, region.box, region.words) for region in regions if region.label is not None]
+    found = [((label_map or {}).get(label, label), box, words) for label, box, words in labelled]
     scale = min(1.0, MAX_SIDE_PIXELS / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     page = image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from handler.page import Box, Region
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from layoutloop.studio.results import (
     LabelledBox,
@@ -16,7 +17,6 @@ from layoutloop.studio.results import (
     results_to_prediction,
     results_to_regions,
 )
-from layoutloop.torchserve.answered_pages import Box, Region
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 VERSION = "20261122T083000Z-0a1b2c3d"
@@ -55,7 +55,7 @@ def drawn(
 
 
 def region(label: str | None = "total", score: float = 0.9, text: str = "12.50", box: Box | None = None) -> Region:
-    return Region(label, box or Box(80, 60, 240, 120), score, text)
+    return Region(label, box or Box(80, 60, 240, 120), score, text, ())
 
 
 def annotation(capture: str) -> list[dict[str, Any]]:
