@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
 from handler.errors import HandlerError
 from handler.page import Box, TaggedPage
-from training.data.examples import Example
+from training.data.examples import Example, entities_of
 from training.measure.scoring import Key, Scores, scores_of
 
 LEAST_OVERLAP = 0.5
@@ -52,7 +52,7 @@ def _keys(
     if isinstance(answer, HandlerError):
         return gold, Counter()
     drawn = [(entity.label, entity.box) for entity in example.entities]
-    predicted = [(label_map.get(region.label, region.label), region.box) for region in answer.regions]
+    predicted = [(entity.label, entity.box) for entity in entities_of(answer.regions, label_map)]
     place_of = dict(_pairs(predicted, drawn))
     found: Counter[Key] = Counter()
     for number, (label, _) in enumerate(predicted):

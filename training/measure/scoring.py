@@ -20,7 +20,7 @@ from sklearn.metrics import precision_recall_fscore_support  # type: ignore[impo
 
 from handler.errors import HandlerError
 from handler.page import TaggedPage
-from training.data.examples import Example
+from training.data.examples import Example, entities_of
 
 MICRO = "all labels"
 """Name of the row that counts every entity alike, whatever its label."""
@@ -155,8 +155,7 @@ def reading_ceiling(examples: Sequence[Example]) -> float | None:
 def _predicted(answer: TaggedPage | HandlerError, label_map: Mapping[str, str]) -> Counter[Key]:
     if isinstance(answer, HandlerError):
         return Counter()
-    labelled = ((region.label, region.words) for region in answer.regions if region.label is not None)
-    return Counter((label_map.get(label, label), words) for label, words in labelled)
+    return Counter((entity.label, entity.words) for entity in entities_of(answer.regions, label_map))
 
 
 def _page_score(

@@ -15,7 +15,7 @@ from handler.images import ImageLimits, open_page
 from handler.page import Box, Region, TaggedPage
 from layoutloop.documents.drawing import Colour, Side, draw_caption
 from layoutloop.errors import LayoutLoopError
-from training.data.examples import Entity, Example
+from training.data.examples import Entity, Example, entities_of
 
 if TYPE_CHECKING:
     from training.measure.scoring import (
@@ -104,8 +104,7 @@ def draw_comparison(
     was marked, below it for what was predicted, so that the words in question can be read.
     """
     marked = [(entity.label, entity.box, entity.words) for entity in entities]
-    labelled = [(region.label, region.box, region.words) for region in regions if region.label is not None]
-    found = [((label_map or {}).get(label, label), box, words) for label, box, words in labelled]
+    found = [(entity.label, entity.box, entity.words) for entity in entities_of(regions, label_map or {})]
     scale = min(1.0, MAX_SIDE_PIXELS / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     page = image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
