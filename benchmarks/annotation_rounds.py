@@ -142,12 +142,10 @@ def pool_layouts() -> list[int]:
 def prediction_score(example: Example, answer: TaggedPage | HandlerError) -> float:
     """Return the score that Label Studio gets for a page."""
     assert isinstance(answer, TaggedPage), answer
-    size = example.page.size
     drawn = regions_to_results(
         answer.regions,
         CONFIG,
-        int(size.width),
-        int(size.height),
+        example.page.size,
         item_index=None,
         threshold=0.0,
         read_only=False,

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from handler.page import Box, Region, Word
+from handler.page import Box, Region, Size, Word
 from layoutloop.errors import RequestInvalid
 from layoutloop.studio.label_config import LabelConfig
 from layoutloop.studio.results import PredictionDict, regions_to_results, results_to_prediction, results_to_regions
@@ -59,7 +59,7 @@ def parse_context(context: object, config: LabelConfig) -> Drawn | None:
         return None
     region_id, newest = list(groups.items())[-1]
     # The page's size is not known yet; a rectangle can be drawn on any page or on none.
-    boxes = results_to_regions(newest, 100, 100, to_name=config.to_name)
+    boxes = results_to_regions(newest, Size(100, 100), to_name=config.to_name)
     if not boxes or any(result.get("origin") not in _BY_HAND for result in newest):
         return None
     return Drawn(region_id, (boxes[0].item_index or 0) if config.is_list else 0, tuple(newest))
@@ -97,8 +97,7 @@ def drawn_to_prediction(
     results = regions_to_results(
         [region],
         config,
-        page.size.width,
-        page.size.height,
+        page.size,
         item_index=drawn.page,
         threshold=0.0,  # a label that a person chose has no score
         read_only=False,
@@ -119,7 +118,7 @@ def snap(drawn: Drawn, page: PageAnswer, config: LabelConfig, threshold: float) 
     (the first in reading order where two are equal), and the score the mean of theirs. Where it labels none, the
     label is the one the person chose, if any, and the score the mean confidence with which the words were read.
     """
-    (rough,) = results_to_regions(drawn.results, page.size.width, page.size.height, to_name=config.to_name)
+    (rough,) = results_to_regions(drawn.results, page.size, to_name=config.to_name)
     chosen = config.project_label(rough.label)
     covered = covered_words(page.words, rough.box)
     if not covered:

@@ -256,8 +256,7 @@ class Predictor:
         return regions_to_results(
             page.regions,
             config,
-            page.size.width,
-            page.size.height,
+            page.size,
             item_index=index if config.is_list else None,
             threshold=self._settings.score_threshold,
             read_only=self._settings.read_only_boxes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from handler.errors import HandlerError
 from handler.ocr_settings import engine_kind
@@ -77,8 +77,8 @@ def _compared(annotated: AnnotatedPage, page: Page) -> tuple[int, int, int, int]
     """Return how many boxes there are, hold a word, have a person's transcription, and have it read exactly."""
     drawn: list[tuple[Box, str]] = []
     for group in annotated.drawn:
-        for one in results_to_regions(group, page.size.width, page.size.height):
-            drawn.append((Box(*astuple(one.box)), one.text if _by_a_person(group) else ""))
+        for one in results_to_regions(group, page.size):
+            drawn.append((one.box, one.text if _by_a_person(group) else ""))
     held = assign_words(page.words, [box for box, _ in drawn])
     texts = [(text, words) for (_, text), words in zip(drawn, held, strict=True) if text.strip()]
     exact = sum(
