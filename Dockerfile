@@ -42,8 +42,11 @@ FROM python AS code
 COPY config.properties ./
 COPY deploy/torchserve deploy/torchserve
 COPY handler handler
+COPY layoutloop layoutloop
 COPY shim shim
+COPY rollout rollout
 COPY training training
+COPY node node
 COPY scripts scripts
 COPY demo demo
 # Files of a checkout have whatever mode its owner's umask gave them.
@@ -93,6 +96,9 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 # What Label Studio talks to. No torch, no Java, no Tesseract.
 FROM python AS shim
 COPY --from=shim-packages /opt/venv /opt/venv
+# Of the handler what stands at its top: the nouns and the wire.
+COPY --from=code /opt/layoutloop/handler/*.py handler/
+COPY --from=code /opt/layoutloop/layoutloop layoutloop
 COPY --from=code /opt/layoutloop/shim shim
 USER 10001:10001
 EXPOSE 9090
@@ -120,8 +126,11 @@ RUN mkdir -p /usr/share/man/man1 \
 COPY --from=code /opt/layoutloop/config.properties ./
 COPY --from=code /opt/layoutloop/deploy deploy
 COPY --from=code /opt/layoutloop/handler handler
+COPY --from=code /opt/layoutloop/layoutloop layoutloop
 COPY --from=code /opt/layoutloop/shim shim
+COPY --from=code /opt/layoutloop/rollout rollout
 COPY --from=code /opt/layoutloop/training training
+COPY --from=code /opt/layoutloop/node node
 COPY --from=code /opt/layoutloop/scripts scripts
 ENV LAYOUTLOOP_CACHE_DIR=/var/cache/layoutloop
 USER 10001:10001
@@ -140,8 +149,11 @@ FROM models AS trainer
 COPY --from=encoder /opt/venv/lib /opt/venv/lib
 COPY --from=code /opt/layoutloop/config.properties ./
 COPY --from=code /opt/layoutloop/handler handler
+COPY --from=code /opt/layoutloop/layoutloop layoutloop
 COPY --from=code /opt/layoutloop/shim shim
+COPY --from=code /opt/layoutloop/rollout rollout
 COPY --from=code /opt/layoutloop/training training
+COPY --from=code /opt/layoutloop/node node
 COPY --from=code /opt/layoutloop/scripts scripts
 COPY --from=code /opt/layoutloop/demo demo
 # Bases by their hub name are kept with the state, not in memory.

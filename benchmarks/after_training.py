@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks.running import Running, running
 from benchmarks.timing import machine, spread
-from shim.serving import project_model, read_serving
-from training.progress_file import Progress
-from training.report import read_report, report_path
+from layoutloop.store.manifest import project_model, read_manifest
+from training.fit.progress import Progress
+from training.report.files import read_report, report_path
 
 PROJECT = 5
 GOAL_S = 15.0
@@ -35,7 +35,7 @@ def moments(job: Path, store: Path) -> dict[str, Callable[[], bool]]:
         store: of the models.
     """
     name = project_model(PROJECT)
-    before = read_serving(store, name)
+    before = read_manifest(store, name)
     archives = set((store / name).glob("*.mar"))
 
     def steps_done() -> bool:
@@ -43,11 +43,11 @@ def moments(job: Path, store: Path) -> dict[str, Callable[[], bool]]:
         return progress is not None and 0 < progress.steps <= progress.step
 
     def asked_for() -> bool:
-        serving = read_serving(store, name)
+        serving = read_manifest(store, name)
         return serving is not None and (before is None or bool(set(serving.load) - set(before.load)))
 
     def in_service() -> bool:
-        serving = read_serving(store, name)
+        serving = read_manifest(store, name)
         return serving is not None and serving.current != (before.current if before else None)
 
     return {
@@ -102,7 +102,7 @@ def train_once(ours: Running, folder: Path, settings: dict[str, str]) -> float:
 def durations(store: Path) -> dict[str, float]:
     """Return what the report of the version in service says about the steps."""
     name = project_model(PROJECT)
-    serving = read_serving(store, name)
+    serving = read_manifest(store, name)
     assert serving is not None
     assert serving.current is not None
     return dict(read_report(report_path(store, name, serving.current)).seconds)

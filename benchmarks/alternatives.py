@@ -30,11 +30,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.forward_speed import in_turns, padded_inputs
-from benchmarks.speed_subjects import MODELS, Job, add_page_options, given_pages, jobs_of
+from benchmarks.forward_sides import in_turns, padded_inputs
+from benchmarks.speed_subjects import MODELS, WindowJob, add_page_options, given_pages, jobs_of
 from benchmarks.timing import Clock, machine, spread
-from handler.encoding import LENGTH_STEP, collate
-from handler.layoutlm import LayoutLM, load
+from handler.tagging.encoding import LENGTH_STEP, collate
+from handler.tagging.layoutlm import LayoutLM, load
 
 PAGES = 6
 OPSET = 18
@@ -73,7 +73,7 @@ def of_torch(model: Any, inputs: dict[str, Tensor]) -> Run:
     return run
 
 
-def of_ours(model: LayoutLM, job: Job) -> Run:
+def of_ours(model: LayoutLM, job: WindowJob) -> Run:
     """Return a pass of our model, its batch made beforehand as for all others."""
     return partial(model.accelerated().logits, collate([job], model.pad_id, LENGTH_STEP))
 
@@ -127,7 +127,7 @@ def of_onnx_int8(model: Path, path: Path, inputs: dict[str, Tensor]) -> Run:
 
 
 def ways(
-    models: dict[str, LayoutLM], job: Job, folder: Path, without: list[str]
+    models: dict[str, LayoutLM], job: WindowJob, folder: Path, without: list[str]
 ) -> Iterator[tuple[str, Callable[[], Run]]]:
     """Yield the name of each way and what makes it ready, eager float32 first.
 
@@ -161,7 +161,7 @@ def ways(
         yield "ONNX Runtime, dynamic int8", partial(of_onnx_int8, exported, folder / "int8.onnx", first)
 
 
-def rows(name: str, models: dict[str, LayoutLM], job: Job, without: list[str], repeats: int) -> Iterator[str]:
+def rows(name: str, models: dict[str, LayoutLM], job: WindowJob, without: list[str], repeats: int) -> Iterator[str]:
     """Yield the rows of one model."""
     runs: dict[str, Run] = {}
     ready_s: dict[str, float] = {}

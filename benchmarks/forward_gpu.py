@@ -24,14 +24,14 @@ import torch
 from torch import Tensor
 from transformers import LayoutLMv3Config
 
-from benchmarks.forward_speed import NOTEBOOK_LENGTH, Answers, Side, check, eager_name, in_turns, padded_inputs, rows_of
-from benchmarks.speed_subjects import MODELS, Job, given_pages, jobs_of
+from benchmarks.forward_sides import NOTEBOOK_LENGTH, Answers, Side, check, eager_name, in_turns, padded_inputs, rows_of
+from benchmarks.speed_subjects import MODELS, WindowJob, given_pages, jobs_of
 from benchmarks.timing import Spent, machine, spread, timed
-from handler.encoding import LENGTH_STEP
 from handler.errors import HandlerError
-from handler.layoutlm import LayoutLM, load
 from handler.page import Page
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.encoding import LENGTH_STEP
+from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.tagger import Tagger, TaggerSettings
 
 DEVICE = "cuda"
 NOTEBOOK_PAGES_S = 14.65
@@ -99,7 +99,7 @@ def products(config: LayoutLMv3Config, tokens: int) -> int:
     return 2 * (image + (config.num_hidden_layers - 1) * layer(rows) + layer(tokens) + head)
 
 
-def placed_sides(models: dict[str, LayoutLM], jobs: Sequence[Job]) -> Iterator[Placed]:
+def placed_sides(models: dict[str, LayoutLM], jobs: Sequence[WindowJob]) -> Iterator[Placed]:
     """Yield all ways to run one batch: Hugging Face's model at both paddings, and ours."""
     for dtype, model in models.items():
         for length in (NOTEBOOK_LENGTH, None):
@@ -110,14 +110,14 @@ def placed_sides(models: dict[str, LayoutLM], jobs: Sequence[Job]) -> Iterator[P
 
 
 def _placed(
-    name: str, dtype: str, ours: bool, model: LayoutLM, inputs: dict[str, Tensor], jobs: Sequence[Job]
+    name: str, dtype: str, ours: bool, model: LayoutLM, inputs: dict[str, Tensor], jobs: Sequence[WindowJob]
 ) -> Placed:
     def forward() -> Tensor:
         with torch.inference_mode():
             logits: Tensor = model.model(**inputs).logits
         return logits
 
-    def run(_: Sequence[Job]) -> Answers:
+    def run(_: Sequence[WindowJob]) -> Answers:
         logits = forward().float().cpu().numpy()
         return [row[window.positions] for row, (window, _) in zip(logits, jobs, strict=True)]
 
@@ -142,7 +142,7 @@ def measure(device: str, placed: Sequence[Placed], repeats: int) -> list[list[Sp
     ]
 
 
-def share_of_peak(config: LayoutLMv3Config, jobs: Sequence[Job], walls: Sequence[float], peak: float) -> str:
+def share_of_peak(config: LayoutLMv3Config, jobs: Sequence[WindowJob], walls: Sequence[float], peak: float) -> str:
     """Return at which rate our forward passes of a batch multiply, and that as a share of the large product's rate."""
     lengths = [len(window.input_ids) for window, _ in jobs]
     longest = max(lengths) + -max(lengths) % LENGTH_STEP

@@ -37,8 +37,8 @@ from benchmarks.timing import Clock, cpu_seconds_of, machine, percentile, spread
 from demo.invoices import make_invoice
 from handler.errors import HandlerError
 from handler.page import Page
-from handler.tagger import Tagger
-from shim.serving import project_model
+from handler.tagging.tagger import Tagger
+from layoutloop.store.manifest import project_model
 from tests.checkpoints import make_checkpoint
 
 PAGES = (10, 100, 1000)

@@ -6,8 +6,8 @@ python -m benchmarks.image_attacks
 from __future__ import annotations
 
 from benchmarks.timing import machine
-from tests.shim.attacks import ATTACKS, Outcome, tells_a_secret, try_attack
-from tests.shim.far_servers import open_stage
+from tests.attacks import ATTACKS, Outcome, tells_a_secret, try_attack
+from tests.far_servers import open_stage
 
 
 def outcome_to_text(outcome: Outcome) -> str:

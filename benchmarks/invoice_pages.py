@@ -14,9 +14,9 @@ from pathlib import Path
 
 from demo.invoices import LAYOUTS, GoldRegion, make_invoice
 from handler.images import ImageLimits
-from handler.ocr import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page
-from handler.reading import Reader
+from handler.reading.reader import Reader
 from handler.wire import page_from_json, page_to_json
 
 SEEN_LAYOUTS = (0, 1, 2, 3)

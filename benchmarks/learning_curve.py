@@ -8,7 +8,7 @@ read counts as missed. Controls are `scratch` (no pre-training) and `lookup` (ea
 most often on the training pages).
 
 Each result is appended to --out at once, and what stands there is not measured again: an interrupted run goes on.
-After a change of the recipe (training/bases.py) give another file.
+After a change of the recipe (training/fit/bases.py) give another file.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from benchmarks.learning_plot import draw
 from benchmarks.timing import machine
 from benchmarks.training_data import invoices, measure, train
 from demo.invoices import LABELS, LAYOUTS
-from handler.decoding import WordLabels, regions_of
-from handler.labels import LabelSet
 from handler.page import Page, TaggedPage
-from training.examples import Example
-from training.plan import Plan
-from training.scoring import score
-from training.settings import MINILM_BASE, SCRATCH
-from training.split import validation_tasks
+from handler.tagging.decoding import WordLabels, regions_of
+from handler.tagging.labels import LabelSet
+from layoutloop.settings.training import MINILM_BASE, SCRATCH
+from training.data.examples import Example
+from training.data.split import validation_tasks
+from training.fit.plan import Plan
+from training.measure.scoring import score
 
 LOOKUP = "lookup"
 BASES = (MINILM_BASE, SCRATCH, LOOKUP)
@@ -132,7 +132,7 @@ def _looked_up(table: dict[str, str], page: Page) -> TaggedPage:
     labels = LabelSet.from_names(LABELS)
     ids = {tag: index for index, tag in enumerate(labels.tags)}
     names = [table.get(word.text) for word in page.words]
-    # I- after another label, or after none, begins an entity all the same (see handler.decoding).
+    # I- after another label, or after none, begins an entity all the same (see handler.tagging.decoding).
     tags = np.array([0 if name is None else ids[f"I-{name}"] for name in names], dtype=np.int64)
     return TaggedPage(regions_of(page, WordLabels(tags, np.ones(len(tags), dtype=np.float32)), labels), 1)
 

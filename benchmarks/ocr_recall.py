@@ -26,8 +26,9 @@ from PIL import Image
 from benchmarks.timing import Clock, machine
 from handler.errors import ImageTruncated
 from handler.images import ImageLimits, open_page
-from handler.ocr import ENGINES, OcrEngine, OcrSettings, make_engine
+from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import Box, Size, Word
+from handler.reading.engines import OcrEngine, make_engine
 
 MODES = (3, 6, 11)
 COLUMNS = (

@@ -30,9 +30,9 @@ from transformers import (
 )
 
 from handler.geometry import boxes_to_grid
-from handler.labels import LabelSet
-from training.examples import Example
-from training.windows import IGNORED
+from handler.tagging.labels import LabelSet
+from training.data.examples import Example
+from training.fit.windows import IGNORED
 
 BATCH = 2
 MAX_TOKENS = 512

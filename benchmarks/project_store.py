@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from handler.ocr import OcrSettings
-from shim.asked import asked_path
-from shim.serving import OCR_MODEL
-from training.archive import ProjectSettings, build_ocr, build_project
-from training.rollout import promote
+from handler.ocr_settings import OcrSettings
+from layoutloop.store.manifest import OCR_MODEL
+from layoutloop.store.use_marks import asked_path
+from rollout.promotion import promote
+from training.archive.archive import ProjectSettings, build_ocr, build_project
 
 _LONG_AGO_S = 30 * 24 * 3600.0
 

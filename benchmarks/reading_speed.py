@@ -7,7 +7,8 @@ folder by name and prints one Markdown table. Its sides:
   tesseract example of label-studio-ml-backend calls pytesseract so, with the image as Pillow opened it and one page a
   call (it reads one drawn rectangle with `--psm 6 -l chi_sim+eng+deu`; here it gets the whole page, our mode and
   English, so that its words can be compared with ours);
-- ours: `handler.reading.Reader`, no cache, one process a core as TorchServe's workers of model `ocr`, each engine;
+- ours: `handler.reading.reader.Reader`, no cache, one process a core as TorchServe's workers of model `ocr`, each
+  engine;
 - alone: the same Tesseract on files prepared as it likes them best (grey, uncompressed), one process a core.
 
 All sides take turns, some pages each time, in changing order; ratios are medians over these turns. Starting the
@@ -35,9 +36,10 @@ from PIL import Image
 from benchmarks.timing import cpu_seconds, machine, spread
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from handler.ocr import OcrSettings, parse_tsv, tessdata_folder
+from handler.ocr_settings import OcrSettings
 from handler.page import Word
-from handler.reading import Reader
+from handler.reading.reader import Reader
+from handler.reading.tesseract import parse_tsv, tessdata_folder
 
 EXAMPLE, EXAMPLE_ONE_THREAD, EXAMPLE_OUR_PIXELS = "example", "example, one thread", "example, our pixels"
 OUR_PROGRAM, OUR_LIBRARY = "ours, pytesseract", "ours, tesserocr"

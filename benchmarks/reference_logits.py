@@ -28,7 +28,7 @@ from handler.errors import HandlerError, OutOfMemory
 from handler.geometry import grid_to_pixels, pixels_to_grid
 from handler.images import ImageLimits, make_thumbnail, open_page
 from handler.page import Box, Page, Size, Word
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.tagger import Tagger, TaggerSettings
 
 LABELS = ["O", "B-header", "I-header", "B-question", "I-question", "B-answer", "I-answer"]
 MAX_TEXT_TOKENS = 510

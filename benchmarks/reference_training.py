@@ -29,16 +29,16 @@ from torch import Tensor
 from benchmarks.plain_training import BATCH, labels_of, make_checkpoint, plain_losses, plain_rows, plain_tags
 from benchmarks.timing import machine
 from benchmarks.training_data import FUNSD_LABELS, Trained, funsd, measure, split_funsd, train
-from handler.decoding import label_words
 from handler.errors import HandlerError
-from handler.labels import OUTSIDE, LabelSet
-from handler.tagger import Tagger, TaggerSettings
-from training.bases import make_base
-from training.examples import Example, pages_of
-from training.plan import Plan
-from training.settings import MINILM_BASE
-from training.trainer import EntityTrainer, trainer_arguments
-from training.windows import LabelledWindow, WindowCollator, Windows
+from handler.tagging.decoding import label_words
+from handler.tagging.labels import OUTSIDE, LabelSet
+from handler.tagging.tagger import Tagger, TaggerSettings
+from layoutloop.settings.training import MINILM_BASE
+from training.data.examples import Example, pages_of
+from training.fit.bases import make_base
+from training.fit.plan import Plan
+from training.fit.trainer import EntityTrainer, trainer_arguments
+from training.fit.windows import LabelledWindow, WindowCollator, Windows
 
 LABELS = LabelSet.from_names(FUNSD_LABELS)
 GOAL = 1e-3

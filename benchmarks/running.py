@@ -19,7 +19,7 @@ import requests
 
 from benchmarks.task_files import KEY, Files
 from benchmarks.timing import held_by
-from shim.serving import OCR_MODEL, live_nodes, project_model
+from layoutloop.store.manifest import OCR_MODEL, live_nodes, project_model
 
 PROJECT = 7
 HERE = "127.0.0.1"

@@ -35,17 +35,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.running import PROJECT, Running, label_config, running
 from benchmarks.task_files import different_pages, make_tasks, page_files, pixels_of
 from benchmarks.timing import Clock, Spent, cpu_seconds_of, machine, spread, tail, timed
-from handler.cache import FileCache
 from handler.errors import HandlerError
 from handler.images import ImageLimits
-from handler.ocr import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
-from handler.reading import Reader
-from handler.tagger import Tagger, TaggerSettings
-from shim.serving import project_model, read_serving
-from shim.settings import Settings
-from shim.torchserve import token_file
-from training.management import ManagementClient
+from handler.reading.cache import FileCache
+from handler.reading.reader import Reader
+from handler.tagging.tagger import Tagger, TaggerSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.torchserve.inference import token_file
+from layoutloop.torchserve.management import ManagementClient
 
 CONFIG = Path(__file__).resolve().parent.parent / "handler" / "config"
 PAGES = 300
@@ -129,7 +129,7 @@ def wait_for_workers(ours: Running) -> None:
     management = ManagementClient(f"http://127.0.0.1:{settings.torchserve_port + 1}", token_file(settings))
     model, end, versions = project_model(PROJECT), time.monotonic() + WORKERS_S, {}
     while time.monotonic() < end:
-        serving = read_serving(ours.store, model)
+        serving = read_manifest(ours.store, model)
         versions = {one.version: one.ready_workers for one in management.versions(model)}
         if serving and versions.get(str(serving.current), 0) >= settings.project_workers:
             return

@@ -19,18 +19,18 @@ from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 from benchmarks.ocr_recall import open_sroie, readable_pages
 from benchmarks.reference_logits import LABELS, docbank_pages, funsd_pages
 from demo.invoices import Invoice, make_invoice
-from handler.encoding import Encoder, Window
 from handler.images import make_thumbnail
-from handler.layoutlm import LayoutLM
 from handler.page import Page, Size, Word
-from training.graft import graft, load_tokenizer, minilm_folder
+from handler.tagging.encoding import Encoder, Window
+from handler.tagging.layoutlm import LayoutLM
+from training.fit.graft import graft, load_tokenizer, minilm_folder
 
 PER_SET = 32
 SURE = 20.0
 """Far above any logit of a random head."""
 FORM_LABELS = ("header", "question", "answer")
 
-Job = tuple[Window, NDArray[np.float32] | None]
+WindowJob = tuple[Window, NDArray[np.float32] | None]
 """A window and its page's pixel values."""
 
 
@@ -103,7 +103,7 @@ def given_pages(funsd: Path | None, sroie: Path | None, docbank: Path | None) ->
     return mixed if sets else invoice_pages()
 
 
-def jobs_of(model: LayoutLM, pages: Sequence[Page]) -> list[Job]:
+def jobs_of(model: LayoutLM, pages: Sequence[Page]) -> list[WindowJob]:
     """Return every window of the pages, in order."""
     encoder = Encoder(model.tokenizer, model.pad_id, uses_image=model.uses_image)
     encodings = [encoder.encode(page) for page in pages]

@@ -22,17 +22,17 @@ from pathlib import Path
 from benchmarks.ocr_recall import read_sroie
 from benchmarks.timing import machine
 from benchmarks.training_data import measure, train
-from handler.cache import FileCache
 from handler.images import ImageLimits, open_page
-from handler.layoutlm import DTYPES
-from handler.ocr import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.page import BOX_LEVELS, Page, Size, Word
-from handler.reading import Reader
-from training.dataset import assign_words
-from training.examples import Entity, Example
-from training.plan import Plan
-from training.scoring import LabelScore, reading_ceiling
-from training.settings import MINILM_BASE
+from handler.reading.cache import FileCache
+from handler.reading.reader import Reader
+from handler.tagging.layoutlm import DTYPES
+from layoutloop.settings.training import MINILM_BASE
+from training.data.dataset import assign_words
+from training.data.examples import Entity, Example
+from training.fit.plan import Plan
+from training.measure.scoring import LabelScore, reading_ceiling
 
 FIELDS = ("company", "date", "address", "total")
 TRAINING_PAGES = 80

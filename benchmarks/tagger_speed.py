@@ -19,9 +19,9 @@ import torch
 
 from benchmarks.speed_subjects import MODELS, PER_SET, add_page_options, given_pages
 from benchmarks.timing import machine, timed
-from handler.decoding import label_words, regions_of
 from handler.page import Page, TaggedPage
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.decoding import label_words, regions_of
+from handler.tagging.tagger import Tagger, TaggerSettings
 
 COLUMNS = (
     "model",

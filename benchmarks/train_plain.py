@@ -22,7 +22,7 @@ from transformers import LayoutLMv3ForTokenClassification, PreTrainedTokenizerFa
 from benchmarks.timing import machine
 from demo.invoices import LABELS, LAYOUTS, GoldRegion, Invoice, make_invoice
 from handler.page import Box, Size
-from training.graft import SPATIAL, graft, minilm_folder
+from training.fit.graft import SPATIAL, graft, minilm_folder
 
 NAMES = ["O"] + [f"{prefix}-{label}" for label in LABELS for prefix in "BI"]
 MAX_TOKENS = 512

@@ -15,13 +15,13 @@ from benchmarks.invoice_pages import read_invoices
 from handler.errors import HandlerError
 from handler.images import ImageLimits, make_thumbnail, open_page
 from handler.page import Box, Page, Size, Word
-from handler.tagger import TaggerSettings
-from training.child import run_training
-from training.dataset import assign_words
-from training.evaluate import tag_examples
-from training.examples import Entity, Example, write_examples
-from training.plan import Plan
-from training.scoring import Scores, score
+from handler.tagging.tagger import TaggerSettings
+from training.data.dataset import assign_words
+from training.data.examples import Entity, Example, write_examples
+from training.fit.plan import Plan
+from training.fit.process import run_training
+from training.measure.evaluate import tag_examples
+from training.measure.scoring import Scores, score
 
 FUNSD_LABELS = ("header", "question", "answer")
 """FUNSD's fourth kind, `other`, is O, as in every published script."""

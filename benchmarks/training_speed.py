@@ -32,12 +32,12 @@ from benchmarks.reference_training import RecordingCollator, RecordingTrainer
 from benchmarks.timing import Clock, Spent, machine
 from benchmarks.training_start import MODELS, check_alike, drawn_invoices, make_start, plain_rows
 from demo.invoices import LABELS
-from handler.tagger import TaggerSettings
-from training.bases import RECIPES, Base, Recipe, make_base
-from training.examples import Example
-from training.machine import trains_in_bfloat16
-from training.trainer import trainer_arguments
-from training.windows import WindowCollator, Windows
+from handler.tagging.tagger import TaggerSettings
+from training.data.examples import Example
+from training.fit.bases import RECIPES, Base, Recipe, make_base
+from training.fit.machine import trains_in_bfloat16
+from training.fit.trainer import trainer_arguments
+from training.fit.windows import WindowCollator, Windows
 
 GOAL = 1.5
 """Times the plain side's steps per second."""

@@ -26,10 +26,10 @@ from benchmarks.speed_subjects import drawn_page, make_graft
 from benchmarks.speed_subjects import make_base as make_base_size
 from demo.invoices import LABELS, make_invoice
 from handler.geometry import boxes_to_grid
-from training.bases import make_base
-from training.dataset import assign_words
-from training.examples import Entity, Example
-from training.windows import IGNORED, Windows
+from training.data.dataset import assign_words
+from training.data.examples import Entity, Example
+from training.fit.bases import make_base
+from training.fit.windows import IGNORED, Windows
 
 
 def drawn_invoices(count: int) -> list[Example]:

@@ -30,9 +30,9 @@ from benchmarks.invoice_pages import SEEN_LAYOUTS, read_invoices
 from benchmarks.running import PROJECT, TORCHSERVE_PORTS, free_ports
 from benchmarks.timing import cpu_seconds, cpu_seconds_of, machine
 from handler.wire import page_to_json
-from shim.models import Models
-from shim.serving import project_model, read_card, read_serving
-from shim.torchserve import InferenceClient
+from layoutloop.store.manifest import project_model, read_card, read_manifest
+from layoutloop.torchserve.in_service import InServiceModels
+from layoutloop.torchserve.inference import InferenceClient
 
 HOSTS = ("127.0.0.2", "127.0.0.3")
 READY_S = 300.0
@@ -91,11 +91,11 @@ def running(folder: Path, checkpoint: Path) -> Iterator[Site]:
 
 def label(site: Site, urls: Sequence[str], pages: Sequence[dict[str, Any]], clients: int) -> tuple[float, list[Any]]:
     """Return pages per second, and the regions of each page."""
-    serving = read_serving(site.store, project_model(PROJECT))
+    serving = read_manifest(site.store, project_model(PROJECT))
     assert serving is not None
     assert serving.current is not None
     card = read_card(site.store, project_model(PROJECT), serving.current)
-    models = Models(site.store, InferenceClient(urls, None), 1, 1)
+    models = InServiceModels(site.store, InferenceClient(urls, None), 1, 1)
 
     def one(page: dict[str, Any]) -> Any:
         return models.tag(page, card, time.monotonic() + 90)["regions"]

@@ -21,7 +21,7 @@ from demo import layouts
 from demo.contents import make_bill
 from demo.sheet import Colour, FontsMissing, GoldRegion, GoldWord, Sheet
 from handler.page import Box
-from shim.counting import counted
+from layoutloop.plural import counted
 
 __all__ = ["LABELS", "LAYOUTS", "FontsMissing", "GoldRegion", "GoldWord", "Invoice", "invoice_to_json", "make_invoice"]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import requests
 
 from demo.studio import Account, RunningStudio
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_child, stop_processes
-from scripts.serve import port_problem
-from shim.settings import refuse_mistyped
+from layoutloop.settings.node import REPOSITORY, NodeSettings
+from layoutloop.settings.serving import refuse_mistyped
+from node.processes import instance_processes, stop_child, stop_processes
+from node.serve import port_problem
 
 USER = "demo"
 _READY_S = 600.0
@@ -88,14 +88,14 @@ def write_settings(path: Path, environ: Mapping[str, str]) -> None:
         file.writelines(lines)
 
 
-def check_settings(environ: Mapping[str, str]) -> ServeSettings:
+def check_settings(environ: Mapping[str, str]) -> NodeSettings:
     """Return the settings of a LayoutLoop that can be started.
 
     Raises:
         SettingsInvalid: a setting cannot be used.
         LoopFailed: a port is taken.
     """
-    settings = ServeSettings.from_env(environ)
+    settings = NodeSettings.from_env(environ)
     if problem := port_problem(settings):
         raise LoopFailed(problem)
     return settings
@@ -114,7 +114,7 @@ def running_layoutloop(environ: Mapping[str, str], studio: RunningStudio) -> Ite
         LoopFailed: a port is taken, it ended, or it was not ready in time.
     """
     settings = check_settings(environ)
-    command = [sys.executable, "-m", "scripts.launch", "--", sys.executable, "-m", "scripts.serve"]
+    command = [sys.executable, "-m", "layoutloop.processes.launch", "--", sys.executable, "-m", "scripts.serve"]
     process = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         _wait_until_ready(process, settings, studio.account)
@@ -123,7 +123,7 @@ def running_layoutloop(environ: Mapping[str, str], studio: RunningStudio) -> Ite
         _stop(process, settings)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], settings: ServeSettings, account: Account) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], settings: NodeSettings, account: Account) -> None:
     end = time.monotonic() + _READY_S
     with requests.Session() as session:
         session.trust_env = False  # no proxy stands between this machine and itself
@@ -137,7 +137,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], settings: ServeSettings,
     raise LoopFailed(f"LayoutLoop was not ready at {settings.address} within {_READY_S:g} s; see {settings.logs}")
 
 
-def _is_ready(session: requests.Session, settings: ServeSettings) -> bool:
+def _is_ready(session: requests.Session, settings: NodeSettings) -> bool:
     """Whether this LayoutLoop is ready: another one at the port does not know the password, or has another store."""
     with suppress(requests.RequestException):
         body = session.get(f"{settings.address}/health", timeout=2, allow_redirects=False).json()
@@ -146,7 +146,7 @@ def _is_ready(session: requests.Session, settings: ServeSettings) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes], settings: ServeSettings) -> None:
+def _stop(process: subprocess.Popen[bytes], settings: NodeSettings) -> None:
     """End it in order, and by force what does not end."""
     stop_child(process, _STOPS_S)
     stop_processes(instance_processes(settings.home))

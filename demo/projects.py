@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from demo.invoices import Invoice
 from demo.tasks import annotation_result
-from shim.counting import counted
-from shim.studio_client import StudioClient
+from layoutloop.plural import counted
+from layoutloop.studio.client import StudioClient
 
 _LONGEST_TITLE = 50
 """Label Studio answers 400 to a longer one."""

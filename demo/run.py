@@ -35,10 +35,10 @@ from demo.layoutloop import (
 from demo.projects import annotate, make_project, project_title, retrieve_predictions, say, tasks_of
 from demo.studio import Account, RunningStudio, StudioFailed, running_studio
 from demo.tasks import OCR, RECTANGLES, label_config
-from scripts.node import REPOSITORY
-from scripts.parts import instance_lock
-from shim.errors import LayoutLoopError
-from shim.studio_client import StudioClient, open_studio
+from layoutloop.errors import LayoutLoopError
+from layoutloop.processes.parts import instance_lock
+from layoutloop.settings.node import REPOSITORY
+from layoutloop.studio.client import StudioClient, open_studio
 
 SETTINGS_FILE = "env.sh"
 TITLES = {OCR: "Invoices, OCR template", RECTANGLES: "Invoices, RectangleLabels"}
@@ -218,7 +218,7 @@ def command(demo: Demo, *arguments: str) -> int:
     shown = shlex.join(arguments)
     say(f"$ python -m {shown if len(shown) < 160 else shown[:150] + ' ...'}")
     # A session of its own, and ended by us: Ctrl-C would have it say where in its code it was.
-    launcher = [sys.executable, "-m", "scripts.launch", "--", sys.executable, "-m"]
+    launcher = [sys.executable, "-m", "layoutloop.processes.launch", "--", sys.executable, "-m"]
     with subprocess.Popen(
         [*launcher, *arguments], cwd=REPOSITORY, env=demo.loop.environ, start_new_session=True
     ) as ran:

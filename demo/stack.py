@@ -21,11 +21,11 @@ import requests
 from demo.invoices import LABELS, make_invoice
 from demo.projects import annotate, make_project, retrieve_predictions, say
 from demo.tasks import OCR, label_config
-from scripts.node import REPOSITORY
-from shim.errors import LayoutLoopError
-from shim.serving import project_model, read_serving
-from shim.settings import Settings
-from shim.studio_client import StudioClient, open_studio
+from layoutloop.errors import LayoutLoopError
+from layoutloop.settings.node import REPOSITORY
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.studio.client import StudioClient, open_studio
 
 TITLE = "Invoices, OCR template"
 READY_S = 600.0
@@ -100,7 +100,7 @@ def draw_invoices(client: StudioClient, settings: Settings, shim: str, count: in
         _must("scripts.import_documents", "--project", str(project), *map(str, files))
     annotate(client, project, OCR, invoices[: max(1, count // 3)])
     _must("scripts.connect", "--project", str(project), "--shim-url", shim)
-    if read_serving(settings.model_dir, project_model(project)) is None:
+    if read_manifest(settings.model_dir, project_model(project)) is None:
         _must("scripts.retrain", "--project", str(project), "--wait")
     retrieve_predictions(client, project)
     return project

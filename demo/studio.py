@@ -21,8 +21,8 @@ from pathlib import Path
 
 import requests
 
-from scripts.node import REPOSITORY
-from scripts.reserved_networks import networks_to_ban
+from layoutloop.connect.reserved_networks import networks_to_ban
+from layoutloop.settings.node import REPOSITORY
 
 EMAIL = "demo@example.com"
 STARTS_S = 300.0
@@ -114,7 +114,7 @@ def running_studio(folder: Path, port: int, account: Account) -> Iterator[Runnin
     with log.open("ab") as out:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "scripts.launch", "--"),
+                *(sys.executable, "-m", "layoutloop.processes.launch", "--"),
                 *(str(executable()), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)),
             ],
             cwd=REPOSITORY,

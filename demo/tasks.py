@@ -13,7 +13,7 @@ from typing import Any
 
 from demo.invoices import LABELS, LAYOUTS, make_invoice
 from demo.sheet import GoldRegion
-from shim.counting import counted
+from layoutloop.plural import counted
 
 RECTANGLES = "rectanglelabels"
 OCR = "ocr"

@@ -2,8 +2,8 @@
 
 HandlerError                    500
 ├── RequestInvalid              400  the request has no body, or a parameter that is not understood
-├── PageInvalid                 422  the Page JSON does not say what it must
-│   └── FormatUnsupported       422  the Page JSON is of another format number
+├── PageInvalid                 422  the Page or Regions JSON does not say what it must
+│   └── FormatUnsupported       422  it is of another format number
 ├── ImageUnreadable             422  the bytes are no image that is opened here
 │   ├── ImageTruncated          422  the image ends early
 │   ├── ImageHasSeveralPages    422  a TIFF or PDF of several pages
@@ -35,14 +35,14 @@ class RequestInvalid(HandlerError):
 
 
 class PageInvalid(HandlerError):
-    """The Page JSON does not say what it must."""
+    """The Page or Regions JSON does not say what it must."""
 
     status = 422
     code = "page_invalid"
 
 
 class FormatUnsupported(PageInvalid):
-    """The Page JSON is of another format number: an old archive met a new shim, or the reverse."""
+    """The JSON is of another format number: an old archive met a new shim, or the reverse."""
 
     code = "format_unsupported"
 

@@ -10,10 +10,10 @@ from typing import Any
 from handler.errors import HandlerError, PageInvalid, RequestInvalid
 from handler.images import ImageLimits
 from handler.items import Item, each, items_of, respond
-from handler.ocr import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
-from handler.reading import Reader
-from handler.tagger import Tagger, TaggerSettings
+from handler.reading.reader import Reader
+from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json, tagged_page_to_json
 
 
@@ -66,7 +66,7 @@ class LayoutLMv3Handler:
         if isinstance(body, bytes) and body.lstrip()[:1] == b"{":
             body = _decode(body)
         if isinstance(body, dict):
-            page = page_from_json(body)
+            page = page_from_json(body, is_request=True)
             if self._tagger.encoder.uses_image and page.words and page.thumbnail is None:
                 raise PageInvalid("this model looks at the page image; ask `ocr` with X-LayoutLoop-Thumbnail: 1")
             return page

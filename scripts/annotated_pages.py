@@ -11,17 +11,16 @@ from typing import Any
 from tqdm import tqdm
 
 from handler.images import ImageLimits
-from handler.reading import Reader
+from handler.reading.reader import Reader
+from layoutloop.errors import TorchServeUnavailable
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import open_studio
+from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from scripts.archive import ocr_settings
-from shim.errors import TorchServeUnavailable
-from shim.label_config import LabelConfig, parse_label_config
-from shim.settings import Settings
-from shim.studio_client import open_studio
-from training.annotations import Selection
-from training.dataset import Dataset, build_examples
-from training.errors import ExportInvalid
-from training.export import export_project, read_export, read_project
-from training.reading import (
+from training.data.annotations import Selection
+from training.data.dataset import Dataset, build_examples
+from training.data.page_readers import (
     FolderImages,
     Images,
     LocalReader,
@@ -30,6 +29,7 @@ from training.reading import (
     TorchServeReader,
     torchserve_problem,
 )
+from training.errors import ExportInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,14 @@ class Reading:
     """How pages are read.
 
     Args:
+        engine: one of ENGINES; None for the one that `ocr` is set to.
         language: Tesseract's.
         psm: Tesseract's page segmentation mode.
         thumbnail: whether a model will look at the image.
         local: in this process, without TorchServe.
     """
 
+    engine: str | None
     language: str
     psm: int
     thumbnail: bool = False
@@ -124,10 +126,16 @@ def page_reader(settings: Settings, images: Images, reading: Reading) -> PageRea
     """
     if not reading.local:
         return TorchServeReader.from_settings(
-            settings, images, language=reading.language, psm=reading.psm, thumbnail=reading.thumbnail
+            settings,
+            images,
+            engine=reading.engine,
+            language=reading.language,
+            psm=reading.psm,
+            thumbnail=reading.thumbnail,
         )
-    # The program, whatever serving uses: the library in process is not for several threads.
-    local = replace(ocr_settings(), engine="pytesseract", language=reading.language, psm=reading.psm)
+    settings_here = ocr_settings()
+    engine = reading.engine or settings_here.engine
+    local = replace(settings_here, engine=engine, language=reading.language, psm=reading.psm)
     limits = ImageLimits(max_bytes=settings.max_image_bytes)
     return LocalReader(images, Reader(local, limits, None), reading.thumbnail)
 

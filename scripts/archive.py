@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.errors import HandlerError
-from handler.ocr import ENGINES, OcrSettings
-from scripts.node import ServeSettings, shim_settings
-from shim.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
-from shim.serving import OCR_MODEL, Card, archive_path, models_in, read_card, read_serving
-from shim.store_path import StorePath, store_access
-from training.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
-from training.packing import ArchiveFailed
-from training.rollout import RolloutFailed, promote
-from training.store import TRAININGS, locked, open_leases
-from training.transfer import checkpoint_path, folder_here
+from handler.ocr_settings import ENGINES, OcrSettings
+from layoutloop.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
+from layoutloop.settings.node import NodeSettings, shim_settings
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, models_in, read_card, read_manifest
+from layoutloop.store.path import StorePath, store_access
+from layoutloop.store.transfer import checkpoint_path, folder_here
+from layoutloop.store.writing import TRAININGS, locked, open_leases
+from rollout.promotion import RolloutFailed, promote
+from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
+from training.archive.packing import ArchiveFailed
 
 if TYPE_CHECKING:
-    from training.leases import Leases
+    from layoutloop.store.redis_locks import Leases
 
 _MAX_TIMEOUT_S = 35.0
 """Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--wait goes with --ocr alone")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        model_dir = ServeSettings.from_env(os.environ).model_dir
+        model_dir = NodeSettings.from_env(os.environ).model_dir
         leases = open_leases(shim_settings(os.environ).redis_url)
         with store_access(model_dir):
             if options.ocr:
@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (with --project)")
     parser.add_argument("--labels", type=Path, help="file with one label a line, for a head without names")
+    parser.add_argument("--engine", choices=ENGINES, help="OCR engine of the training pages (default: in service)")
     parser.add_argument("--language", default="eng", help="Tesseract's language of the training pages")
     parser.add_argument("--psm", type=int, default=3, help="Tesseract's mode of the training pages")
     parser.add_argument("--box-level", choices=["words", "lines"], default="words", help="boxes used in training")
@@ -98,6 +99,7 @@ def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases |
         box_level=options.box_level,
         base_model=options.base_model,
         device=options.device or _device_here(),
+        engine=options.engine,
     )
     labels = (
         [line.strip() for line in options.labels.read_text().splitlines() if line.strip()] if options.labels else None
@@ -169,7 +171,7 @@ def _refresh_project(model_dir: StorePath, name: str, leases: Leases | None, *, 
     project = _PROJECT.fullmatch(name)
     if project is None:
         raise ArchiveFailed(f"{model_dir / name} is the folder of no model: these are called ocr or project-<id>")
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     if serving is None or serving.current is None:
         return
     old = read_card(model_dir, name, serving.current)
@@ -179,7 +181,7 @@ def _refresh_project(model_dir: StorePath, name: str, leases: Leases | None, *, 
         box_level=old.box_level,
         base_model=old.base_model,
         device=old.device,
-        engine=old.engine,
+        engine=old.engine or old.engine_kind,
     )
     with tempfile.TemporaryDirectory(prefix="layoutloop-refresh-") as scratch:
         checkpoint = folder_here(checkpoint_path(model_dir, name, old.version), Path(scratch))
@@ -212,7 +214,7 @@ def ocr_settings() -> OcrSettings:
     return settings
 
 
-def _built(model_dir: StorePath, card: Card) -> None:
+def _built(model_dir: StorePath, card: VersionCard) -> None:
     path = archive_path(model_dir, card.model, card.version)
     print(f"built {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 

@@ -11,14 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scripts.node import ServeSettings
-from scripts.shim_address import ShimAddress, check_shim, tell_disconnected
-from scripts.studio import project_rows, who_am_i
-from scripts.studio_backend import connect, disconnect
-from shim.errors import LayoutLoopError, NotConnected, SettingsInvalid
-from shim.key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
-from shim.settings import Settings
-from shim.studio_client import StudioClient, open_studio
+from layoutloop.connect.backend import connect, disconnect
+from layoutloop.connect.queries import project_rows, who_am_i
+from layoutloop.connect.shim_address import ShimAddress, check_shim, tell_disconnected
+from layoutloop.errors import LayoutLoopError, NotConnected, SettingsInvalid
+from layoutloop.settings.node import NodeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
+from layoutloop.studio.client import StudioClient, open_studio
 
 _TIMEOUT_S = 130.0
 """Label Studio itself waits 100 s for a test prediction, and asks the shim a few times before it."""
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when every project is connected (or free of the shim, with --remove)."""
     options = _parser().parse_args(arguments)
     try:
-        node = ServeSettings.from_env(os.environ)
+        node = NodeSettings.from_env(os.environ)
         settings = Settings.from_env(os.environ | node.environment())
         if not settings.label_studio_api_key:
             raise SettingsInvalid(

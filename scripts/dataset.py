@@ -15,7 +15,15 @@ from pathlib import Path
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from handler.labels import LabelSet
+from handler.ocr_settings import ENGINES
+from handler.tagging.labels import LabelSet
+from layoutloop.errors import LayoutLoopError
+from layoutloop.plural import counted
+from layoutloop.settings.local_store import with_local_store
+from layoutloop.settings.node import NodeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
+from layoutloop.store.manifest import project_model
 from scripts.annotated_pages import (
     Annotations,
     Reading,
@@ -27,18 +35,11 @@ from scripts.annotated_pages import (
     require_ocr,
     source_problem,
 )
-from scripts.node import ServeSettings
-from shim.counting import counted
-from shim.errors import LayoutLoopError
-from shim.serving import project_model
-from shim.settings import Settings
-from shim.store_mirror import nearby
-from training.annotations import AnnotatedPage, select_pages
-from training.dataset import Dataset
-from training.layouts import Layout, page_name
-from training.reading import Images, StudioImages
-from training.settings import TrainSettings
-from training.split import split_as_trained, validation_tasks
+from training.data.annotations import AnnotatedPage, select_pages
+from training.data.dataset import Dataset
+from training.data.formats import DatasetFolder, page_name
+from training.data.page_readers import Images, StudioImages
+from training.data.split import split_as_trained, validation_tasks
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,13 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         parser.error(problem)
     try:
-        settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
+        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
         training = TrainSettings.from_env(os.environ)
         options.language = options.language or training.language
         options.psm = training.psm if options.psm is None else options.psm
         require_ocr(options, settings)
         annotations = get_annotations(options, settings)
-        with nearby(settings) as near:
+        with with_local_store(settings) as near:
             dataset, validation = _write(options, near, annotations)
     except (LayoutLoopError, HandlerError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -71,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.dataset", description=__doc__.split("\n\n")[0])
     add_source_flags(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="OCR engine (default: that of `ocr`)",
+    )
     parser.add_argument("--language", help="Tesseract's language (default: as in training)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training)")
     return parser
@@ -90,11 +96,11 @@ def _write(options: argparse.Namespace, settings: Settings, annotations: Annotat
     studio = StudioImages(settings)
     try:
         images = _saving(image_source(options, settings, studio), staged, settings.max_image_bytes)
-        reading = Reading(options.language, options.psm, local=options.local_ocr)
+        reading = Reading(options.engine, options.language, options.psm, local=options.local_ocr)
         selection = select_pages(annotations.tasks, annotations.config)
         dataset = read_dataset(selection, annotations.config, page_reader(settings, images, reading), settings)
         validation = _validation(options, settings, {example.task for example in dataset.examples})
-        layout = Layout(options.out, LabelSet.from_names(annotations.config.labels), validation)
+        layout = DatasetFolder(options.out, LabelSet.from_names(annotations.config.labels), validation)
         layout.write(annotations.title, dataset.examples)
         for example in dataset.examples:
             name = page_name(example.task, example.item)

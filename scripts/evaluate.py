@@ -2,6 +2,7 @@
 
 By default the version in service, on the pages that no training uses. `--checkpoint` takes any checkpoint folder or
 .mar file; nothing in an archive is run. With `--out` the report is written as JSON and as an HTML page.
+`--engines rapidocr,pytesseract` measures no model: which OCR engine reads these pages better, and how fast.
 """
 
 from __future__ import annotations
@@ -20,9 +21,17 @@ from typing import cast
 from tqdm import tqdm
 
 from handler.errors import HandlerError
-from handler.ocr import OcrSettings
+from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
-from handler.tagger import TaggerSettings
+from handler.tagging.tagger import TaggerSettings
+from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.plural import counted
+from layoutloop.settings.local_store import with_local_store
+from layoutloop.settings.node import NodeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model
+from layoutloop.store.path import StorePath, store_access
+from layoutloop.studio.label_config import LabelConfig
 from scripts.annotated_pages import (
     Reading,
     add_source_flags,
@@ -34,26 +43,20 @@ from scripts.annotated_pages import (
     show,
     source_problem,
 )
-from scripts.node import ServeSettings
-from shim.counting import counted
-from shim.errors import LayoutLoopError, ModelNotReady
-from shim.label_config import LabelConfig
-from shim.serving import project_model
-from shim.settings import Settings
-from shim.store_mirror import nearby
-from shim.store_path import StorePath, store_access
-from training.annotations import select_pages
-from training.dataset import Dataset
-from training.drawing import Drawing, draw_worst
+from training.archive.stored_models import StoredModel, stored_at, stored_version
+from training.data.annotations import select_pages
+from training.data.dataset import Dataset
+from training.data.examples import Example
+from training.data.page_readers import StudioImages
+from training.data.split import split_as_trained, validation_tasks
 from training.errors import DatasetEmpty
-from training.evaluate import tag_examples
-from training.examples import Example
-from training.reading import StudioImages
-from training.report import Compared, Report, read_report, report_path, write_report
-from training.report_text import score_table
-from training.scoring import reading_ceiling, score
-from training.split import split_as_trained, validation_tasks
-from training.stored_models import StoredModel, stored_at, stored_version
+from training.measure.engines import EngineFigures, engine_table, measure_engine
+from training.measure.evaluate import tag_examples
+from training.measure.scoring import Compared, reading_ceiling, score
+from training.report.drawing import Drawing, draw_worst
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
+from training.report.text import score_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(problem)
     started = _now()
     try:
-        settings = Settings.from_env(os.environ | ServeSettings.from_env(os.environ).environment())
+        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
         with (
             tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
             store_access(settings.model_dir),
-            nearby(settings) as near,
+            with_local_store(settings) as near,
         ):
+            if options.engines:
+                print(engine_table(_engines(options, near)))
+                return 0
             models = _models(options, settings.model_dir, Path(scratch))
             require_ocr(options, settings)
             studio = StudioImages(settings)
@@ -109,8 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--validation", action="store_true", help="the pages that no training uses (default)")
     which.add_argument("--all-pages", action="store_true", help="every annotated page, trained on or not")
     parser.add_argument("--box-level", choices=BOX_LEVELS, help="boxes used in training, for a folder without a card")
+    parser.add_argument("--engine", choices=ENGINES, help="OCR engine (default: as in training, else that of `ocr`)")
     parser.add_argument("--language", help="Tesseract's language (default: as in training, else eng)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training, else 3)")
+    parser.add_argument("--engines", metavar="A,B", help="compare OCR engines on all annotated pages, read in here")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the report here, as JSON and as an HTML page")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     return parser
@@ -119,6 +127,10 @@ def _parser() -> argparse.ArgumentParser:
 def _problem(options: argparse.Namespace) -> str | None:
     if problem := source_problem(options):
         return problem
+    if options.engines is not None:
+        options.engines = [name.strip() for name in options.engines.split(",")]
+        unknown = [name for name in options.engines if name not in ENGINES]
+        return f"--engines takes {', '.join(ENGINES)}; found {', '.join(unknown)}" if unknown else None
     if options.project is None and options.checkpoint is None:
         return "without --project there is no version to look up; name a --checkpoint"
     if options.checkpoint is not None and options.version:
@@ -132,6 +144,25 @@ def _models(options: argparse.Namespace, model_dir: StorePath, scratch: Path) ->
     name = project_model(options.project)
     versions = dict.fromkeys(options.version or [None])
     return [stored_version(model_dir, name, version, scratch / str(at)) for at, version in enumerate(versions)]
+
+
+def _engines(options: argparse.Namespace, settings: Settings) -> list[EngineFigures]:
+    """Read every annotated page with each engine, in this process: TorchServe would answer from its cache."""
+    annotations = get_annotations(options, settings)
+    pages = select_pages(annotations.tasks, annotations.config).pages
+    if not pages:
+        raise DatasetEmpty("no task is annotated yet; submit at least one annotation in Label Studio")
+    default, figures, studio = OcrSettings(), [], StudioImages(settings)
+    try:
+        images = image_source(options, settings, studio)
+        for engine in options.engines:
+            language, psm = options.language or default.language, default.psm if options.psm is None else options.psm
+            read = page_reader(settings, images, Reading(engine, language, psm, local=True))
+            with tqdm(unit="page", desc=engine, disable=None) as bar:
+                figures.append(measure_engine(engine, pages, read, lambda done, total: show(bar, done, total)))
+    finally:
+        studio.close()
+    return figures
 
 
 def _pages(
@@ -192,20 +223,24 @@ def _reading(options: argparse.Namespace, models: Sequence[StoredModel]) -> Read
     """Return how the pages are read: once for all models, as in their training."""
     default = OcrSettings()
     trained = [
-        (model.card.language, model.card.psm) if model.card else (default.language, default.psm) for model in models
+        (model.card.engine_kind, model.card.language, model.card.psm)
+        if model.card
+        else (None, default.language, default.psm)
+        for model in models
     ]
     readings = {
-        (options.language or language, psm if options.psm is None else options.psm) for language, psm in trained
+        (options.engine or engine, options.language or language, psm if options.psm is None else options.psm)
+        for engine, language, psm in trained
     }
     if len(readings) > 1:
-        listed = " and ".join(f"{language} psm {psm}" for language, psm in sorted(readings))
+        listed = " and ".join(sorted(f"{engine} {language} psm {psm}" for engine, language, psm in readings))
         raise ModelNotReady(
             f"these versions were trained on pages read in different ways ({listed}); "
-            "measure one at a time, or read all in one way with --language and --psm"
+            "measure one at a time, or read all in one way with --engine, --language and --psm"
         )
-    ((language, psm),) = readings
+    ((engine, language, psm),) = readings
     thumbnail = any(model.card is None or model.card.uses_image for model in models)
-    return Reading(language, psm, thumbnail, options.local_ocr)
+    return Reading(engine, language, psm, thumbnail, options.local_ocr)
 
 
 def _measure(

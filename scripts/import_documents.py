@@ -17,13 +17,13 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from scripts.documents import DocumentUnreadable, add_dpi, page_count
-from scripts.page_images import PageImage, page_images
-from scripts.project_documents import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
-from shim.counting import counted
-from shim.errors import LayoutLoopError, StudioUnavailable
-from shim.settings import Settings
-from shim.studio_client import open_studio
+from layoutloop.documents.page_images import PageImage, page_images
+from layoutloop.documents.project import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
+from layoutloop.documents.split import DocumentUnreadable, add_dpi, page_count
+from layoutloop.errors import LayoutLoopError, StudioUnavailable
+from layoutloop.plural import counted
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import open_studio
 
 _TIMEOUT_S = 120.0
 _ONE_IMAGE = (

@@ -25,17 +25,17 @@ from tqdm import tqdm
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
-from scripts.documents import DocumentUnreadable, add_dpi, page_count, pages_of
-from scripts.drawing import draw_regions
-from shim.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
-from shim.models import Models
-from shim.nodes import RESOLVE_S
-from shim.pages import parse_page, text_lines
-from shim.serving import OCR_MODEL, Card, project_model, read_serving
-from shim.settings import Settings
-from shim.store_mirror import nearby
-from shim.torchserve import inference_client
-from training.reading import torchserve_problem
+from layoutloop.documents.drawing import draw_regions
+from layoutloop.documents.split import DocumentUnreadable, add_dpi, page_count, pages_of
+from layoutloop.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
+from layoutloop.settings.local_store import with_local_store
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model, read_manifest
+from layoutloop.torchserve.answered_pages import parse_page, text_lines
+from layoutloop.torchserve.in_service import InServiceModels
+from layoutloop.torchserve.inference import inference_client
+from layoutloop.torchserve.nodes import RESOLVE_S
+from training.data.page_readers import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
 _PAUSE_S = 0.5
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 2
     try:
-        with nearby(settings) as near:
+        with with_local_store(settings) as near:
             return _predict(options, near)
     except BrokenPipeError:  # whoever read has enough, like `head`; nothing more is written at the end either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(options: argparse.Namespace, settings: Settings) -> int:
     client = inference_client(settings)
-    models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
-    if model and read_serving(settings.model_dir, model) is None:
+    if model and read_manifest(settings.model_dir, model) is None:
         print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
     drawn: set[Path] = set()
@@ -134,7 +134,7 @@ def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
             yield _Job(path, number, None, str(error))
 
 
-def _tag(models: Models, page: dict[str, Any], card: Card, deadline: float) -> dict[str, Any]:
+def _tag(models: InServiceModels, page: dict[str, Any], card: VersionCard, deadline: float) -> dict[str, Any]:
     """Ask until there is an answer: the worker of a project that was idle starts when it is asked."""
     while True:
         try:
@@ -145,7 +145,7 @@ def _tag(models: Models, page: dict[str, Any], card: Card, deadline: float) -> d
             time.sleep(_PAUSE_S)
 
 
-def _answer(models: Models, model: str | None, job: _Job) -> dict[str, Any]:
+def _answer(models: InServiceModels, model: str | None, job: _Job) -> dict[str, Any]:
     if job.data is None:
         return {"error": {"code": "document_unreadable", "message": job.error}}
     deadline = time.monotonic() + _PAGE_LIMIT_S

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from scripts.node import ServeSettings
-from shim.errors import LayoutLoopError
-from shim.job_store import JobStore, open_jobs
-from shim.jobs import Job
-from shim.settings import Settings
-from training.settings import TrainSettings
+from layoutloop.errors import LayoutLoopError
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.queue import JobStore, open_jobs
+from layoutloop.settings.node import NodeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
 
 _FOLLOW_S = 1.0
 _INTERRUPTED = 75
@@ -102,22 +102,22 @@ def _problem(options: argparse.Namespace) -> str | None:
 
 def _settings() -> tuple[Settings, TrainSettings]:
     """Return the settings with the places that serve.sh uses, wherever this is called from."""
-    places = ServeSettings.from_env(os.environ).environment()
+    places = NodeSettings.from_env(os.environ).environment()
     return Settings.from_env(os.environ | places), TrainSettings.from_env(os.environ)
 
 
 def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
     """Do a job that a worker claimed."""
-    from scripts.training_job import do_job  # torch takes seconds, and queueing needs none of it
+    from training.worker.job import do_job  # torch takes seconds, and queueing needs none of it
 
     return do_job(jobs, job_id, attempt, settings, training)
 
 
 def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
-    from scripts.training_job import Files, train_here
-    from training.wish import Wish
+    from training.request import TrainingRequest
+    from training.worker.job import Files, train_here
 
-    wish = Wish(
+    request = TrainingRequest(
         options.project,
         force=options.force,
         dry_run=options.dry_run,
@@ -125,7 +125,7 @@ def _here(settings: Settings, training: TrainSettings, options: argparse.Namespa
         untested=options.untested,
     )
     files = Files(options.annotations, options.label_config, options.images)
-    return train_here(wish, files, settings, training)
+    return train_here(request, files, settings, training)
 
 
 def _queue(jobs: JobStore, settings: Settings, options: argparse.Namespace) -> int:

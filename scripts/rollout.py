@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from scripts.node import shim_settings
-from scripts.readiness import readiness_problem
-from shim.errors import SettingsInvalid
+from layoutloop.errors import SettingsInvalid
+from layoutloop.settings.node import shim_settings
+from rollout.readiness import readiness_problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,27 +10,27 @@ import sys
 from typing import TYPE_CHECKING
 
 from handler.errors import HandlerError
-from scripts.node import ServeSettings, shim_settings
-from scripts.watching import make_watcher, store_here, watch
-from shim.counting import counted
-from shim.errors import LayoutLoopError, ModelNotReady
-from shim.serving import live_nodes, models_in, project_model, read_card, read_serving
-from shim.store_path import StorePath, children, store_access
-from shim.torchserve import inference_client
-from training.packing import ArchiveFailed
-from training.rollout import RolloutFailed, promote
-from training.store import open_leases
-from training.watcher import Watcher
+from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.plural import counted
+from layoutloop.settings.node import NodeSettings, shim_settings
+from layoutloop.store.manifest import live_nodes, models_in, project_model, read_card, read_manifest
+from layoutloop.store.path import StorePath, children, store_access
+from layoutloop.store.writing import open_leases
+from layoutloop.torchserve.inference import inference_client
+from rollout.process import make_watcher, store_here, watch
+from rollout.promotion import RolloutFailed, promote
+from rollout.watcher import Watcher
+from training.archive.packing import ArchiveFailed
 
 if TYPE_CHECKING:
-    from training.leases import Leases
+    from layoutloop.store.redis_locks import Leases
 
 
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says; 0 when that was done."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        settings = ServeSettings.from_env(os.environ)
+        settings = NodeSettings.from_env(os.environ)
         with store_access(settings.model_dir):
             return _run(settings, options)
     except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed) as error:
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         return 1
 
 
-def _run(settings: ServeSettings, options: argparse.Namespace) -> int:
+def _run(settings: NodeSettings, options: argparse.Namespace) -> int:
     leases = open_leases(shim_settings(os.environ).redis_url)
     if options.list:
         _print_versions(settings.model_dir)
@@ -56,8 +56,8 @@ def _run(settings: ServeSettings, options: argparse.Namespace) -> int:
         return _once(make_watcher(settings, model_dir))
 
 
-def _restore(settings: ServeSettings, options: argparse.Namespace, leases: Leases | None) -> str:
-    from training.deploy import forget  # torch takes seconds, and the other commands need none of it
+def _restore(settings: NodeSettings, options: argparse.Namespace, leases: Leases | None) -> str:
+    from training.publish import forget  # torch takes seconds, and the other commands need none of it
     from training.restore import restore
 
     folder = settings.home / "training" / project_model(options.project) / f"back-to-{options.back_to}"
@@ -88,7 +88,7 @@ def _print_versions(model_dir: StorePath) -> None:
     if not names:
         print(f"no versions in {model_dir} (MODEL_DIR)", file=sys.stderr)
     for name in names:
-        serving = read_serving(model_dir, name)
+        serving = read_manifest(model_dir, name)
         for path in reversed(children(model_dir / name, f"{name}-*.mar")):
             version = path.stem.removeprefix(f"{name}-")
             try:
@@ -108,7 +108,7 @@ def _print_versions(model_dir: StorePath) -> None:
 
 def _figures(model_dir: StorePath, name: str, version: str) -> str:
     """Return pages and F1 of a version that was trained here, in words for a table; "" for one archived by hand."""
-    from training.report import read_report, report_path  # brings matplotlib along, and the watcher stays small
+    from training.report.files import read_report, report_path  # brings matplotlib along, and the watcher stays small
 
     path = report_path(model_dir, name, version)
     if not path.is_file():

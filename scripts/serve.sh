@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Serve LayoutLoop on this machine: sets up all it needs, then stays in the foreground until Ctrl-C.
-# The settings come from the environment; README.md lists them.
+# The settings come from the environment; docs/settings.md lists them.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=setup.sh

@@ -12,10 +12,11 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from shim.app import create_app, set_up_logging
-from shim.errors import SettingsInvalid
-from shim.settings import Settings
-from shim.store_path import store_path
+from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.logs import set_up_logging
+from layoutloop.settings.serving import Settings
+from layoutloop.store.path import store_path
+from shim.app import create_app
 
 _SPARE_THREADS = 16
 """Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
         return 2
-    set_up_logging(settings)
+    set_up_logging(settings.log_level)
     options = {
         "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",
         "workers": 1,

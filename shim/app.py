@@ -10,25 +10,25 @@ from pathlib import Path
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from shim.answer_memory import AnswerMemory
-from shim.answering import PageAnswer, PageAnswerer
-from shim.credentials import LabelStudioKey
-from shim.dashboard_routes import dashboard
-from shim.errors import LayoutLoopError
-from shim.images import ImageFetcher
-from shim.job_store import open_jobs
-from shim.key_file import NO_KEY
-from shim.metrics import Metrics
-from shim.models import Models
-from shim.pool import PagePool
-from shim.prediction import Predictor
+from layoutloop.errors import LayoutLoopError
+from layoutloop.jobs.queue import open_jobs
+from layoutloop.settings.serving import Settings
+from layoutloop.store.mirror import StoreMirror
+from layoutloop.studio.api_key import LabelStudioKey
+from layoutloop.studio.api_key_file import NO_KEY
+from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.torchserve.in_service import InServiceModels
+from layoutloop.torchserve.inference import inference_client
+from shim.context import Context
+from shim.dashboard.routes import dashboard
+from shim.predict.answer_cache import AnswerCache
+from shim.predict.answering import PageAnswer, PageAnswerer
+from shim.predict.metrics import Metrics
+from shim.predict.pool import PagePool
+from shim.predict.predictor import Predictor
 from shim.project_titles import ProjectTitles
 from shim.recent_warnings import RecentWarnings, keep_warnings
 from shim.routes import routes
-from shim.settings import Settings
-from shim.state import State
-from shim.store_mirror import StoreMirror
-from shim.torchserve import inference_client
 from shim.version_reports import VersionReports
 
 logger = logging.getLogger(__name__)
@@ -62,13 +62,7 @@ def _with_copy(settings: Settings) -> Settings:
     return replace(settings, model_dir=mirror.folder)
 
 
-def set_up_logging(settings: Settings) -> None:
-    """Log to standard error; never request bodies, and no addresses with signatures in them."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its other levels print whole addresses
-
-
-def _state(settings: Settings, warnings: RecentWarnings) -> State:
+def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     client = inference_client(settings)
     # As many as are read and tagged at a time, and as many again that are fetched or wait.
     pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages, client.node_count)
@@ -81,10 +75,10 @@ def _state(settings: Settings, warnings: RecentWarnings) -> State:
         settings.image_networks,
         max_bytes=settings.max_image_bytes,
     )
-    models = Models(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
-    memory = AnswerMemory(settings.home / "answers.db")
+    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    memory = AnswerCache(settings.home / "answers.db")
     answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)
-    return State(
+    return Context(
         settings=settings,
         client=client,
         predictor=Predictor(settings, answerer, pool, metrics),

@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shim.studio_status import LONGEST_TITLE, MOST_TITLES
+from layoutloop.studio.status import DISCONNECTED, LONGEST_TITLE, MOST_TITLES
 
 logger = logging.getLogger(__name__)
 
-DISCONNECTED = "PROJECT_DISCONNECTED"
-"""The action of an event that is our own: `scripts.connect --remove` sends it in Label Studio's name."""
 DAY_S = 86400.0
 LATELY_S = 30 * DAY_S
 """Of a project that sends no webhook for longer the title alone is no sign that it still exists."""

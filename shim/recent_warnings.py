@@ -9,9 +9,11 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from shim.errors import LayoutLoopError
+from layoutloop.errors import LayoutLoopError
 
 KEPT = 50
+LOGGED = ("shim", "layoutloop")
+"""The packages whose warnings a person may have to act on."""
 _LONGEST = 500
 _PROJECT = re.compile(r"\bproject[ -](\d{1,18})\b")
 _TASK = re.compile(r"\btask (\d{1,18})\b")
@@ -72,11 +74,12 @@ class RecentWarnings(logging.Handler):
 
 
 def keep_warnings(owner: object) -> RecentWarnings:
-    """Return the warnings of the shim's loggers from now on, for as long as `owner` lives."""
+    """Return the warnings of our own loggers from now on, for as long as `owner` lives."""
     kept = RecentWarnings()
-    logger = logging.getLogger("shim")
-    logger.addHandler(kept)
-    weakref.finalize(owner, logger.removeHandler, kept)
+    for package in LOGGED:
+        logger = logging.getLogger(package)
+        logger.addHandler(kept)
+        weakref.finalize(owner, logger.removeHandler, kept)
     return kept
 
 

@@ -2,63 +2,45 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shim.errors import CrossSite, LabelConfigUnsupported, RequestInvalid, Unauthorized
-from shim.label_config import parse_label_config
-from shim.predict_request import parse_predict, parse_project
-from shim.service import Service, read_service
-from shim.serving import OCR_MODEL, models_in, project_model, read_serving
-from shim.state import State
-from shim.store_copy import store_of
+from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
+from layoutloop.store.copy import store_of
+from layoutloop.store.manifest import OCR_MODEL, models_in, project_model, read_manifest
+from layoutloop.studio.label_config import parse_label_config
+from shim.access import authenticate, is_authenticated, refuse_other_sites
+from shim.context import context
+from shim.health import health_now
+from shim.predict.request import parse_predict, parse_project
 from shim.webhook import read_event
 
 logger = logging.getLogger(__name__)
 routes = Blueprint("routes", __name__)
+routes.before_request(authenticate)
 
-_OPEN = ("routes.health",)
 _TRAIN_FLAGS = ("force", "dry_run", "from_current")
 _MOST_JOBS = 200
 _COLD_START = "a project not among `models` has none yet: with RectangleLabels no boxes, with the OCR template text"
-
-
-def state() -> State:
-    """Return what the app keeps."""
-    kept: State = current_app.extensions["layoutloop"]
-    return kept
-
-
-def service_now() -> Service:
-    """Return what is in service, from files and from what pages met lately."""
-    settings, refusals = state().settings, state().client.refusals()
-    has_key = bool(settings.label_studio_api_key)
-    return read_service(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)
-
-
-@routes.before_request
-def authenticate() -> None:
-    """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
-    if request.endpoint not in _OPEN and not _is_authenticated():
-        raise Unauthorized(
-            "this shim asks for Basic auth: give user and password in Label Studio's model settings (to curl with -u)"
-        )
 
 
 @routes.get("/")
 @routes.get("/health")
 def health() -> Response:
     """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
-    service = service_now()
+    service = health_now()
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
-    if _is_authenticated():
+    if is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
-        body |= {"model_dir": store_of(state().settings.model_dir), "models": service.models, "asleep": service.asleep}
+        body |= {
+            "model_dir": store_of(context().settings.model_dir),
+            "models": service.models,
+            "asleep": service.asleep,
+        }
         body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 
@@ -77,13 +59,13 @@ def setup() -> Response:
         # Label Studio shows its user only "422 Client Error"; the sentence that the error handler logs needs a name.
         logger.warning("the label config of project %s is refused:", project)
         raise
-    return jsonify({"model_version": state().predictor.version(project, config)})
+    return jsonify({"model_version": context().predictor.version(project, config)})
 
 
 @routes.post("/predict")
 def predict() -> Response:
     """Answer one entry per task, in order."""
-    response = state().predictor.predict(parse_predict(_json_object()))
+    response = context().predictor.predict(parse_predict(_json_object()))
     return jsonify({"results": response.results, "model_version": response.model_version})
 
 
@@ -92,15 +74,15 @@ def webhook() -> Response:
     """Take any event; Start Training and new annotations queue a training job."""
     refuse_other_sites()
     body = _json_object()
-    state().titles.note(body)
+    context().titles.note(body)
     event = read_event(body)
-    if event.trigger == "annotations" and not state().settings.train_every:
+    if event.trigger == "annotations" and not context().settings.train_every:
         return jsonify({"status": "ignored", "action": event.action})
     if event.project is None:
         if event.why:
             logger.info("webhook %s is ignored: %s", event.action, event.why)
         return jsonify({"status": "ignored", "action": event.action})
-    job = state().jobs.submit(event.project, "retrain", event.trigger)
+    job = context().jobs.submit(event.project, "retrain", event.trigger)
     logger.info("webhook %s: job %s of project %d waits", event.action, job.id, event.project)
     return jsonify({"status": "queued", "job": job.id})
 
@@ -120,7 +102,7 @@ def train() -> tuple[Response, int]:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise RequestInvalid(f"`{name}` is true or false, got {value!r:.80}")
-    job = state().jobs.submit(project, "retrain", "api", flags)
+    job = context().jobs.submit(project, "retrain", "api", flags)
     logger.info("/train: job %s of project %d waits", job.id, project)
     return jsonify({"job": job.id}), 202
 
@@ -131,20 +113,20 @@ def jobs() -> Response:
     limit = request.args.get("limit", "50")
     if not (limit.isascii() and limit.isdigit() and len(limit) < 6 and 1 <= int(limit) <= _MOST_JOBS):
         raise RequestInvalid(f"`limit` is a number from 1 to {_MOST_JOBS}, got {limit!r:.80}")
-    found = state().jobs.newest(parse_project(request.args.get("project")), int(limit))
+    found = context().jobs.newest(parse_project(request.args.get("project")), int(limit))
     return jsonify({"jobs": [one.to_json() for one in found]})
 
 
 @routes.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
     """Tell one job's state and progress."""
-    return jsonify(state().jobs.get(job_id).to_json())
+    return jsonify(context().jobs.get(job_id).to_json())
 
 
 @routes.get("/versions")
 def versions() -> Response:
     """List the versions that are held, of `?project=7` or of every project."""
-    model_dir = state().settings.model_dir
+    model_dir = context().settings.model_dir
     project = parse_project(request.args.get("project"))
     names = [project_model(project)] if project is not None else models_in(model_dir)
     held = {version for name in names if name != OCR_MODEL for version in _load(name)}
@@ -154,21 +136,11 @@ def versions() -> Response:
 @routes.get("/metrics")
 def metrics() -> Response:
     """Answer Prometheus."""
-    return Response(generate_latest(state().metrics.registry), content_type=CONTENT_TYPE_LATEST)
-
-
-def refuse_other_sites() -> None:
-    """Refuse what another site's page makes a browser send; a browser names that site, Label Studio names none."""
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.partition("://")[2] != request.host:
-        raise CrossSite(
-            f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself (a proxy in front "
-            "must pass the Host header on)"
-        )
+    return Response(generate_latest(context().metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
 
 def _load(name: str) -> tuple[str, ...]:
-    serving = read_serving(state().settings.model_dir, name)
+    serving = read_manifest(context().settings.model_dir, name)
     return serving.load if serving else ()
 
 
@@ -183,15 +155,3 @@ def _json_object() -> dict[str, Any]:
             f"got {len(request.get_data(cache=True))} bytes of {request.content_type}"
         )
     return body
-
-
-def _is_authenticated() -> bool:
-    settings = state().settings
-    if not settings.basic_auth_user:
-        return True
-    given = request.authorization
-    if given is None or given.type != "basic":
-        return False
-    user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
-    password = hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
-    return user and password

@@ -14,8 +14,8 @@ from typing import Any
 
 import cachetools
 
-from shim.serving import project_model
-from shim.store_path import StorePath
+from layoutloop.store.manifest import project_model
+from layoutloop.store.path import StorePath
 
 _REMEMBERED = 5000
 _MOST_LABELS = 200

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from shim.errors import RequestInvalid
-from shim.jobs import Trigger
-from shim.predict_request import parse_project
+from layoutloop.errors import RequestInvalid
+from layoutloop.jobs.job import Trigger
+from shim.predict.request import parse_project
 
 _ANNOTATED = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_CREATED"})
 """Deleted annotations and tasks start nothing: there is nothing new to learn from."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from shim.app import create_app, set_up_logging
-from shim.settings import Settings
+from layoutloop.processes.logs import set_up_logging
+from layoutloop.settings.serving import Settings
+from shim.app import create_app
 
 _settings = Settings.from_env(os.environ)
-set_up_logging(_settings)
+set_up_logging(_settings.log_level)
 app = create_app(_settings)

@@ -12,7 +12,7 @@ LayoutLoopError
 
 from __future__ import annotations
 
-from shim.errors import LayoutLoopError
+from layoutloop.errors import LayoutLoopError
 
 
 class TrainingError(LayoutLoopError):

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-from shim.serving import Card
-from training.compare import kept_versions
+from layoutloop.store.manifest import VersionCard
+from layoutloop.store.transfer import folder_here
 from training.errors import BaseUnavailable
-from training.plan import Plan
-from training.transfer import folder_here
-from training.wish import Surroundings, Wish
+from training.fit.plan import Plan
+from training.measure.compare import kept_versions
+from training.request import TrainingContext, TrainingRequest
 
 
-def plan_once(wish: Wish, around: Surroundings, labels: tuple[str, ...], before: Card | None) -> Plan:
+def plan_once(
+    request: TrainingRequest, context: TrainingContext, labels: tuple[str, ...], before: VersionCard | None
+) -> Plan:
     """Return what is trained; a later try goes on with what the first one planned.
 
     Args:
-        wish: whether to go on from the version in service instead of the base.
-        around: the job's folder remembers the plan.
+        request: whether to go on from the version in service instead of the base.
+        context: the job's folder remembers the plan.
         labels: of the project, in order.
         before: the version in service.
 
     Raises:
         BaseUnavailable: there is no version to go on from.
     """
-    planned = Plan.find(around.folder)
+    planned = Plan.find(context.folder)
     if planned is not None:
         return planned
-    settings, base, start = around.settings, around.settings.base, None
-    if wish.from_current:
-        kept = {one.card.version: one.checkpoint for one in kept_versions(around.model_dir, wish.project)}
+    settings, base, start = context.settings, context.settings.base, None
+    if request.from_current:
+        kept = {one.card.version: one.checkpoint for one in kept_versions(context.model_dir, request.project)}
         if before is None or before.version not in kept:
             raise BaseUnavailable("there is no version in service with a kept checkpoint to continue from")
-        current = folder_here(kept[before.version], around.folder / "base")
+        current = folder_here(kept[before.version], context.folder / "base")
         start, base = str(current.resolve()), before.base_model or base
     plan = Plan(
         base=base,
@@ -43,5 +45,5 @@ def plan_once(wish: Wish, around: Surroundings, labels: tuple[str, ...], before:
         epochs=settings.epochs or None,
         seed=settings.seed,
     )
-    plan.write(around.folder)
+    plan.write(context.folder)
     return plan

@@ -11,20 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shim.errors import ModelNotReady
-from shim.serving import project_model, read_serving
-from shim.store_path import StorePath
-from shim.torchserve import InferenceClient
-from training.archive import ProjectSettings
-from training.compare import Kept, kept_versions
-from training.deploy import archive_once, archived_version, put_into_service, take_over, was_promoted
-from training.report import read_report, report_path, write_report
-from training.rollout import RolloutFailed
-from training.store import FILE_LOCK, TRAININGS, Held, is_stamp, locked
-from training.transfer import folder_here
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.store.path import StorePath
+from layoutloop.store.transfer import folder_here
+from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, is_stamp, locked
+from layoutloop.torchserve.inference import InferenceClient
+from rollout.promotion import RolloutFailed
+from training.archive.archive import ProjectSettings
+from training.measure.compare import KeptVersion, kept_versions
+from training.publish import archive_once, archived_version, put_into_service, take_over, was_promoted
+from training.report.files import read_report, report_path, write_report
 
 if TYPE_CHECKING:
-    from training.leases import Leases
+    from layoutloop.store.redis_locks import Leases
 
 
 def restore(
@@ -99,9 +99,9 @@ def _promoted(folder: Path, model_dir: StorePath, project: int) -> str | None:
     return done if done is not None and was_promoted(model_dir, project, done) else None
 
 
-def _find(model_dir: StorePath, project: int, version: str) -> Kept:
+def _find(model_dir: StorePath, project: int, version: str) -> KeptVersion:
     name = project_model(project)
-    serving = read_serving(model_dir, name)
+    serving = read_manifest(model_dir, name)
     if serving is not None and serving.current == version:
         raise RolloutFailed(f"{name} {version} is in service already")
     kept = kept_versions(model_dir, project)
@@ -112,9 +112,11 @@ def _find(model_dir: StorePath, project: int, version: str) -> Kept:
     raise RolloutFailed(f"{name} has no kept checkpoint of version {version}, only of {versions}")
 
 
-def _settings(kept: Kept) -> ProjectSettings:
+def _settings(kept: KeptVersion) -> ProjectSettings:
     card = kept.card
-    return ProjectSettings(card.language, card.psm, card.box_level, card.base_model, card.device, card.engine)
+    return ProjectSettings(
+        card.language, card.psm, card.box_level, card.base_model, card.device, card.engine or card.engine_kind
+    )
 
 
 def _copy_report(model_dir: StorePath, name: str, version: str, new: str) -> None:

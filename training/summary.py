@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
-from shim.serving import Card, project_model
-from training.bases import RECIPES, kind_of
-from training.collect import Collected
-from training.compare import Comparison
-from training.examples import Example
-from training.gate import Verdict, decide
-from training.machine import this_machine
-from training.plan import Plan
-from training.progress_file import Progress
-from training.report import Report
-from training.scoring import reading_ceiling
-from training.settings import TrainSettings
+from layoutloop.settings.training import TrainSettings
+from layoutloop.store.manifest import VersionCard, project_model
+from training.data.collect import Collected
+from training.data.examples import Example
+from training.fit.bases import RECIPES, kind_of
+from training.fit.machine import this_machine
+from training.fit.plan import Plan
+from training.fit.progress import Progress
+from training.measure.compare import Comparison
+from training.measure.gate import Verdict, decide
+from training.measure.scoring import reading_ceiling
+from training.report.report import Report
 
 
 def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Verdict:
@@ -33,11 +33,12 @@ def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Ve
         forced: promote in any case.
     """
     best = measured.rivals[0] if measured.rivals else None
+    how = ", each on the words of its own OCR engine and by boxes," if measured.box_scores else ""
     verdict = decide(
-        measured.scores,
+        measured.comparable,
         best.scores if best else None,
         forced=forced,
-        name=f"version {best.version}" if best else "",
+        name=f"version {best.version}{how}" if best else "",
     )
     why = measured.unmeasured.get(current or "")
     if why is None or not verdict.promote:
@@ -56,7 +57,7 @@ def make_report(
     measured: Comparison,
     progress: Progress,
     pages: tuple[list[Example], list[Example]],
-    before: Card | None,
+    before: VersionCard | None,
     *,
     verdict: Verdict,
     dry_run: bool,
@@ -83,7 +84,8 @@ def make_report(
         labels=collected.labels,
         verdict=verdict,
         dry_run=dry_run,
-        scores=measured.scores if validation else None,
+        scores=measured.comparable if validation else None,
+        counted_by="boxes" if measured.box_scores else "words",
         compared=measured.rivals,
         base=plan.base,
         base_kind="current" if plan.continue_from else kind_of(plan.base),

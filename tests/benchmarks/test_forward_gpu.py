@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification
 
 from benchmarks.forward_gpu import on_the_gpu, products
-from handler.fast_encoder import FastLayoutLM
+from handler.tagging.fast_encoder import FastLayoutLM
 
 TOKENS = 40
 

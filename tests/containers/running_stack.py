@@ -190,7 +190,7 @@ def test_label_studio_asks_no_other_internal_address(stack: Stack, project: int,
 
 
 def test_the_default_base_is_in_the_trainers_image(stack: Stack) -> None:
-    found = stack.in_trainer("python", "-c", "from training.graft import minilm_folder as f; print(f().is_dir())")
+    found = stack.in_trainer("python", "-c", "from training.fit.graft import minilm_folder as f; print(f().is_dir())")
     assert found == "True"
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from shim.settings import READ_ELSEWHERE, Settings, refuse_mistyped
-from shim.settings import variable_of as setting
-from training.settings import TrainSettings
-from training.settings import variable_of as training_setting
+from layoutloop.settings.serving import READ_ELSEWHERE, Settings, refuse_mistyped
+from layoutloop.settings.serving import variable_of as setting
+from layoutloop.settings.training import TrainSettings
+from layoutloop.settings.training import variable_of as training_setting
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))

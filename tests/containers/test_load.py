@@ -12,7 +12,7 @@ import pytest
 from tests.containers.engine import Engine
 from tests.containers.load import BATCH, CLIENTS, Load
 from tests.containers.stack import Stack
-from tests.shim.far_servers import _Handler, serve
+from tests.far_servers import _Handler, serve
 
 pytestmark = pytest.mark.timeout(30)
 TASKS = 2 * BATCH * CLIENTS

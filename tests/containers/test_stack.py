@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.containers.stack import count_tagged, metrics_command
-from tests.shim.far_servers import _Handler, serve
+from tests.far_servers import _Handler, serve
 
 TAGGED = """\
 # HELP PagesTagged Torchserve prometheus counter metric with unit: Count

@@ -14,12 +14,12 @@ from demo.layoutloop import LoopFailed, check_settings, demo_environment
 from demo.projects import make_project, project_title, tasks_of
 from demo.run import main
 from demo.studio import Account, StudioFailed
-from scripts.node import ServeSettings
-from scripts.parts import instance_lock
-from shim.errors import SettingsInvalid
-from shim.settings import Settings
-from shim.studio_client import StudioClient, open_studio
-from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
+from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.parts import instance_lock
+from layoutloop.settings.node import NodeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import StudioClient, open_studio
+from tests.far_servers import LEGACY_KEY, _Handler, serve
 
 HOME = Path("/demo")
 ACCOUNT = Account("password", LEGACY_KEY)
@@ -73,7 +73,7 @@ def test_all_state_is_the_demos(variable: str, value: str) -> None:
 @pytest.mark.parametrize("variable", ["LAYOUTLOOP_OCR_WORKER", "LAYOUTLOOP_SCORE_TRESHOLD", "LAYOUTLOOP_TRAIN_EPOCS"])
 def test_a_mistyped_setting_is_refused_as_serve_does(variable: str) -> None:
     with pytest.raises(SettingsInvalid) as by_serve:
-        ServeSettings.from_env({variable: "3"})
+        NodeSettings.from_env({variable: "3"})
     with pytest.raises(SettingsInvalid, match=f"^{variable} is no setting") as by_demo:
         check_settings(demo_environment({variable: "3"}, HOME, STUDIO, ACCOUNT))
     assert str(by_demo.value) == str(by_serve.value)

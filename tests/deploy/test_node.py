@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.capacity import Node
-from shim.settings import Settings
+from layoutloop.settings.serving import Settings
 from tests.deploy.rendered import VARIANTS, data_of, pods
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from handler import errors as handler_errors
-from shim import errors as shim_errors
-from shim.metrics import Metrics
+from layoutloop import errors as shim_errors
+from shim.predict.metrics import Metrics
 from tests.deploy.rendered import KUBERNETES, ROOT
 
 DEPLOY = ROOT / "deploy"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.node import ServeSettings
-from shim.errors import SettingsInvalid
-from shim.settings import Settings
+from layoutloop.errors import SettingsInvalid
+from layoutloop.settings.node import NodeSettings
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
 from tests.deploy.rendered import KUBERNETES, VARIANTS, Object, data_of, our_containers, pods
 from tests.test_docs import OF_SERVING, OF_TRAINING
-from training.settings import TrainSettings
 
 SECRETS = {
     "basic-auth-user": "label-studio",
@@ -50,7 +50,7 @@ def container_of(variant: str, pod: str, name: str) -> Object:
 def test_the_settings_are_taken(variant: str, pod: str, name: str) -> None:
     environ = environment(variant, container_of(variant, pod, name))
     given = Settings.from_env(environ)
-    ServeSettings.from_env(environ)
+    NodeSettings.from_env(environ)
     TrainSettings.from_env(environ)
     assert given.ocr_workers == 4
     # Where archive code runs there is no Redis to be found, nor a store that would want its locks.
@@ -62,7 +62,7 @@ def test_the_settings_are_taken(variant: str, pod: str, name: str) -> None:
 @pytest.mark.parametrize(("variant", "pod", "name"), CONTAINERS)
 def test_every_variable_is_a_setting(variant: str, pod: str, name: str) -> None:
     given = set(environment(variant, container_of(variant, pod, name))) - {"HOSTNAME", "HOME"}
-    assert given <= OF_SERVING | OF_TRAINING | OF_TORCH  # and of these the README has a row each
+    assert given <= OF_SERVING | OF_TRAINING | OF_TORCH  # and of these docs/settings.md has a row each
 
 
 @pytest.mark.parametrize("variable", ["REDIS_URL", "BASIC_AUTH_USER"])

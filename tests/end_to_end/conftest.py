@@ -18,9 +18,9 @@ import psutil
 import pytest
 import requests
 
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes
-from scripts.serve import port_problem
+from layoutloop.settings.node import REPOSITORY, NodeSettings
+from node.processes import instance_processes, stop_processes
+from node.serve import port_problem
 from tests.checkpoints import byte_level_bpe, make_checkpoint, word_piece
 from tests.end_to_end.label_studio import KEY, Studio, running_studio
 from tests.end_to_end.training_stack import PROJECT, TRAIN, start_training, studio_project, wait_for_job
@@ -34,7 +34,7 @@ VISUAL, PLAIN = 7, 8
 class LayoutLoop:
     """A LayoutLoop that runs."""
 
-    settings: ServeSettings
+    settings: NodeSettings
     environ: dict[str, str]
 
     @property
@@ -82,7 +82,7 @@ class Stack(LayoutLoop):
     studio: Studio
 
 
-def free_settings(home: Path) -> ServeSettings:
+def free_settings(home: Path) -> NodeSettings:
     """Return settings whose six ports are free at this moment.
 
     They are below those that the kernel gives to outgoing connections (32768 and up): one of these would keep
@@ -90,7 +90,7 @@ def free_settings(home: Path) -> ServeSettings:
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])  # each has a range to itself
     for first in range(20000 + 2000 * worker + os.getpid() % 100 * 10, 29000, 10):
-        settings = ServeSettings(home, home / "store", port=first + 5, torchserve_port=first)
+        settings = NodeSettings(home, home / "store", port=first + 5, torchserve_port=first)
         if port_problem(settings) is None:
             return settings
     pytest.fail("no free ports")
@@ -133,7 +133,7 @@ def kill_at_once(find: Callable[[], list[psutil.Process]]) -> None:
     assert not alive
 
 
-def is_ready(settings: ServeSettings, projects: tuple[int, ...]) -> bool:
+def is_ready(settings: NodeSettings, projects: tuple[int, ...]) -> bool:
     """Whether the shim is up and some node holds `ocr` and the projects."""
     try:
         body = requests.get(f"{settings.address}/health", timeout=5).json()

@@ -1,7 +1,7 @@
 """A Label Studio at a socket: projects, their export and their uploads, with a legacy token, as 1.23.2 answers.
 
-The real one is 159 packages and starts in 25 s; training asks three of its addresses (`training/export.py`),
-the start of LayoutLoop one (`scripts/studio.py`).
+The real one is 159 packages and starts in 25 s; training asks three of its addresses (`layoutloop/studio/export.py`),
+the start of LayoutLoop one (`layoutloop/connect/queries.py`).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from tests.end_to_end.training_stack import (
     training_processes,
     wait_for_job,
 )
-from tests.shim.redis_server import redis_server
+from tests.redis_server import redis_server
 
 pytestmark = pytest.mark.end_to_end
 TASKS = 100

@@ -19,8 +19,8 @@ import requests
 from PIL import Image
 
 from demo.studio import Account
-from scripts.node import REPOSITORY
-from scripts.processes import instance_processes
+from layoutloop.settings.node import REPOSITORY
+from node.processes import instance_processes
 from tests.end_to_end.conftest import free_port, free_settings, wait_for
 from tests.end_to_end.training_stack import TRAIN, draw_page
 

@@ -18,7 +18,7 @@ import requests
 from demo.sheet import GoldRegion
 from demo.studio import Account, RunningStudio, running_studio
 from demo.tasks import annotation_result, label_config
-from scripts.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from tests.end_to_end.conftest import LayoutLoop, free_port, free_settings, running, wait_for
 from tests.end_to_end.screen import DrawnRegion, Screen, open_screen
 from tests.end_to_end.training_stack import (
@@ -113,7 +113,7 @@ def key_of(studio: RunningStudio) -> str:
     return str(answer.json()["token"])
 
 
-def behind(studio: RunningStudio, settings: ServeSettings) -> LayoutLoop:
+def behind(studio: RunningStudio, settings: NodeSettings) -> LayoutLoop:
     """Return a LayoutLoop for a Label Studio; it does not run yet."""
     mine = {
         "LABEL_STUDIO_URL": studio.url,

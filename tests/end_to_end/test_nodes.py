@@ -21,13 +21,13 @@ import requests
 
 from demo.tasks import label_config
 from handler.images import ImageLimits
-from handler.ocr import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.page import TaggedPage
-from handler.reading import Reader
-from handler.tagger import Tagger, TaggerSettings
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes
-from shim.serving import OCR_MODEL, live_nodes, project_model, read_serving
+from handler.reading.reader import Reader
+from handler.tagging.tagger import Tagger, TaggerSettings
+from layoutloop.settings.node import REPOSITORY, NodeSettings
+from layoutloop.store.manifest import OCR_MODEL, live_nodes, project_model, read_manifest
+from node.processes import instance_processes, stop_processes
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.containers.stack import count_tagged
 from tests.end_to_end.conftest import free_settings, kill_at_once, wait_for
@@ -47,7 +47,7 @@ Found = tuple[tuple[str, str], ...]
 class Part:
     """One `scripts.serve --parts` and its home."""
 
-    settings: ServeSettings
+    settings: NodeSettings
     parts: str
     environ: dict[str, str]
     out: Path
@@ -173,7 +173,7 @@ def site(tmp_path: Path) -> Iterator[tuple[Part, Part, Part]]:
         "OMP_NUM_THREADS": "1",
     }
 
-    def part(settings: ServeSettings, parts: str) -> Part:
+    def part(settings: NodeSettings, parts: str) -> Part:
         places = settings.environment() | {"LAYOUTLOOP_TORCHSERVE_HOST": settings.torchserve_host}
         return Part(settings, parts, os.environ | shared | places, settings.home.with_suffix(".out"))
 
@@ -217,7 +217,7 @@ def test_a_node_that_is_killed_and_comes_back_is_not_noticed(
         arguments = ("--project", str(PROJECT), "--checkpoint", str(checkpoint), "--serve", "--device", "cpu", *more)
         done = front.command("scripts.archive", *arguments)
         assert done.returncode == 0, done.stderr
-        serving = read_serving(store, project_model(PROJECT))
+        serving = read_manifest(store, project_model(PROJECT))
         assert serving is not None
         assert serving.current is not None
         return serving.current

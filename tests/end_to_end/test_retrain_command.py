@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from demo.tasks import label_config
-from shim.serving import project_model
+from layoutloop.store.manifest import project_model
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, current, model_folder, predicted, studio_project
-from training.report import read_report, report_path
+from training.report.files import read_report, report_path
 
 pytestmark = pytest.mark.end_to_end
 PROJECT = 31

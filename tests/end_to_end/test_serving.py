@@ -16,10 +16,10 @@ import pytest
 import requests
 from PIL import Image, ImageDraw
 
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json
-from scripts.processes import instance_processes
-from shim.serving import read_serving
+from layoutloop.store.manifest import read_manifest
+from node.processes import instance_processes
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import PLAIN, VISUAL, Stack, is_ready, make_stack, running, wait_for
 from tests.end_to_end.label_studio import Studio
@@ -63,7 +63,7 @@ def test_a_served_archive_answers_as_the_tagger_does_offline(stack: Stack, proje
     served = requests.post(
         stack.torchserve(f"/predictions/project-{project}"), json=page, headers=stack.token(), timeout=60
     ).json()
-    version = read_serving(stack.settings.model_dir, f"project-{project}").current
+    version = read_manifest(stack.settings.model_dir, f"project-{project}").current
     offline = Tagger.load(
         stack.settings.model_dir / f"project-{project}" / f"checkpoint-{version}", TaggerSettings(threads=1)
     )
@@ -185,11 +185,11 @@ def test_predict_command_splits_prints_and_draws(stack: Stack, tmp_path: Path) -
 def test_a_new_version_takes_over_and_a_damaged_one_does_not(stack: Stack) -> None:
     model_dir = stack.settings.model_dir
     name = f"project-{PLAIN}"
-    before = read_serving(model_dir, name).current
+    before = read_manifest(model_dir, name).current
     checkpoint = str(model_dir / name / f"checkpoint-{before}")
     archived = stack.command("scripts.archive", "--project", str(PLAIN), "--checkpoint", checkpoint, "--serve")
     assert archived.returncode == 0, archived.stderr
-    after = read_serving(model_dir, name).current
+    after = read_manifest(model_dir, name).current
     assert after > before
     body = {"tasks": tasks("image", data_uri(page_image())), "project": PLAIN, "label_config": RECTANGLES}
     assert stack.predict(body)["results"][0]["model_version"].startswith(after)
@@ -200,7 +200,7 @@ def test_a_new_version_takes_over_and_a_damaged_one_does_not(stack: Stack) -> No
     refused = stack.command("scripts.rollout", "--project", str(PLAIN), "--to", version)
     assert refused.returncode == 1
     assert "cannot serve" in refused.stderr
-    assert read_serving(model_dir, name).current == after
+    assert read_manifest(model_dir, name).current == after
     assert stack.predict(body)["results"][0]["model_version"].startswith(after)
     shutil.rmtree(model_dir / name / f"checkpoint-{version}")
 

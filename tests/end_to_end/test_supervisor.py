@@ -15,20 +15,22 @@ import psutil
 import pytest
 import requests
 
-from scripts.node import REPOSITORY, ServeSettings
-from scripts.processes import instance_processes, stop_processes, torchserve_processes
-from scripts.serve import port_problem
+from layoutloop.settings.node import REPOSITORY, NodeSettings
+from node.processes import instance_processes, stop_processes, torchserve_processes
+from node.serve import port_problem
 from tests.end_to_end.conftest import free_settings, kill_at_once
 
 pytestmark = pytest.mark.end_to_end
 
 SERVE = """
 import os, sys
-from scripts.node import ServeSettings
-from scripts.serve import serve
-from scripts.supervision import Commands
+from layoutloop.settings.node import ServeSettings
+from node.serve import serve
+from dataclasses import replace
+from scripts.serve import COMMANDS
 shim, rollout = sys.argv[1:]
-commands = Commands(archive=[sys.executable, "-c", ""], rollout=[sys.executable, rollout], shim=[sys.executable, shim])
+nothing = [sys.executable, "-c", ""]
+commands = replace(COMMANDS, archive=nothing, rollout=[sys.executable, rollout], shim=[sys.executable, shim])
 sys.exit(serve(ServeSettings.from_env(os.environ), os.environ, commands))
 """
 SHIM = """
@@ -53,7 +55,7 @@ def wait_for(found: Callable[[], object], timeout_s: float = 180.0) -> None:
         time.sleep(0.1)
 
 
-def answers(settings: ServeSettings) -> bool:
+def answers(settings: NodeSettings) -> bool:
     """Whether TorchServe answers /ping to the token that lies in its folder now."""
     try:
         keys = json.loads((settings.torchserve / "key_file.json").read_text())
@@ -66,17 +68,17 @@ def answers(settings: ServeSettings) -> bool:
         return False
 
 
-def temporary_folder(settings: ServeSettings) -> Path:
+def temporary_folder(settings: NodeSettings) -> Path:
     note = settings.torchserve / "tmpdir.txt"
     return Path(note.read_text().strip()) if note.exists() else settings.torchserve / "tmp"
 
 
-def java(settings: ServeSettings) -> psutil.Process:
+def java(settings: NodeSettings) -> psutil.Process:
     (found,) = [one for one in torchserve_processes(temporary_folder(settings)) if "java" in one.name()]
     return found
 
 
-def named(settings: ServeSettings, part: str) -> psutil.Process:
+def named(settings: NodeSettings, part: str) -> psutil.Process:
     """The process of this instance with an argument that ends with `part`."""
     everything = instance_processes(settings.home)
     (found,) = [one for one in everything if any(argument.endswith(part) for argument in one.cmdline())]
@@ -86,7 +88,7 @@ def named(settings: ServeSettings, part: str) -> psutil.Process:
 class Served:
     """A running `serve`, its settings and everything it printed on stdout so far."""
 
-    def __init__(self, folder: Path, settings: ServeSettings) -> None:
+    def __init__(self, folder: Path, settings: NodeSettings) -> None:
         self.settings = settings
         self.out, self.err = folder / "out", folder / "err"
         (folder / "shim.py").write_text(SHIM)
@@ -129,7 +131,7 @@ def test_what_dies_comes_back_and_sigterm_stops_everything(served: Served) -> No
     wait_for(lambda: not second.is_running() and answers(settings))
     third = java(settings)
 
-    named(settings, "scripts.run_torchserve").kill()
+    named(settings, "node.run_torchserve").kill()
     wait_for(lambda: not third.is_running() and answers(settings))
 
     named(settings, "shim.py").kill()

@@ -17,11 +17,11 @@ import requests
 
 from demo.tasks import label_config
 from handler.images import ImageLimits
-from handler.ocr import OcrSettings
+from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
-from handler.reading import Reader
-from handler.tagger import Tagger, TaggerSettings
-from shim.serving import project_model, read_card, read_serving
+from handler.reading.reader import Reader
+from handler.tagging.tagger import Tagger, TaggerSettings
+from layoutloop.store.manifest import project_model, read_card, read_manifest
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, draw_page
@@ -57,7 +57,7 @@ class Flips(threading.Thread):
 
     def run(self) -> None:
         while not self.ended.wait(0.01):
-            serving = read_serving(self._model_dir, project_model(PROJECT))
+            serving = read_manifest(self._model_dir, project_model(PROJECT))
             if serving and serving.current and (not self.seen or self.seen[-1][1] != serving.current):
                 self.seen.append((time.monotonic(), serving.current))
 

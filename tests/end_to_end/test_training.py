@@ -13,9 +13,9 @@ import requests
 
 from demo.tasks import label_config
 from handler.page import TaggedPage
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json
-from shim.serving import card_path, project_model, read_card
+from layoutloop.store.manifest import card_path, project_model, read_card
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import (
     LABELS,
@@ -33,7 +33,8 @@ from tests.end_to_end.training_stack import (
     studio_project,
     wait_for_job,
 )
-from training.report import Report, read_report, report_path
+from training.report.files import read_report, report_path
+from training.report.report import Report
 
 pytestmark = pytest.mark.end_to_end
 

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from shim.jobs import Job
-from shim.serving import archive_path, card_path, project_model, read_card
+from layoutloop.jobs.job import Job
+from layoutloop.store.manifest import archive_path, card_path, project_model, read_card
+from layoutloop.store.writing import new_stamp, write_json
 from tests.end_to_end.conftest import Stack, kill_at_once, make_stack, running, wait_for
 from tests.end_to_end.label_studio import Studio, StudioProject
 from tests.end_to_end.training_stack import (
@@ -39,8 +40,7 @@ from tests.end_to_end.training_stack import (
     wait_for_step,
     watched_job,
 )
-from training.progress_file import Progress
-from training.store import new_stamp, write_json
+from training.fit.progress import Progress
 
 pytestmark = pytest.mark.end_to_end
 

@@ -21,13 +21,13 @@ from PIL import Image, ImageDraw
 from demo.sheet import GoldRegion
 from demo.tasks import annotation_result, exported_task, label_config
 from handler.page import Box
-from scripts.processes import GONE, instance_processes
-from shim.job_store import open_jobs
-from shim.jobs import Job
-from shim.serving import project_model, read_serving
-from shim.settings import Settings
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.queue import open_jobs
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import project_model, read_manifest
+from node.processes import GONE, instance_processes
 from tests.end_to_end.label_studio import Studio, StudioProject
-from training.split import VALIDATION_SHARE, position
+from training.data.split import VALIDATION_SHARE, position
 
 if TYPE_CHECKING:
     from tests.end_to_end.conftest import LayoutLoop
@@ -149,7 +149,7 @@ def job_log(stack: LayoutLoop, job: str) -> str:
 
 def current(stack: LayoutLoop, project: int = PROJECT) -> str | None:
     """Return the version in service."""
-    serving = read_serving(stack.settings.model_dir, project_model(project))
+    serving = read_manifest(stack.settings.model_dir, project_model(project))
     return serving.current if serving else None
 
 
@@ -159,9 +159,9 @@ def in_service_unchanged(stack: LayoutLoop, project: int = PROJECT) -> Iterator[
 
     The watcher takes out of `load`, at its own time, what left service more than two minutes ago.
     """
-    before = read_serving(stack.settings.model_dir, project_model(project))
+    before = read_manifest(stack.settings.model_dir, project_model(project))
     yield
-    after = read_serving(stack.settings.model_dir, project_model(project))
+    after = read_manifest(stack.settings.model_dir, project_model(project))
     assert before is not None
     assert after is not None
     assert after.current == before.current

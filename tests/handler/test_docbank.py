@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from handler.decoding import label_words
 from handler.page import Page, Size, TaggedPage
-from handler.tagger import Tagger, TaggerSettings
+from handler.tagging.decoding import label_words
+from handler.tagging.tagger import Tagger, TaggerSettings
 from tests.checkpoints import byte_level_bpe, make_checkpoint, word_piece
 from tests.handler.samples import LONG_PAGE, SHORT_PAGE, docbank_page
 

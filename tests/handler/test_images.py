@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 from transformers import LayoutLMv3ImageProcessorPil
 
-from handler.encoding import Encoder
 from handler.errors import (
     HandlerError,
     ImageHasSeveralPages,
@@ -19,6 +18,7 @@ from handler.errors import (
 )
 from handler.images import FORMATS, ImageLimits, make_thumbnail, open_page
 from handler.page import Box, Page, Size, Word
+from handler.tagging.encoding import Encoder
 from tests.checkpoints import byte_level_bpe
 from tests.handler.samples import encoded, rendered_page
 

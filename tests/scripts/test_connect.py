@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from werkzeug.serving import make_server
 
+from layoutloop.connect.backend import Connected, connect, disconnect
+from layoutloop.connect.reserved_networks import LINK_LOCAL, LOCAL_NETWORKS, networks_to_ban, protection_advice
+from layoutloop.connect.shim_address import ShimAddress
+from layoutloop.errors import LabelConfigUnsupported, NotConnected, SettingsInvalid, StudioRefused, StudioUnavailable
+from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import StudioClient, open_studio
 from scripts.connect import main
-from scripts.reserved_networks import LINK_LOCAL, LOCAL_NETWORKS, networks_to_ban, protection_advice
-from scripts.shim_address import ShimAddress
-from scripts.studio_backend import Connected, connect, disconnect
 from shim.app import create_app
-from shim.errors import LabelConfigUnsupported, NotConnected, SettingsInvalid, StudioRefused, StudioUnavailable
-from shim.settings import Settings
-from shim.studio_client import StudioClient, open_studio
-from tests.scripts.studio_server import RECTANGLES, TEXT, FakeStudio, serve_studio
-from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
+from tests.far_servers import LEGACY_KEY, _Handler, serve
+from tests.studio_server import RECTANGLES, TEXT, FakeStudio, serve_studio
 
 SHIM = ShimAddress("http://127.0.0.1:9090")
 GUARDED = ShimAddress("http://127.0.0.1:9090", "studio", "sesame")

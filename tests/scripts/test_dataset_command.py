@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
+from layoutloop.store.writing import write_json, write_manifest
 from scripts.dataset import main
-from shim.serving import OCR_MODEL, Card, Serving, card_path
+from tests.far_servers import LEGACY_KEY, _Handler, serve
 from tests.handler.samples import encoded, rendered_page
-from tests.shim.far_servers import LEGACY_KEY, _Handler, serve
-from training.annotations import NO_LABEL, NOT_ANNOTATED, UNKNOWN_LABEL
-from training.dataset import NOT_READ
-from training.store import write_json, write_serving
+from training.data.annotations import NO_LABEL, NOT_ANNOTATED, UNKNOWN_LABEL
+from training.data.dataset import NOT_READ
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
@@ -82,7 +82,13 @@ def torchserve(handler: _Handler) -> None:
         {"text": text, "box": [left, 10, left + 40, 20], "confidence": 0.5, "line": 0}
         for left, text in ((10, "Total"), (60, "12.50"))
     ]
-    page = {"format": 1, "width": PIXELS[0], "height": PIXELS[1], "engine": "e", "words": words}
+    page = {
+        "format": 1,
+        "width": PIXELS[0],
+        "height": PIXELS[1],
+        "engine": "pytesseract-5.3.0-eng-psm3",
+        "words": words,
+    }
     handler.reply(200, json.dumps(page).encode(), Content_Type="application/json")
 
 
@@ -96,8 +102,8 @@ class Instance:
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
     """A running instance as the command finds it through the environment."""
     store = tmp_path / "store"
-    write_serving(store, OCR_MODEL, Serving((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), Card(OCR_MODEL, VERSION).to_json())
+    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(tmp_path / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", label_studio) as studio, serve("127.0.0.1", torchserve) as ocr:
         for name, value in {

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.manifest import VersionCard, archive_path
+from layoutloop.store.writing import add_to_load, flip
 from scripts.evaluate import main
-from shim.errors import ModelNotReady
-from shim.serving import Card, archive_path
 from tests.checkpoints import LABELS, make_checkpoint
-from training.archive import ProjectSettings, build_project
-from training.report import Report, read_report, report_path, write_report
-from training.scoring import Scores
-from training.split import validation_tasks
-from training.store import add_to_load, flip
-from training.stored_models import stored_at, stored_version, unpack_checkpoint
+from training.archive.archive import ProjectSettings, build_project
+from training.archive.stored_models import stored_at, stored_version, unpack_checkpoint
+from training.data.split import validation_tasks
+from training.measure.scoring import Scores
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 
 TASKS = range(1, 13)
 TEXT = "Invoice Total 12.50"
@@ -213,7 +214,7 @@ def test_versions_read_in_different_ways_are_not_mixed(place: Place, capsys: pyt
     path.write_text(json.dumps(json.loads(path.read_text()) | {"language": "deu"}))
     versions = ["--version", place.versions[0], "--version", place.versions[1]]
     assert run("--project", 7, *versions, *place.arguments) == 1
-    assert "(deu psm 3 and eng psm 3); measure one at a time" in capsys.readouterr().err
+    assert "(pytesseract deu psm 3 and pytesseract eng psm 3); measure one at a time" in capsys.readouterr().err
 
 
 def test_an_archive_gives_its_checkpoint_and_nothing_else(place: Place, tmp_path: Path) -> None:
@@ -226,7 +227,7 @@ def test_an_archive_gives_its_checkpoint_and_nothing_else(place: Place, tmp_path
 
 
 def archive_of(path: Path, entries: dict[str, bytes], card: dict[str, Any] | None = None) -> Path:
-    body = Card("project-7", "20261123T000000Z", ("total",)).to_json() | (card or {})
+    body = VersionCard("project-7", "20261123T000000Z", ("total",)).to_json() | (card or {})
     whole = {"card.json": json.dumps(body).encode(), "checkpoint/config.json": b"{}"}
     with zipfile.ZipFile(path, "w") as file:
         for name, content in (whole | {"checkpoint/model.safetensors": b"x"} | entries).items():
@@ -278,7 +279,7 @@ def test_an_archive_without_a_card_or_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelNotReady, match=r"There is no item named 'card\.json'"):
         unpack_checkpoint(tmp_path / "a.mar", tmp_path / "folder")
     with zipfile.ZipFile(tmp_path / "ocr.mar", "w") as file:
-        file.writestr("card.json", json.dumps(Card("ocr", "20261123T000000Z").to_json()))
+        file.writestr("card.json", json.dumps(VersionCard("ocr", "20261123T000000Z").to_json()))
     with pytest.raises(ModelNotReady, match="is it the `ocr` archive"):
         unpack_checkpoint(tmp_path / "ocr.mar", tmp_path / "folder")
 

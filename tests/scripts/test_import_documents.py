@@ -19,12 +19,12 @@ import pytest
 from PIL import Image
 
 from handler.images import ImageLimits, open_page
-from scripts.documents import DocumentUnreadable, pages_of
+from layoutloop.documents.split import DocumentUnreadable, pages_of
+from layoutloop.studio.api_key import LabelStudioKey
+from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.label_config import image_references, parse_label_config
 from scripts.import_documents import files_of, main
-from shim.credentials import LabelStudioKey
-from shim.images import ImageFetcher
-from shim.label_config import image_references, parse_label_config
-from tests.shim.far_servers import LEGACY_KEY, _Handler, _Server, serve
+from tests.far_servers import LEGACY_KEY, _Handler, _Server, serve
 
 PROJECT = 7
 NOBODY = 65534

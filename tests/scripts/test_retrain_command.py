@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.node import REPOSITORY
+from layoutloop.jobs.queue import open_jobs
+from layoutloop.settings.node import REPOSITORY
 from scripts.retrain import main
-from shim.job_store import open_jobs
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path
+from layoutloop.store.writing import write_json, write_manifest
 from scripts.rollout import main
-from shim.serving import Card, Serving, archive_path, card_path
-from training.report import Report, report_path, write_report
-from training.store import write_json, write_serving
+from training.report.files import report_path, write_report
+from training.report.report import Report
 
 NAME = "project-7"
 VERSIONS = ["20261123T080000Z", "20261122T080000Z", "20261121T080000Z"]
@@ -21,9 +22,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three versions: the newest one's report is damaged, the next one's is whole, the oldest one has none."""
     folder = tmp_path / "store"
     for version in VERSIONS:
-        write_json(card_path(folder, NAME, version), Card(NAME, version, ("total",)).to_json())
+        write_json(card_path(folder, NAME, version), VersionCard(NAME, version, ("total",)).to_json())
         archive_path(folder, NAME, version).touch()
-    write_serving(folder, NAME, Serving(tuple(VERSIONS[:1]), VERSIONS[0]))
+    write_manifest(folder, NAME, Manifest(tuple(VERSIONS[:1]), VERSIONS[0]))
     report_path(folder, NAME, VERSIONS[0]).write_text("{")
     write_report(folder / NAME, Report(NAME, ("total",), version=VERSIONS[1], trained_pages=8, validation_pages=2))
     monkeypatch.setenv("MODEL_DIR", str(folder))

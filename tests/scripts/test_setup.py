@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.node import REPOSITORY
+from layoutloop.settings.node import REPOSITORY
 
 OURS = ("LAYOUTLOOP_VENV", "LAYOUTLOOP_LABEL_STUDIO_VENV")
 REQUIREMENTS = ("torch.txt", "serve.txt", "test.txt", "encoder.txt", "label-studio.txt")

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from shim.app import MAX_BODY_BYTES, set_up_logging
-from shim.service import NO_NODE
-from shim.settings import Settings
-from tests.shim.far_servers import LEGACY_KEY, Seen
-from tests.shim.test_prediction import (
+from layoutloop.processes.logs import set_up_logging
+from layoutloop.store.writing import write_json
+from shim.app import MAX_BODY_BYTES
+from shim.health import NO_NODE
+from tests.far_servers import LEGACY_KEY, Seen
+from tests.layoutloop.torchserve.test_inference import HANG, Reply
+from tests.shim.predict.test_predictor import (
     OCR_CARD,
     OCR_TEMPLATE,
     RECTANGLES,
@@ -33,8 +35,6 @@ from tests.shim.test_prediction import (
     ocr,
     open_bench,
 )
-from tests.shim.test_torchserve import HANG, Reply
-from training.store import write_json
 
 CAPTURES = Path(__file__).resolve().parent.parent / "data" / "captures"
 USER, PASSWORD = "label-studio", "öpen:sesame"
@@ -431,7 +431,7 @@ def test_secrets_are_never_logged(bench: Bench, caplog: pytest.LogCaptureFixture
     quiet = logging.getLogger("urllib3")
     before = quiet.level
     caplog.set_level(logging.DEBUG)
-    set_up_logging(Settings(log_level="DEBUG"))
+    set_up_logging("DEBUG")
     try:
         bench.serve_project()
         bench.make_app(basic_auth_user=USER, basic_auth_pass=PASSWORD, deadline_s=1.0)

@@ -14,12 +14,12 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.queue import JobStore
+from layoutloop.jobs.rules import MOST_QUEUED
+from layoutloop.settings.serving import Settings
 from shim.app import create_app
-from shim.job_rules import MOST_QUEUED
-from shim.job_store import JobStore
-from shim.jobs import Job
-from shim.settings import Settings
-from shim.state import State
+from shim.context import Context
 
 CAPTURES = Path(__file__).resolve().parent.parent / "data" / "captures"
 REDIS_THAT_IS_NOT_THERE = "redis://:open-sesame@127.0.0.1:1/0"
@@ -38,7 +38,7 @@ class Shim:
 
     @property
     def jobs(self) -> JobStore:
-        state: State = self.app.extensions["layoutloop"]
+        state: Context = self.app.extensions["layoutloop"]
         return state.jobs
 
     def post(self, path: str, body: object, **headers: str) -> TestResponse:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handler.page import Box, Page, Size, Word
-from training.examples import Entity, Example, write_examples
-from training.plan import Plan
+from training.data.examples import Entity, Example, write_examples
+from training.fit.plan import Plan
 
 LABELS = ("total", "date")
 _FILLER = ("invoice", "to", "the", "and", "page", "street", "thank", "you")
@@ -28,7 +28,7 @@ def make_example(task: int, labels: Sequence[str] = LABELS) -> Example:
 
 
 def make_folder(folder: Path, *, training: int = 6, validation: int = 0, **plan: object) -> Path:
-    """A folder that `training.train` can work in."""
+    """A folder that `training.fit.train` can work in."""
     folder.mkdir(parents=True, exist_ok=True)
     write_examples(folder / "training.jsonl", [make_example(task) for task in range(training)])
     write_examples(folder / "validation.jsonl", [make_example(1000 + task) for task in range(validation)])

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from shim.errors import Superseded
-from shim.serving import read_card, read_serving
-from shim.torchserve import InferenceClient, TokenFile
-from training.archive import ProjectSettings, build_project
-from training.report import Report, read_report, report_path, write_report
+from layoutloop.errors import Superseded
+from layoutloop.store.manifest import read_card, read_manifest
+from layoutloop.store.writing import training_lock
+from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from rollout.promotion import RolloutFailed, promote
+from training.archive.archive import ProjectSettings, build_project
+from training.report.files import read_report, report_path, write_report
+from training.report.report import Report
 from training.restore import restore
-from training.rollout import RolloutFailed, promote
-from training.store import training_lock
 
 NAME = "project-7"
 
@@ -41,7 +42,7 @@ class Place:
 
     @property
     def current(self) -> str | None:
-        serving = read_serving(self.model_dir, NAME)
+        serving = read_manifest(self.model_dir, NAME)
         return serving.current if serving else None
 
     def everything(self) -> set[Path]:

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.compare import Comparison
-from training.report import Compared
-from training.scoring import LabelScore, PageScore, Scores
+from training.measure.compare import Compared, Comparison
+from training.measure.scoring import LabelScore, PageScore, Scores
 from training.summary import verdict_of
 
 CURRENT = "20261122T080000Z"

@@ -1,0 +1,46 @@
+"""How a page is read: engine, language, mode. A plain value, so that settings can be checked without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handler.errors import RequestInvalid
+
+ENGINES = ("pytesseract", "tesserocr")
+PAGE_SEGMENTATION_MODES = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
+"""Tesseract's modes that yield words (0 and 2 do not)."""
+
+
+def engine_kind(name: str) -> str:
+    """Return which of ENGINES an engine's own name says, for example `rapidocr` of `rapidocr-3.10.0-eng-psm3`."""
+    return name.partition("-")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OcrSettings:
+    """How a page is read.
+
+    Args:
+        engine: `pytesseract` starts the tesseract program, `tesserocr` calls its library in process.
+        language: Tesseract's name, several joined by `+`, for example `deu+eng`.
+        psm: Tesseract's page segmentation mode.
+        timeout_s: time limit for one page.
+    """
+
+    engine: str = "pytesseract"
+    language: str = "eng"
+    psm: int = 3
+    timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        """Refuse what Tesseract has no meaning for; these values may come from a request."""
+        if self.engine not in ENGINES:
+            raise RequestInvalid(f"engine is one of {', '.join(ENGINES)}, got {self.engine!r}")
+        if not self.language or not all(
+            part and part.replace("_", "").isalnum() and part.isascii() for part in self.language.split("+")
+        ):
+            raise RequestInvalid(f"language is like `eng` or `deu+eng`, got {self.language!r}")
+        if self.psm not in PAGE_SEGMENTATION_MODES:
+            raise RequestInvalid(f"psm is one of {PAGE_SEGMENTATION_MODES}, got {self.psm!r}")
+        if not 0 < self.timeout_s <= 3600:
+            raise RequestInvalid(f"timeout_s is above 0 and at most an hour, got {self.timeout_s!r}")

@@ -1,0 +1,39 @@
+"""What an OCR engine is, and which one some settings mean."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from PIL import Image
+
+from handler.ocr_settings import OcrSettings
+from handler.page import Word
+from handler.reading.pytesseract_engine import PytesseractEngine
+from handler.reading.tesserocr_engine import TesserocrEngine
+
+
+class OcrEngine(Protocol):
+    """Reads pages with one fixed setting."""
+
+    @property
+    def name(self) -> str:
+        """Engine, version, language and mode, for example `pytesseract-5.3.0-eng-psm3`."""
+
+    def read(self, image: Image.Image) -> tuple[Word, ...]:
+        """Return the words of an RGB page in reading order; blank ones are left out.
+
+        Raises:
+            ImageTooLarge: a side is longer than Tesseract reads.
+            OcrTimeout: the page took longer than its time limit.
+            OcrFailed: Tesseract gave up.
+        """
+
+
+def make_engine(settings: OcrSettings) -> OcrEngine:
+    """Return the engine of these settings, its language checked.
+
+    Raises:
+        OcrLanguageMissing: Tesseract has no such language installed.
+        OcrFailed: the engine is not installed.
+    """
+    return PytesseractEngine(settings) if settings.engine == "pytesseract" else TesserocrEngine(settings)

@@ -1,0 +1,55 @@
+"""Engine `pytesseract`: the tesseract program, one process a page."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import pytesseract
+from PIL import Image
+
+from handler.errors import OcrFailed, OcrTimeout
+from handler.ocr_settings import OcrSettings
+from handler.page import Word
+from handler.reading.tesseract import engine_name, grey, parse_tsv, require_languages, timeout_message
+
+
+class PytesseractEngine:
+    """The tesseract program, one process a page."""
+
+    def __init__(self, settings: OcrSettings) -> None:
+        """Check the language and keep Tesseract to one thread."""
+        self._settings = settings
+        # One thread takes a third of the CPU of Tesseract's default (benchmarks/README.md). Only child processes see
+        # it: a torch that is imported already has read the variable, and must not be slowed down by it.
+        os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+        require_languages(settings.language, _program_languages())
+        self.name = engine_name(settings, str(pytesseract.get_tesseract_version()))
+
+    def read(self, image: Image.Image) -> tuple[Word, ...]:
+        """Return the words of an RGB page in reading order."""
+        page = grey(image)
+        # pytesseract writes a file of this format for the program. Pillow's TIFF is not compressed; PNG, which it would
+        # choose, is packed only to be unpacked, and Leptonica reads PGM byte by byte.
+        page.format = "TIFF"
+        page.info.clear()  # the scan's own compression is among it, and Pillow would use that again
+        try:
+            tsv: str = pytesseract.image_to_data(
+                page,
+                lang=self._settings.language,
+                config=f"--psm {self._settings.psm}",
+                timeout=self._settings.timeout_s,
+            )
+        except pytesseract.TesseractError as error:
+            raise OcrFailed(f"tesseract gave up on this page: {error.message}") from error
+        except RuntimeError as error:
+            raise OcrTimeout(timeout_message(self._settings)) from error
+        return parse_tsv(tsv)
+
+
+@cache
+def _program_languages() -> frozenset[str]:
+    try:
+        return frozenset(pytesseract.get_languages())
+    except pytesseract.TesseractNotFoundError as error:
+        raise OcrFailed("the tesseract program is not on PATH; `apt-get install tesseract-ocr`") from error

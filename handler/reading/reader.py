@@ -1,0 +1,102 @@
+"""Image bytes to a Page: OCR and, on request, the thumbnail; both kept in the page cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+from PIL import Image
+
+from handler.images import ImageLimits, make_thumbnail, open_page
+from handler.ocr_settings import OcrSettings
+from handler.page import Page, Size
+from handler.reading.cache import FileCache
+from handler.reading.engines import OcrEngine, make_engine
+from handler.wire import FORMAT, page_from_json, page_to_json
+
+_MAX_ENGINES = 8
+
+
+class Reader:
+    """Reads page images; engines are made once for each engine, language and mode of a request.
+
+    Args:
+        settings: what a request that names nothing gets.
+        limits: how much image one request may be.
+        cache: pages read before, or None for no cache.
+    """
+
+    def __init__(self, settings: OcrSettings, limits: ImageLimits, cache: FileCache | None) -> None:
+        """Make the default engine, so that a missing language is found at start and not at the first page."""
+        self.settings = settings
+        self._limits = limits
+        self._cache = cache
+        self._engines: dict[OcrSettings, OcrEngine] = {settings: make_engine(settings)}
+
+    def read(
+        self,
+        data: bytes,
+        *,
+        engine: str | None = None,
+        language: str | None = None,
+        psm: int | None = None,
+        thumbnail: bool = False,
+    ) -> Page:
+        """Return the page in `data`.
+
+        Args:
+            data: of one image.
+            engine: one of ENGINES; None, here and below, for what the settings say.
+            language: Tesseract's name.
+            psm: Tesseract's page segmentation mode.
+            thumbnail: whether a model will look at the image.
+
+        Raises:
+            HandlerError: the image's or the engine's fault, see `handler.errors`.
+        """
+        settings = replace(
+            self.settings,
+            engine=self.settings.engine if engine is None else engine,
+            language=self.settings.language if language is None else language,
+            psm=self.settings.psm if psm is None else psm,
+        )
+        reads = self._engine(settings)
+        decoded: list[Image.Image] = []
+
+        def image() -> Image.Image:
+            if not decoded:
+                decoded.append(open_page(data, self._limits))
+            return decoded[0]
+
+        page = self._cached_page(data, reads, image)
+        if not thumbnail:
+            return page
+        return replace(page, thumbnail=self._cached(b"thumbnail", data, lambda: make_thumbnail(image())))
+
+    def _engine(self, settings: OcrSettings) -> OcrEngine:
+        if settings not in self._engines:
+            if len(self._engines) >= _MAX_ENGINES:
+                oldest = next(key for key in self._engines if key != self.settings)
+                del self._engines[oldest]
+            self._engines[settings] = make_engine(settings)
+        return self._engines[settings]
+
+    def _cached_page(self, data: bytes, engine: OcrEngine, image: Callable[[], Image.Image]) -> Page:
+        def recognise() -> bytes:
+            words = engine.read(image())
+            page = Page(Size(image().width, image().height), engine.name, words)
+            return json.dumps(page_to_json(page), ensure_ascii=False).encode()
+
+        kind = f"{engine.name} {FORMAT}".encode()
+        return page_from_json(json.loads(self._cached(kind, data, recognise)))
+
+    def _cached(self, kind: bytes, data: bytes, make: Callable[[], bytes]) -> bytes:
+        if self._cache is None:
+            return make()
+        key = FileCache.key(kind, data)
+        found = self._cache.get(key)
+        if found is None:
+            found = make()
+            self._cache.put(key, found)
+        return found

@@ -1,0 +1,42 @@
+"""Engine `tesserocr`: Tesseract's library, in process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from handler.errors import OcrFailed, OcrTimeout
+from handler.ocr_settings import OcrSettings
+from handler.page import Word
+from handler.reading.tesseract import engine_name, grey, parse_tsv, require_languages, tessdata_folder, timeout_message
+
+
+class TesserocrEngine:
+    """Tesseract's library, in process: no start, no temporary files, no OpenMP. Not for several threads."""
+
+    def __init__(self, settings: OcrSettings) -> None:
+        """Load the language data."""
+        try:
+            import tesserocr
+        except ImportError as error:
+            raise OcrFailed("engine tesserocr needs `pip install tesserocr==2.13.0`") from error
+        folder = tessdata_folder()
+        require_languages(settings.language, frozenset(tesserocr.get_languages(str(folder))[1]))
+        self._settings = settings
+        self._api: Any = tesserocr.PyTessBaseAPI(path=f"{folder}/", lang=settings.language, psm=settings.psm)
+        version = tesserocr.tesseract_version().split()[1]
+        self.name = engine_name(settings, version)
+
+    def read(self, image: Image.Image) -> tuple[Word, ...]:
+        """Return the words of an RGB page in reading order."""
+        self._api.SetImage(grey(image))
+        try:
+            # 0 would mean no limit.
+            if not self._api.Recognize(max(1, int(self._settings.timeout_s * 1000))):
+                raise OcrTimeout(timeout_message(self._settings))
+            return parse_tsv(self._api.GetTSVText(0))
+        except RuntimeError as error:
+            raise OcrFailed(f"tesseract gave up on this page: {error}") from error
+        finally:
+            self._api.Clear()

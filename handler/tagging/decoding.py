@@ -1,0 +1,95 @@
+"""Logits to one label per word, and words to Regions.
+
+Rules, applied to the words that have a token, in reading order:
+
+- a word's class is the most probable tag of its first token;
+- its score is the probability of that entity, B- and I- together;
+- B-X starts a region; I-X continues the region of X that the word before belongs to, else it starts one
+  (the usual repair of a broken sequence); O ends a region;
+- a region may go on over lines; its box is the smallest around its words;
+- without a BIO scheme, neighbours with the same label join only on one text line, so that two answers
+  below each other stay two;
+- a word without a token (blank, or characters the tokenizer drops) is outside and ends nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.page import Box, Page, Region
+from handler.tagging.labels import LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class WordLabels:
+    """What the model says about each word of a page.
+
+    Args:
+        tags: (words,) class ids; -1 for a word that has no token.
+        scores: (words,) probability in [0, 1] of the word's entity (or of being outside); 0 without a token.
+    """
+
+    tags: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def label_words(logits: NDArray[np.float32], labels: LabelSet) -> WordLabels:
+    """Choose one label for each word.
+
+    Args:
+        logits: (words, tags) of the first token of each word; NaN rows for words without a token.
+        labels: the meaning of the second dimension.
+    """
+    known = ~np.isnan(logits).any(axis=1)
+    tags = np.full(len(logits), -1, dtype=np.int64)
+    scores = np.zeros(len(logits), dtype=np.float32)
+    if not known.any():
+        return WordLabels(tags, scores)
+    shifted = np.exp(logits[known] - logits[known].max(axis=1, keepdims=True))
+    probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+    best = probabilities.argmax(axis=1)
+    names = labels.name_ids()
+    same_entity = names[best][:, None] == names[None, :]
+    tags[known] = best
+    scores[known] = (probabilities * same_entity).sum(axis=1).clip(0.0, 1.0)
+    return WordLabels(tags, scores)
+
+
+def regions_of(page: Page, words: WordLabels, labels: LabelSet) -> tuple[Region, ...]:
+    """Join labelled words to regions, in reading order of their first word."""
+    # Lists, not arrays: a page has hundreds of words, and to index an array one by one takes ten times as long.
+    tags, scores = words.tags.tolist(), words.scores.tolist()
+    names, begins = labels.name_ids().tolist(), labels.begins().tolist()
+    groups: list[tuple[int, list[int]]] = []
+    before: int | None = None
+    for index, tag in enumerate(tags):
+        if tag < 0:
+            continue
+        name = names[tag]
+        continues = (
+            before is not None
+            and name >= 0
+            and names[tags[before]] == name
+            and not begins[tag]
+            and (labels.is_bio or page.words[before].line == page.words[index].line)
+        )
+        if continues:
+            groups[-1][1].append(index)
+        elif name >= 0:
+            groups.append((name, [index]))
+        before = index
+    return tuple(_region(page, labels.names[name], members, scores) for name, members in groups)
+
+
+def _region(page: Page, label: str, members: list[int], scores: Sequence[float]) -> Region:
+    return Region(
+        label=label,
+        box=Box.around(page.words[index].box for index in members),
+        score=sum(scores[index] for index in members) / len(members),
+        text=" ".join(page.words[index].text for index in members),
+        words=tuple(members),
+    )

@@ -1,0 +1,188 @@
+"""A LayoutLMv3 checkpoint on a device: load it, run it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoTokenizer, LayoutLMv3Config, LayoutLMv3ForTokenClassification
+
+from handler.errors import CheckpointInvalid
+from handler.tagging.encoding import Batch
+from handler.tagging.fast_encoder import FastLayoutLM
+from handler.tagging.labels import LabelSet
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutLM:
+    """A loaded token classifier.
+
+    Args:
+        model: transformers' LayoutLMv3ForTokenClassification in evaluation mode, or the `FastLayoutLM` made of it;
+            on `device`, in `dtype`.
+        tokenizer: the fast back end saved with the checkpoint.
+        labels: of its head.
+        pad_id: token id of padding; LayoutLMv3 counts positions from it.
+        max_tokens: the longest window its position embeddings allow, special tokens included.
+        uses_image: whether it was built with the image branch (`visual_embed`).
+    """
+
+    model: Any
+    tokenizer: Tokenizer
+    labels: LabelSet
+    pad_id: int
+    max_tokens: int
+    uses_image: bool
+    device: torch.device
+    dtype: torch.dtype
+
+    def logits(self, batch: Batch) -> NDArray[np.float32]:
+        """Return (windows, text tokens, labels) float32 on the CPU.
+
+        Raises:
+            torch.OutOfMemoryError, MemoryError: the batch does not fit the device.
+        """
+        inputs: dict[str, torch.Tensor] = {
+            "input_ids": batch.input_ids.to(self.device),
+            "attention_mask": batch.attention_mask.to(self.device),
+            "bbox": batch.bbox.to(self.device),
+        }
+        if self.uses_image and batch.pixel_values is not None:
+            inputs["pixel_values"] = batch.pixel_values.to(self.device, self.dtype)
+        with torch.inference_mode():
+            output = self.model(**inputs).logits
+        return _to_numpy(output)
+
+    def accelerated(self) -> LayoutLM:
+        """Return the same classifier with the fast forward pass, for serving: it shares weights, and cannot be trained.
+
+        Raises:
+            CheckpointInvalid: a weight is missing or has an unexpected shape.
+        """
+        return replace(self, model=FastLayoutLM(self.model, keep_padding=self.device.type != "cpu"))
+
+
+def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> LayoutLM:
+    """Load a checkpoint folder (or hub name) with its own fast tokenizer.
+
+    Only safetensors are read and no code of the checkpoint runs.
+
+    Args:
+        folder: with config.json, model.safetensors and tokenizer.json.
+        device: `auto` (CUDA if there is one), `cpu`, `cuda`, `cuda:1`, ...
+        dtype: `auto` (bfloat16 where the device multiplies it in hardware, else float32), `float32`, `bfloat16`.
+
+    Raises:
+        CheckpointInvalid: the folder is no LayoutLMv3 checkpoint, or has no fast tokenizer.
+    """
+    respect_thread_limit()
+    chosen = _device(device)
+    number_type = _dtype(dtype, chosen)
+    config, tokenizer = _config_and_tokenizer(folder)
+    labels = LabelSet.from_id2label({int(index): str(tag) for index, tag in (config.id2label or {}).items()})
+    pad_id = config.pad_token_id
+    if not isinstance(pad_id, int):
+        raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which LayoutLMv3 counts positions")
+    model: Any = _model(folder, config, number_type)
+    return LayoutLM(
+        model=model.to(chosen),
+        tokenizer=tokenizer,
+        labels=labels,
+        pad_id=pad_id,
+        max_tokens=config.max_position_embeddings - pad_id - 1,
+        uses_image=bool(config.visual_embed),
+        device=chosen,
+        dtype=number_type,
+    )
+
+
+def respect_thread_limit() -> None:
+    """Let torch compute with no more threads than OMP_THREAD_LIMIT allows.
+
+    People set it for Tesseract. torch 2.13 counts on the threads that it asked for: where the limit gives it fewer,
+    its CPU kernels leave parts of their results unwritten, and a training is full of NaN from its first step.
+    """
+    limit = os.environ.get("OMP_THREAD_LIMIT", "")
+    if limit.isdecimal() and 0 < int(limit) < torch.get_num_threads():
+        torch.set_num_threads(int(limit))
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; without it, bfloat16 is emulated and slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        wrapper: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, use_fast=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointInvalid(f"{folder} is no checkpoint with a tokenizer: {error}") from error
+    if not isinstance(config, LayoutLMv3Config):
+        raise CheckpointInvalid(f"{folder} is a {config.model_type} checkpoint; this handler serves layoutlmv3")
+    tokenizer = getattr(wrapper, "backend_tokenizer", None)
+    if not isinstance(tokenizer, Tokenizer):
+        raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json)")
+    if tokenizer.get_vocab_size() <= len(wrapper.all_special_tokens):
+        # What transformers 5 makes of a folder without tokenizer.json.
+        raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json): it knows only special tokens")
+    if tokenizer.get_vocab_size() > config.vocab_size:
+        raise CheckpointInvalid(
+            f"the tokenizer has {tokenizer.get_vocab_size():,} tokens and the model {config.vocab_size:,}"
+        )
+    # A private copy: the encoder switches truncation and padding off on it.
+    return config, Tokenizer.from_str(tokenizer.to_str())
+
+
+def _model(folder: Path | str, config: LayoutLMv3Config, dtype: torch.dtype) -> LayoutLMv3ForTokenClassification:
+    """Return the checkpoint's model in evaluation mode, every weight of it from the checkpoint."""
+    try:
+        loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
+    untyped, report = loaded
+    if report["missing_keys"]:
+        raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
+    untyped.eval()
+    model: LayoutLMv3ForTokenClassification = untyped
+    return model
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # a build without CUDA asserts
+        raise CheckpointInvalid(f"device {name!r} is not here: {str(error).splitlines()[0]}") from error
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if has_bfloat16(device) else torch.float32
+    if name not in DTYPES:
+        raise CheckpointInvalid(f"dtype is auto, {' or '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]
+
+
+def _to_numpy(logits: torch.Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = logits.float().cpu().numpy()
+    return array

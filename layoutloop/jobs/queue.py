@@ -1,0 +1,122 @@
+"""The jobs of an installation: the rules of `rules.py` applied to shared records, at the time of the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from layoutloop.errors import JobNotFound
+from layoutloop.jobs import rules
+from layoutloop.jobs.job import Job, JobVerdict, Kind, Scalar, Trigger, new_job
+from layoutloop.jobs.records import Records, open_records
+from layoutloop.jobs.rules import RETRY_PAUSE_S
+
+
+class JobStore:
+    """What the shim, the worker and a training process ask; every method is one atomic step.
+
+    Every method may raise `JobsUnavailable`; those that name an attempt may raise `Superseded`, and whoever gets that
+    stops working on the job.
+
+    Args:
+        records: where they lie.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, records: Records, clock: Callable[[], float] = time.time) -> None:
+        """Keep the records; nothing is opened yet."""
+        self._records = records
+        self._clock = clock
+
+    def submit(
+        self, project: int, kind: Kind, trigger: Trigger, options: Mapping[str, Scalar | None] | None = None
+    ) -> Job:
+        """Queue a job, or join the one that already waits for the same."""
+        wanted = new_job(project, kind, trigger, options or {}, self._clock())
+        return self._records.change(lambda jobs: rules.submit(jobs, wanted))
+
+    def claim(self, worker: str, job_id: str | None = None) -> Job | None:
+        """Take the oldest job that may start (or only `job_id`); None where there is none."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.claim(jobs, worker, now, job_id))
+
+    def update(self, job_id: str, attempt: int, **progress: str | int | float | None) -> Job:
+        """Note progress (step, done, total, epoch, epochs, loss, eta_s, f1); without any, a sign of life."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.update(jobs, job_id, attempt, now, progress), job_id)
+
+    def check(self, job_id: str, attempt: int) -> Job:
+        """Return the job if this attempt still runs it; asked right before anything that cannot be undone."""
+        return rules.check(self._records.read(job_id), job_id, attempt).result
+
+    def finish(
+        self,
+        job_id: str,
+        attempt: int,
+        *,
+        verdict: JobVerdict,
+        message: str,
+        version: str = "",
+        f1: float | None = None,
+    ) -> Job:
+        """End a job that did its work, whatever its verdict."""
+        now = self._clock()
+        outcome: dict[str, object] = {"verdict": verdict, "message": message, "version": version}
+        if f1 is not None:
+            outcome["f1"] = f1
+        return self._records.change(lambda jobs: rules.finish(jobs, job_id, attempt, now, outcome))
+
+    def fail(self, job_id: str, attempt: int, error: str) -> Job:
+        """End a job that would fail again, with a sentence that says what to do."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.fail(jobs, job_id, attempt, now, error))
+
+    def retry(self, job_id: str, attempt: int, error: str, pause_s: float = RETRY_PAUSE_S) -> Job:
+        """Queue a job whose attempt broke off, after a pause that grows; it fails when it was tried often enough."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.retry(jobs, job_id, attempt, now, error, pause_s))
+
+    def wait(self, job_id: str, attempt: int, error: str) -> Job:
+        """Queue a job that met somebody who is away, after a pause that grows; it fails when that lasts too long."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.wait(jobs, job_id, attempt, now, error))
+
+    def release(self, job_id: str, attempt: int) -> Job:
+        """Queue a job whose attempt was ended on purpose; that attempt does not count."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.release(jobs, job_id, attempt, now), job_id)
+
+    def requeue(self, worker: str | None = None) -> tuple[Job, ...]:
+        """Queue again what lost its worker; `worker` is the caller's own name where it just started."""
+        now = self._clock()
+        return self._records.change(lambda jobs: rules.requeue(jobs, worker, now))
+
+    def get(self, job_id: str) -> Job:
+        """Return one job.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        found = self._records.read(job_id)
+        if job_id not in found:
+            raise JobNotFound(f"no job has the id {job_id!r:.40}; GET /jobs lists those that are kept")
+        return found[job_id]
+
+    def newest(self, project: int | None = None, limit: int | None = None) -> list[Job]:
+        """Return the jobs, of one project or of all, newest first."""
+        found = self._records.read().values()
+        chosen = [job for job in found if project is None or job.project == project]
+        return sorted(chosen, key=lambda job: (job.created, job.id), reverse=True)[:limit]
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        self._records.close()
+
+
+def open_jobs(url: str, clock: Callable[[], float] = time.time) -> JobStore:
+    """Return the jobs at an address (`Settings.jobs_url`); asks nobody yet.
+
+    Raises:
+        SettingsInvalid: it is no address of job records.
+    """
+    return JobStore(open_records(url), clock)

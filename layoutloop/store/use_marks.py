@@ -1,0 +1,64 @@
+"""Who is asked: one small file for each project in the model store, whose time changes when the project is asked.
+
+`<model_dir>/.asked/project-7`; empty. The watchers of all nodes that share the store see it, let the workers of a
+project that nobody asks go, and bring them back when somebody does (`rollout.worker_counts`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+
+from layoutloop.store.path import AnyPath, StorePath
+
+logger = logging.getLogger(__name__)
+
+RENEW_S = 2.0
+"""A mark younger than this is not renewed: 300 pages write it once. Below `rollout.worker_counts.SETTLE_S`."""
+
+
+def asked_path(model_dir: AnyPath, model: str) -> AnyPath:
+    """Return the file whose time says when a model was asked."""
+    return model_dir / ".asked" / model
+
+
+@dataclass(slots=True)
+class UseMarks:
+    """Notes which projects are asked; for use from many threads.
+
+    Args:
+        model_dir: the model store.
+    """
+
+    model_dir: StorePath
+    _noted: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _failing: bool = False
+
+    def note(self, model: str) -> None:
+        """Note that a model is about to be asked.
+
+        A mark that cannot be written is a warning, once, and refuses nothing: where there is no `.asked`, no watcher
+        lets a worker go.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if now - self._noted.get(model, -RENEW_S) < RENEW_S:
+                return
+            self._noted[model] = now
+        path = asked_path(self.model_dir, model)
+        try:
+            path.parent.mkdir(exist_ok=True)  # never the store itself, which may be a mount that is away
+            path.touch()
+            self._failing = False
+        except OSError as error:
+            if not self._failing:
+                logger.warning(
+                    "%s cannot be written (%s): workers of idle projects may not come back; make it writable, "
+                    "or set LAYOUTLOOP_IDLE_S=0",
+                    path,
+                    error,
+                )
+            self._failing = True

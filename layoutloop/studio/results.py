@@ -1,0 +1,297 @@
+"""Label Studio's results: regions -> what it draws, and back from what a person drew.
+
+Label Studio measures in percent of the upright image, this project in pixels; the two directions meet only here.
+What is emitted is what its interface draws: rectangle, labels and text of one region share an id, text is a list,
+every number is finite, nothing reaches past the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from handler.page import Box, Region, Size
+from layoutloop.studio.label_config import LabelConfig
+
+MIN_VISIBLE_PERCENT = 0.1
+_MOST = 1e6  # percent or degrees; beyond it a number is no drawing
+_DECIMALS = 6  # of a percent: a ten-thousandth of a pixel on the largest scan
+
+
+class GeometryValue(TypedDict):
+    """A rectangle in percent of the page, x and y its top left corner; rotation in degrees clockwise about it."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    rotation: float
+
+
+class RectangleLabelsValue(GeometryValue):
+    """The value of a `rectanglelabels` result; an empty list is a box that is still to be labelled."""
+
+    rectanglelabels: list[str]
+
+
+class LabelsValue(GeometryValue):
+    """The value of a `labels` result."""
+
+    labels: list[str]
+
+
+class TextValue(GeometryValue):
+    """The value of a `textarea` result. Never a plain string: Label Studio's page crashes on one."""
+
+    text: list[str]
+
+
+Value = GeometryValue | RectangleLabelsValue | LabelsValue | TextValue
+
+
+class _Drawn(TypedDict):
+    from_name: str
+    type: str
+    value: Value
+
+
+class _CommonAlways(TypedDict):
+    to_name: str
+    origin: str
+    original_width: int
+    original_height: int
+    image_rotation: int
+
+
+class _Common(_CommonAlways, total=False):
+    item_index: int  # page of a valueList task, counted from 0
+    readonly: bool
+
+
+class ResultDict(_Drawn, _Common):
+    """One entry of a prediction's `result`."""
+
+    id: str
+    score: float
+
+
+class PredictionDict(TypedDict):
+    """What /predict answers for one task."""
+
+    model_version: str
+    score: float
+    result: list[ResultDict]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What one page adds to its task's prediction.
+
+    Args:
+        model_version: the reported version that made it.
+        items: entries of the prediction's `result`.
+        score: lowest score of the regions drawn with a label; None where there is none.
+        unknown_labels: how many regions were drawn without a label because the config does not know it.
+    """
+
+    model_version: str
+    items: tuple[ResultDict, ...]
+    score: float | None
+    unknown_labels: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledBox:
+    """One rectangle of an annotation.
+
+    Args:
+        label: as the annotation names it; the first of several; None for a box without a label.
+        box: pixels of the upright page, around the rectangle where it is rotated, clipped to the page.
+        text: the transcription; empty where there is none.
+        item_index: page of a valueList task; None where the annotation does not say.
+    """
+
+    label: str | None
+    box: Box
+    text: str
+    item_index: int | None
+
+
+def regions_to_results(
+    regions: Sequence[Region],
+    config: LabelConfig,
+    size: Size,
+    *,
+    item_index: int | None,
+    threshold: float,
+    read_only: bool,
+    model_version: str,
+) -> Results:
+    """Turn the regions of one page into what Label Studio draws.
+
+    Labelled regions below `threshold` are left out. A region without a label, or with one that the config does
+    not know, becomes a box that is still to be labelled: on <RectangleLabels> an empty list of labels, which
+    Label Studio takes for exactly that (`fixBrokenAnnotation` in web/libs/editor/src/stores/Annotation/Annotation.js).
+    Whether text lines are wanted there in cold start is the caller's choice.
+
+    The score is that of the least certain label drawn; see `results_to_prediction`.
+    """
+    shown = [
+        (index, region, config.project_label(region.label))
+        for index, region in enumerate(regions)
+        if region.label is None or region.score >= threshold
+    ]
+    common = _common(config, size, item_index, read_only)
+    items = tuple(
+        ResultDict(id=_region_id(item_index, index, region), score=region.score, **drawn, **common)
+        for index, region, label in shown
+        for drawn in _drawn(region, label, _geometry(region.box, size), config)
+    )
+    score = min((region.score for _, region, label in shown if label is not None), default=None)
+    unknown = sum(region.label is not None and label is None for _, region, label in shown)
+    return Results(model_version, items, score, unknown)
+
+
+def results_to_prediction(pages: Sequence[Results]) -> PredictionDict:
+    """Join the pages of one task (at least one, all of one version) into its prediction.
+
+    Its score is that of the least certain label on any page, so that sorting tasks by score, upwards, brings first
+    what needs a person most. A task without a label on any page has 0: every box on it is still to be drawn. One
+    empty page among others says nothing.
+    """
+    versions = {page.model_version for page in pages}
+    if len(versions) != 1:
+        raise ValueError(f"a prediction is made by one version, got {sorted(versions)}")
+    return {
+        "model_version": versions.pop(),
+        "score": min((page.score for page in pages if page.score is not None), default=0.0),
+        "result": [item for page in pages for item in page.items],
+    }
+
+
+def results_to_regions(
+    results: Sequence[Mapping[str, object]], size: Size, *, to_name: str | None = None
+) -> list[LabelledBox]:
+    """Turn an annotation's results back into boxes, in the order of their rectangles.
+
+    Results with the same id are one region; what is no rectangle (polygons, choices, relations) or has no
+    usable numbers is left out. Percentages are taken of the page as it is, like Label Studio's own drawing does:
+    a missing or wrong original_width changes nothing, and image_rotation is only how the annotator looked at it.
+
+    Args:
+        results: `annotation["result"]`.
+        size: of the upright page.
+        to_name: only the results on this <Image>; None for all.
+    """
+    groups: dict[object, list[Mapping[str, object]]] = {}
+    for position, result in enumerate(results):
+        if to_name is None or result.get("to_name") == to_name:
+            groups.setdefault(result.get("id") or position, []).append(result)
+    boxes = (_labelled_box(group, size) for group in groups.values())
+    return [box for box in boxes if box is not None]
+
+
+def _common(config: LabelConfig, size: Size, item_index: int | None, read_only: bool) -> _Common:
+    common: _Common = {
+        "to_name": config.to_name,
+        "origin": "prediction",
+        "original_width": size.width,
+        "original_height": size.height,
+        "image_rotation": 0,
+    }
+    if config.is_list:
+        common["item_index"] = item_index or 0
+    if read_only:
+        common["readonly"] = True
+    return common
+
+
+def _drawn(region: Region, label: str | None, geometry: GeometryValue, config: LabelConfig) -> Iterator[_Drawn]:
+    """Yield what each result of one region says; the rectangle comes first."""
+    labels = [label] if label is not None else []
+    if config.rectangle_name is None:
+        boxed = RectangleLabelsValue(**geometry, rectanglelabels=labels)
+        yield _Drawn(from_name=config.from_name, type="rectanglelabels", value=boxed)
+    else:
+        yield _Drawn(from_name=config.rectangle_name, type="rectangle", value=geometry)
+        if labels:
+            yield _Drawn(from_name=config.from_name, type="labels", value=LabelsValue(**geometry, labels=labels))
+    if config.textarea_name is not None and region.text.strip():
+        written = TextValue(**geometry, text=[region.text])
+        yield _Drawn(from_name=config.textarea_name, type="textarea", value=written)
+
+
+def _geometry(box: Box, size: Size) -> GeometryValue:
+    x, extent_x = _span(box.left, box.right, size.width)
+    y, extent_y = _span(box.top, box.bottom, size.height)
+    return {"x": x, "y": y, "width": extent_x, "height": extent_y, "rotation": 0}
+
+
+def _span(low: float, high: float, side: int) -> tuple[float, float]:
+    """Convert two pixel edges to (start, extent) in percent: inside 0..100, and wide enough to be seen."""
+    start, end = (min(100.0, max(0.0, 100.0 * edge / side)) for edge in (low, high))
+    start = round(min(start, 100.0 - MIN_VISIBLE_PERCENT), _DECIMALS)
+    extent = max(round(end - start, _DECIMALS), MIN_VISIBLE_PERCENT)
+    return start, min(extent, 100.0 - start)
+
+
+def _region_id(item_index: int | None, index: int, region: Region) -> str:
+    """Return 10 characters (50 bits of a hash): the same whenever the same region of the same page is drawn again."""
+    box = region.box
+    identity = json.dumps([item_index, index, box.left, box.top, box.right, box.bottom, region.label])
+    return base64.b32encode(hashlib.sha256(identity.encode()).digest()).decode().lower()[:10]
+
+
+def _labelled_box(group: Sequence[Mapping[str, object]], size: Size) -> LabelledBox | None:
+    label, text = None, ""
+    box: Box | None = None
+    item_index: int | None = None
+    for result in group:
+        value, page = result.get("value"), result.get("item_index")
+        if not isinstance(value, Mapping):
+            continue
+        kind = result.get("type")
+        if kind in ("rectangle", "rectanglelabels"):
+            box = box or _pixels(value, size)
+        if kind in ("labels", "rectanglelabels"):
+            label = label or _first_string(value.get(kind))
+        if kind == "textarea":
+            text = text or _joined(value.get("text"))
+        if isinstance(page, int) and not isinstance(page, bool):
+            item_index = page
+    return None if box is None else LabelledBox(label, box, text, item_index)
+
+
+def _pixels(value: Mapping[str, object], size: Size) -> Box | None:
+    """Convert a rectangle in percent to the pixel box around it; None where a number is missing or absurd."""
+    numbers = [_number(value.get(key, 0.0 if key == "rotation" else None)) for key in GeometryValue.__annotations__]
+    x, y, extent_x, extent_y, rotation = numbers
+    if x is None or y is None or extent_x is None or extent_y is None or rotation is None:
+        return None
+    left, top = x * size.width / 100, y * size.height / 100
+    across, down = extent_x * size.width / 100, extent_y * size.height / 100
+    cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    corners = [(dx * cosine - dy * sine, dx * sine + dy * cosine) for dx in (0.0, across) for dy in (0.0, down)]
+    xs = [min(max(left + dx, 0.0), float(size.width)) for dx, _ in corners]
+    ys = [min(max(top + dy, 0.0), float(size.height)) for _, dy in corners]
+    return Box(min(xs), min(ys), max(xs), max(ys))
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST:
+        return None
+    return float(value)
+
+
+def _first_string(value: object) -> str | None:
+    return next((entry for entry in value if isinstance(entry, str)), None) if isinstance(value, list) else None
+
+
+def _joined(value: object) -> str:
+    lines = value if isinstance(value, list) else [value]
+    return "\n".join(line for line in lines if isinstance(line, str))

@@ -1,0 +1,101 @@
+"""How the trainer last met Label Studio: it asks all day and leaves a small file, so that nobody else has to ask."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+STATUS_FILE = "label-studio.json"
+"""In LAYOUTLOOP_HOME: `{"time": Unix seconds, "ok": bool, "sentence": str, "projects": {id: title}}`, replaced at least
+every minute; the projects are those that show a version of LayoutLoop's."""
+
+DISCONNECTED = "PROJECT_DISCONNECTED"
+"""The action of an event that is our own: `scripts.connect --remove` sends it in Label Studio's name."""
+LONGEST_TITLE = 120
+MOST_TITLES = 1000
+SILENT_S = 300.0
+"""A file that is older says nothing about now."""
+
+_LONGEST = 500
+_MOST_BYTES = 2**20
+_PROJECT = re.compile(r"\d{1,18}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class StudioStatus:
+    """What is known of Label Studio.
+
+    Args:
+        state: `answers`; `fails`; `silent`: nobody has asked for a while; `never`: nobody has asked yet.
+        asked: when the trainer last asked, Unix seconds; None where nobody knows.
+        problem: what is wrong, as a sentence; empty where nothing is.
+        titles: of the projects that showed a version of LayoutLoop's when it last answered, by id.
+    """
+
+    state: Literal["answers", "fails", "silent", "never"]
+    asked: float | None = None
+    problem: str = ""
+    titles: Mapping[int, str] = field(default_factory=dict)
+
+
+def read_studio_status(home: Path, now: float) -> StudioStatus:
+    """Read the trainer's file; one that is damaged is a problem that is said, and no error.
+
+    Args:
+        home: LAYOUTLOOP_HOME.
+        now: Unix seconds.
+    """
+    path = home / STATUS_FILE
+    try:
+        with path.open("rb") as file:
+            body = json.loads(file.read(_MOST_BYTES))
+    except FileNotFoundError:
+        return StudioStatus("never")
+    except OSError as error:
+        return StudioStatus("silent", None, f"Whether Label Studio answers is not known: {path}: {error.strerror}.")
+    except (ValueError, RecursionError):
+        body = None
+    asked = _moment(body.get("time")) if isinstance(body, dict) else None
+    if asked is None:
+        return StudioStatus(
+            "silent", None, f"Whether Label Studio answers is not known: {path.name} is damaged; the trainer mends it."
+        )
+    titles = _titles(body.get("projects"))
+    if now - asked > SILENT_S:
+        since = datetime.fromtimestamp(asked, timezone.utc)
+        return StudioStatus(
+            "silent",
+            asked,
+            f"Nobody has asked Label Studio since {since:%Y-%m-%d %H:%M} UTC; is the trainer running "
+            "(logs/trainer.log)?",
+            titles,
+        )
+    if body.get("ok") is True:
+        return StudioStatus("answers", asked, titles=titles)
+    sentence = body.get("sentence")
+    said = " ".join(sentence.split())[:_LONGEST] if isinstance(sentence, str) else ""
+    said = said or "Label Studio cannot be used; logs/trainer.log says why."
+    return StudioStatus("fails", asked, said, titles)
+
+
+def _titles(found: object) -> dict[int, str]:
+    if not isinstance(found, dict):
+        return {}
+    return {
+        int(number): " ".join(title.split())[:LONGEST_TITLE]
+        for number, title in found.items()
+        if _PROJECT.fullmatch(number) and isinstance(title, str)
+    }
+
+
+def _moment(value: object) -> float | None:
+    """Return a time that a calendar has; a file may say any number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < 1e11 and math.isfinite(value) else None

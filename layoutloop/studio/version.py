@@ -1,0 +1,26 @@
+"""The version string that Label Studio is told; it skips tasks that already hold this very string."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+
+from layoutloop.studio.label_config import LabelConfig
+
+
+def config_fingerprint(config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False) -> str:
+    """Return 8 hex characters that change with anything that changes what is drawn."""
+    seen = {"config": asdict(config), "engine": engine, "threshold": float(threshold), "read_only": read_only}
+    canonical = json.dumps(seen, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def reported_version(
+    stamp: str | None, config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False
+) -> str:
+    """Return the version Label Studio is told, by /setup and /predict alike: `<stamp, or "ocr">-<fingerprint>`.
+
+    Label Studio skips tasks that already hold this very string, so it must change when results would.
+    """
+    return f"{stamp or 'ocr'}-{config_fingerprint(config, engine, threshold, read_only=read_only)}"

@@ -1,0 +1,44 @@
+"""What an answer says that came by way of TorchServe: LayoutLoop's handlers, or TorchServe itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+from layoutloop.errors import LayoutLoopError, PageRejected, TorchServeUnavailable
+
+_NOT_JSON = (ValueError, RecursionError)
+
+
+def error_of(answer: requests.Response) -> LayoutLoopError | None:
+    """Return the handler's own error in an answer, None where the answer is TorchServe's."""
+    try:
+        error = answer.json()["error"]
+        return PageRejected(str(error["code"]), str(error["message"]), answer.status_code)
+    except (*_NOT_JSON, KeyError, TypeError):
+        return None
+
+
+def json_of(answer: requests.Response) -> dict[str, Any]:
+    """Return the JSON object that an answer is.
+
+    Raises:
+        TorchServeUnavailable: it is something else.
+    """
+    try:
+        body = answer.json()
+    except _NOT_JSON as error:
+        raise TorchServeUnavailable("TorchServe's answer is no JSON") from error
+    if not isinstance(body, dict):
+        raise TorchServeUnavailable(f"TorchServe's answer is a {type(body).__name__}, not an object")
+    return body
+
+
+def torchserve_error(answer: requests.Response) -> str:
+    """Return TorchServe's own error as `Type: message`."""
+    try:
+        body = answer.json()
+        return f"{body['type']}: {body['message']}"
+    except (*_NOT_JSON, KeyError, TypeError):
+        return answer.text[:200]

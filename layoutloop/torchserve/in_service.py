@@ -1,0 +1,164 @@
+"""The models in service, as one page meets them: which versions answer now, read it, label it. Wire JSON in and out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.ocr_settings import engine_kind
+from layoutloop.errors import ModelNotReady, TorchServeUnavailable
+from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, read_card, read_manifest
+from layoutloop.store.path import StorePath
+from layoutloop.store.use_marks import UseMarks
+from layoutloop.torchserve.inference import InferenceClient
+
+_QUEUED = 2
+"""Twice what works at a time: every worker has its next page, and queues stay short enough for a second try."""
+
+
+@dataclass(frozen=True, slots=True)
+class InService:
+    """What answers for a project at one moment.
+
+    Args:
+        ocr: card of the `ocr` version that reads.
+        model: card of the project's version that labels; None in cold start.
+    """
+
+    ocr: VersionCard
+    model: VersionCard | None
+
+    @property
+    def versions(self) -> tuple[str | None, str]:
+        """The project's version and that of `ocr`: what an answer depends on."""
+        return self.stamp, self.ocr.version
+
+    @property
+    def reading(self) -> dict[str, str]:
+        """How pages are read: as the project's model was trained, else as `ocr` is set."""
+        if self.model is None:
+            return {}
+        return {
+            "engine": self.model.engine_kind,
+            "language": self.model.language,
+            "psm": str(self.model.psm),
+            "thumbnail": "1" if self.model.uses_image else "0",
+        }
+
+    @property
+    def engine(self) -> str:
+        """The engine that pages are read with, by its name, in the language and mode that `ocr` is set to.
+
+        Part of what Label Studio is told (`layoutloop.studio.version`): another engine of `ocr` changes nothing for a
+        project whose model keeps the engine of its training.
+        """
+        ocr = self.ocr.engine or ""
+        if self.model is None or self.model.engine is None or self.model.engine_kind == engine_kind(ocr):
+            return ocr
+        program = self.model.engine.rsplit("-", 2)[0]
+        return f"{program}-{self.ocr.language}-psm{self.ocr.psm}"
+
+    @property
+    def stamp(self) -> str | None:
+        """The project's version, None in cold start."""
+        return self.model.version if self.model else None
+
+
+@dataclass(frozen=True, slots=True)
+class InServiceModels:
+    """Asks the versions that the model store says are current, pinned, and notes which project was asked.
+
+    Args:
+        model_dir: the model store.
+        client: of TorchServe.
+        ocr_workers: of model `ocr` on this TorchServe.
+        project_workers: of each project's model.
+    """
+
+    model_dir: StorePath
+    client: InferenceClient
+    ocr_workers: int = 1
+    project_workers: int = 1
+    _asked: UseMarks = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note nothing yet."""
+        object.__setattr__(self, "_asked", UseMarks(self.model_dir))
+
+    def in_service(self, model: str | None) -> InService:
+        """Return what answers for a model at this moment; a model that never was in service is a cold start.
+
+        Raises:
+            ModelNotReady: no `ocr` is in service, what the store says cannot be understood, or a copy of it is still
+                being made, where a trained project would look like one that never was in service.
+        """
+        ocr = self._serving(OCR_MODEL)
+        if ocr is None or ocr.current is None:
+            raise ModelNotReady(
+                f"model `ocr` is not in service in {store_of(self.model_dir)}; `python -m scripts.archive --ocr` puts "
+                "it there, or MODEL_DIR names the store where it is"
+            )
+        serving = self._serving(model) if model else None
+        card = None
+        if model and serving and serving.current:
+            card = read_card(self.model_dir, model, serving.current)
+        return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
+
+    def _serving(self, model: str) -> Manifest | None:
+        filling = is_filling(self.model_dir)  # asked first: what comes meanwhile is found
+        serving = read_manifest(self.model_dir, model)
+        if serving is None and filling:
+            raise ModelNotReady(FIRST_COPY)
+        return serving
+
+    def read(self, data: bytes, in_service: InService, deadline: float) -> dict[str, Any]:
+        """Return the Page JSON of an image, read as the pages that the project's model was trained with.
+
+        An idle project's worker starts meanwhile.
+
+        Raises:
+            ModelNotReady: the `ocr` in service is of before engines could be chosen, and its own is another one.
+            LayoutLoopError: see `InferenceClient.predict`.
+        """
+        if in_service.model:
+            self._asked.note(in_service.model.model)
+        body = self.client.predict(
+            OCR_MODEL,
+            in_service.ocr.version,
+            data,
+            content_type="application/octet-stream",
+            parameters=in_service.reading,
+            deadline=deadline,
+            in_flight=_QUEUED * self.ocr_workers,
+        )
+        wanted, read_by = in_service.reading.get("engine"), body.get("engine")
+        if wanted is not None and isinstance(read_by, str) and engine_kind(read_by) != wanted:
+            raise ModelNotReady(
+                f"`ocr` {in_service.ocr.version} reads with {read_by}, not with {wanted} as pages of this project are; "
+                "`python -m scripts.archive --ocr` builds the one that reads with either"
+            )
+        return body
+
+    def tag(self, page: dict[str, Any], model: VersionCard, deadline: float) -> dict[str, Any]:
+        """Return the Regions JSON of a page.
+
+        Raises:
+            ModelNotReady: among others while an idle project's worker starts, which this ask has begun.
+            LayoutLoopError: see `InferenceClient.predict`.
+        """
+        self._asked.note(model.model)
+        body = self.client.predict(
+            model.model,
+            model.version,
+            json.dumps(page).encode(),
+            content_type="application/json",
+            deadline=deadline,
+            in_flight=_QUEUED * self.project_workers * model.batch_size,
+        )
+        if body.get("model_version") != model.version:
+            raise TorchServeUnavailable(
+                f"{model.model} {model.version} answered as version {body.get('model_version')!r}; archive it again"
+            )
+        return body

@@ -1,0 +1,176 @@
+"""TorchServe's management interface: register, scale, make default, drain, unregister.
+
+The order that loses no request was measured (TorchServe 0.12.0): register synchronously, smoke-test the pinned
+version, set-default, wait until the old version's queue is empty, wait a little longer for what its workers
+have taken out of the queue, and only then unregister it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from layoutloop.errors import TorchServeUnavailable
+from layoutloop.torchserve.answers import torchserve_error
+from layoutloop.torchserve.inference import TokenFile, make_session
+
+logger = logging.getLogger(__name__)
+
+_CALL_TIMEOUT_S = 30.0
+_REGISTER_TIMEOUT_S = 330.0
+"""Above the archives' startupTimeout of 300 s, so that TorchServe answers before we stop listening."""
+_SETTLE_S = 3.0
+_DRAIN_LIMIT_S = 120.0
+
+
+class ManagementError(Exception):
+    """TorchServe refused, or did not answer; the message has its own words."""
+
+
+class TorchServeAway(ManagementError):
+    """It does not answer at all: it is starting, or gone; no fault of any archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedVersion:
+    """What TorchServe says of one registered version."""
+
+    version: str
+    min_workers: int
+    ready_workers: int
+    pending_requests: int
+
+
+class ManagementClient:
+    """One TorchServe's management interface.
+
+    Args:
+        url: of the interface.
+        keys: its token file; None where it asks for no keys.
+    """
+
+    def __init__(self, url: str, keys: TokenFile | None) -> None:
+        """Open no connection yet."""
+        self._url = url.rstrip("/")
+        self._keys = keys
+        self._session = make_session()
+
+    def models(self) -> list[str]:
+        """Return the names of all registered models."""
+        names: list[str] = []
+        page = "0"
+        while True:
+            body = self._call("GET", "/models", params={"limit": "100", "next_page_token": page})
+            names += [str(model["modelName"]) for model in body["models"]]
+            if "nextPageToken" not in body:
+                return names
+            page = str(body["nextPageToken"])
+
+    def versions(self, model: str) -> list[ServedVersion]:
+        """Return every registered version of a model; none where the model is unknown."""
+        body = self._call("GET", f"/models/{quote(model, safe='')}/all", missing_ok=True)
+        return [_served(entry) for entry in body or []]
+
+    def default_version(self, model: str) -> str | None:
+        """Return the version that unpinned requests get; None where the model is unknown."""
+        body = self._call("GET", f"/models/{quote(model, safe='')}", missing_ok=True)
+        return str(body[0]["modelVersion"]) if body else None
+
+    def register(self, archive: str, model: str, workers: int) -> None:
+        """Register an archive that lies in TorchServe's store and wait until its workers are ready.
+
+        Synchronously: an asynchronous registration of a broken archive answers 202 and stays registered. On an
+        error unregister the version, since one that came up too late stays, without workers.
+        """
+        parameters = {
+            "url": archive,
+            "model_name": model,
+            "initial_workers": str(workers),
+            "synchronous": "true",
+        }
+        self._call("POST", "/models", params=parameters, timeout_s=_REGISTER_TIMEOUT_S)
+
+    def scale(self, model: str, version: str, workers: int, *, wait: bool = True) -> None:
+        """Bring a version to exactly `workers` workers; without `wait`, requests queue until these are ready.
+
+        What workers that go were at is lost, with a 500; what is queued stays so, also where none is left.
+        """
+        parameters = {"min_worker": str(workers), "max_worker": str(workers), "synchronous": str(wait).lower()}
+        self._call("PUT", _path(model, version), params=parameters, timeout_s=_REGISTER_TIMEOUT_S)
+
+    def set_default(self, model: str, version: str) -> None:
+        """Make a version the one that unpinned requests get."""
+        self._call("PUT", f"{_path(model, version)}/set-default")
+
+    def drain(self, model: str, version: str) -> None:
+        """Wait until a version's queue is empty and what its workers hold has been answered."""
+        end = time.monotonic() + _DRAIN_LIMIT_S
+        while time.monotonic() < end:
+            served = next((one for one in self.versions(model) if one.version == version), None)
+            if served is None:
+                return
+            if served.pending_requests == 0:
+                break
+            time.sleep(0.2)
+        else:
+            raise ManagementError(f"{model} {version} still has queued requests after {_DRAIN_LIMIT_S:g} s")
+        time.sleep(_SETTLE_S)
+
+    def unregister(self, model: str, version: str) -> None:
+        """Take a version away at once; `drain` it first."""
+        self._call("DELETE", _path(model, version), missing_ok=True)
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: dict[str, str] | None = None,
+        timeout_s: float = _CALL_TIMEOUT_S,
+        missing_ok: bool = False,
+    ) -> Any:
+        for attempt in (1, 2):
+            try:
+                answer = self._session.request(
+                    method,
+                    self._url + path,
+                    params=params,
+                    headers=self._keys.header("management") if self._keys else {},
+                    timeout=(2, timeout_s),
+                )
+            except (requests.RequestException, TorchServeUnavailable) as error:
+                self._forget_keys()
+                raise TorchServeAway(f"TorchServe does not answer: {error}") from error
+            if answer.status_code == 400 and "InvalidKey" in answer.text and attempt == 1:
+                self._forget_keys()
+                continue
+            break
+        if missing_ok and answer.status_code == 404:
+            return None
+        if answer.status_code >= 300:
+            raise ManagementError(f"{method} {path}: {answer.status_code} {torchserve_error(answer)}")
+        return answer.json()
+
+    def _forget_keys(self) -> None:
+        if self._keys:
+            self._keys.forget()
+
+
+def _path(model: str, version: str) -> str:
+    return f"/models/{quote(model, safe='')}/{quote(version, safe='')}"
+
+
+def _served(entry: dict[str, Any]) -> ServedVersion:
+    ready = sum(1 for worker in entry.get("workers", []) if worker.get("status") == "READY")
+    queue = entry.get("jobQueueStatus") or {}
+    return ServedVersion(
+        version=str(entry["modelVersion"]),
+        min_workers=int(entry.get("minWorkers", 0)),
+        ready_workers=ready,
+        pending_requests=int(queue.get("pendingRequests", 0)),
+    )

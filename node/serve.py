@@ -1,0 +1,239 @@
+"""Start TorchServe, the rollout watcher, the shim and the trainer under one supervisor: `python -m scripts.serve`.
+
+`scripts/serve.sh` prepares the machine and then runs this; `--parts torchserve,rollout` starts some of them, where the
+others run elsewhere. It stays in the foreground, says in one line on stdout when everything is ready, and takes every
+process with it when it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import requests
+
+from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.parts import PARTS, parse_parts, part_locks
+from layoutloop.processes.signals import StopSignals
+from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
+from layoutloop.settings.serving import Settings
+from node.processes import INSTANCE, PART, instance_processes, stop_child, stop_processes
+from node.startup import Startup
+from node.supervision import Commands, programs, supervision_file, supervisor_config, torchserve_config
+from node.supervisor_news import SupervisorNews
+
+LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
+SUPERVISOR_STOPS_S = 90.0  # the programs stop one after the other; this is more than all of them may take
+ARCHIVE_STOPS_S = 10.0
+POLL_S = 0.25
+LAUNCHER = (sys.executable, "-m", "layoutloop.processes.launch", "--")
+PART_NAMES = {
+    "torchserve": "TorchServe",
+    "rollout": "the rollout watcher",
+    "shim": "the shim",
+    "trainer": "the trainer",
+}
+
+
+def say(text: str) -> None:
+    """Print a progress line; stdout is kept for the one line that matters."""
+    print(f"serve: {text}", file=sys.stderr, flush=True)
+
+
+def port_problem(settings: NodeSettings, parts: Sequence[str] = PARTS) -> str | None:
+    """Try every port of these parts; the sentence about the first that cannot be opened, or None."""
+    for host, port, use, variable in settings.listening(parts):
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            return f"port {port} on {host} ({use}) cannot be opened: {error.strerror}. {_advice(variable)}"
+    return None
+
+
+def _advice(variable: str) -> str:
+    if variable == "LAYOUTLOOP_TORCHSERVE_PORT":
+        return f"Stop what uses it, or set {variable} to the first of five free ports."
+    return f"Stop what uses it, or set {variable} to a free port."
+
+
+@contextmanager
+def private_tmp(settings: NodeSettings) -> Iterator[Path]:
+    """TorchServe's temporary folder, removed afterwards: below home, or below /tmp where that path is too long.
+
+    The folder below /tmp is written down, so that the next start removes it if this one is killed.
+    """
+    note = settings.torchserve / "tmpdir.txt"
+    tmp = settings.torchserve / "tmp"
+    if note.exists():
+        left = Path(note.read_text().strip())
+        if left.name.startswith("layoutloop-") and left.parent == Path("/tmp"):  # noqa: S108
+            shutil.rmtree(left, ignore_errors=True)
+        note.unlink()
+    if len(os.fsencode(tmp)) > LONGEST_TMP:
+        tmp = Path(tempfile.mkdtemp(prefix="layoutloop-", dir="/tmp"))
+        note.write_text(f"{tmp}\n")
+    tmp.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield tmp
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+        note.unlink(missing_ok=True)
+
+
+def write_configuration(
+    settings: NodeSettings,
+    commands: Commands,
+    tmp: Path,
+    environ: Mapping[str, str],
+    parts: Sequence[str] = PARTS,
+) -> None:
+    """Render supervisord.conf into the home, and config.properties where TorchServe runs."""
+    if "torchserve" in parts:
+        template = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
+        settings.torchserve_config.write_text(torchserve_config(settings, template), encoding="ascii")
+    started = programs(settings, commands, tmp, environ, parts)
+    conf = supervision_file(settings, parts, "conf")
+    conf.write_text(supervisor_config(settings, started), encoding="utf-8")
+
+
+def make_folders(settings: NodeSettings, parts: Sequence[str]) -> None:
+    """Make the folders that these parts work in."""
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    if "torchserve" in parts or "rollout" in parts:
+        settings.archives.mkdir(parents=True, exist_ok=True)
+    if "torchserve" in parts:
+        settings.page_cache.mkdir(parents=True, exist_ok=True)
+    if parts != ("torchserve",) and isinstance(settings.model_dir, Path):  # a URL has no folders
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+
+
+def serve(
+    settings: NodeSettings, environ: Mapping[str, str], commands: Commands, parts: tuple[str, ...] = PARTS
+) -> int:
+    """Run these parts until a signal comes.
+
+    Returns:
+        0 after SIGINT or SIGTERM, 1 if it could not start or the supervisor ended.
+    """
+    stop = StopSignals()
+    make_folders(settings, parts)
+    with part_locks(settings.home, parts) as busy:
+        if not busy:
+            stop_processes(instance_processes(settings.home, parts))  # what a killed predecessor left
+            problem = port_problem(settings, parts)
+        else:
+            problem = (  # its ports are taken too, which would say less
+                f"another LayoutLoop runs in {settings.home} ({PART_NAMES[busy]}). Stop it, or set LAYOUTLOOP_HOME to "
+                "another folder."
+            )
+        if problem:
+            say(problem)
+            return 1
+        marks = {INSTANCE: str(settings.home), PART: ",".join(parts), "PYTHONNOUSERSITE": "1"}
+        inherited = {**environ, **settings.environment(), **marks}
+        with private_tmp(settings) if "torchserve" in parts else nullcontext(settings.torchserve / "tmp") as tmp:
+            write_configuration(settings, commands, tmp, environ, parts)
+            if "rollout" in parts and not prepare_models(settings, commands, inherited, stop):
+                return 0 if stop.received else 1
+            return 0 if stop.received else supervise(settings, commands, inherited, stop, parts)
+
+
+def prepare_models(settings: NodeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals) -> bool:
+    """Forget what a killed watcher reported, and see that the archive of `ocr` is there.
+
+    That waits for a model store, or a Redis, that is away; a signal ends it.
+    """
+    settings.withdraw_report()  # it would hold up the archive
+    note_path(settings.home).unlink(missing_ok=True)
+    say("building the archive of the ocr model, if its code changed")
+    command = [*LAUNCHER, *commands.archive]
+    building = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=sys.stderr, start_new_session=True)
+    while building.poll() is None and not stop.received:
+        time.sleep(POLL_S)
+    if building.poll() is None:
+        say("stopping before the models were prepared")
+        stop_child(building, ARCHIVE_STOPS_S)
+    elif building.returncode:
+        say("the archive of the ocr model could not be built")
+    return building.returncode == 0
+
+
+def supervise(
+    settings: NodeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]
+) -> int:
+    """Run supervisord until a signal comes or it ends; then see to it that nothing is left."""
+    news = SupervisorNews(supervision_file(settings, parts, "log"))
+    conf = str(supervision_file(settings, parts, "conf"))
+    supervisord = [sys.executable, "-m", "supervisor.supervisord", "-c", conf]
+    # A session of its own: Ctrl-C reaches this process alone, which then stops the rest in order.
+    supervisor = subprocess.Popen([*LAUNCHER, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
+    names = [PART_NAMES[part] for part in parts]
+    together = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+    say(f"starting {together}; logs are in {settings.logs}")
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands between this machine and itself
+            shim = Settings.from_env(environ)
+            watch(supervisor, news, stop, Startup(settings, shim, parts, session, commands.node_problem))
+    finally:
+        stop_child(supervisor, SUPERVISOR_STOPS_S)
+        stop_processes(instance_processes(settings.home, parts))
+    say("everything is stopped")
+    return 0 if stop.received else 1
+
+
+def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopSignals, startup: Startup) -> None:
+    """Report progress, readiness (once, on stdout) and restarts, until a signal comes or supervisord ends."""
+    ready, state = False, ""
+    while not stop.received:
+        if supervisor.poll() is not None:
+            say(f"the supervisor ended with status {supervisor.returncode}; stopping the rest")
+            return
+        for sentence in news.ended():
+            say(sentence)
+        if not ready:
+            before, (ready, state) = state, startup.look()
+            if ready:
+                print(state, flush=True)
+                if problem := startup.studio_problem():
+                    say(f"warning: {problem}")
+            elif state != before:
+                say(state)
+        time.sleep(POLL_S)
+    say("stopping; this takes a few seconds")
+
+
+def main(arguments: Sequence[str], commands: Commands) -> int:
+    """Read the command line and the environment, then serve."""
+    parser = argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__)
+    parser.add_argument(
+        "--parts", default=",".join(PARTS), help="which to start, with commas between (default: %(default)s)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        parts = parse_parts(options.parts)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        settings = NodeSettings.from_env(os.environ)
+    except SettingsInvalid as error:
+        say(str(error))
+        return 2
+    try:
+        return serve(settings, os.environ, commands, parts)
+    except OSError as error:
+        say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
+        return 1

@@ -1,0 +1,166 @@
+"""The rollout watcher of one node as a process: when it looks, what it says of itself, how it ends."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layoutloop.errors import StoreUnavailable
+from layoutloop.settings.node import NodeSettings, note_path, shim_settings
+from layoutloop.settings.serving import Settings
+from layoutloop.store.mirror import readable
+from layoutloop.store.path import store_access
+from layoutloop.store.transfer import clear_copies
+from layoutloop.store.writing import write_json
+from layoutloop.torchserve.inference import own_client, token_file
+from layoutloop.torchserve.management import ManagementClient
+from rollout.lost_nodes import forget_lost_nodes
+from rollout.readiness import held_elsewhere, note_of
+from rollout.retirement import retire
+from rollout.smoke import smoke_test
+from rollout.watcher import Watcher
+from rollout.worker_counts import WorkerCounts
+
+if TYPE_CHECKING:
+    from layoutloop.store.redis_locks import Leases
+
+logger = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+_TIDY_S = 3600.0
+STUCK_S = 900.0
+"""Longer than any step of a look takes. A watcher that hangs is no node that others may wait for."""
+ELSEWHERE_S = 15.0
+"""So often the store is asked what other nodes hold, while this one has errors."""
+_LAST_REPORT_S = 5.0
+"""For so long the end waits for a report that is being written, which would come back after its deletion."""
+
+
+@dataclass(slots=True)
+class WatcherProcess:
+    """Runs a watcher for ever.
+
+    Args:
+        watcher: of this node.
+        node: where this node's report lies, and the model store.
+        settings: where its note lies, and how long it may be silent.
+        leases: locks that machines share.
+        elsewhere: `model version` of all that other nodes held, as far as the store last said.
+    """
+
+    watcher: Watcher
+    node: NodeSettings
+    settings: Settings
+    leases: Leases | None = None
+    elsewhere: set[str] = field(default_factory=set)
+    _looked_elsewhere: float = float("-inf")
+
+    def run(self) -> None:
+        """Look once a second until SIGTERM comes, and then say that this node is gone."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        ended = threading.Event()
+        heart = threading.Thread(target=self._heartbeat, args=(ended,), daemon=True)
+        heart.start()
+        note_path(self.settings.home).unlink(missing_ok=True)  # of a run that was killed
+        clear_copies(self.watcher.model_dir, self.watcher.archives)
+        tidied, noted = -_TIDY_S, None
+        try:
+            while True:
+                if time.monotonic() - tidied > _TIDY_S:
+                    self._tidy()
+                    tidied = time.monotonic()
+                retire(self.node.model_dir, seen=self.watcher.model_dir, leases=self.leases)
+                self.watcher.converge()
+                self.look_elsewhere()
+                if (found := (self.watcher.holds, self.watcher.errors)) != noted:
+                    self.note()  # at once; else with the next heartbeat
+                    noted = found
+                self.watcher.wait(_INTERVAL_S)
+        except SystemExit:
+            ended.set()
+            heart.join(_LAST_REPORT_S)
+            note_path(self.settings.home).unlink(missing_ok=True)
+            self.node.withdraw_report()  # a node that stops in order holds up no promotion
+            raise
+
+    def _tidy(self) -> None:
+        try:
+            with store_access(self.node.model_dir):
+                forget_lost_nodes(self.node.model_dir)
+        except StoreUnavailable as error:
+            logger.info("reports of lost nodes stay for now: %s", error)
+
+    def note(self) -> None:
+        """Write down for the readiness probe what this node holds; asks nobody, so that no heartbeat waits."""
+        watcher = self.watcher
+        note = note_of(watcher.model_dir, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
+        try:
+            write_json(note_path(self.settings.home), note)
+        except OSError as error:
+            logger.warning("whether this node is ready cannot be written down: %s", error)
+
+    def _heartbeat(self, ended: threading.Event) -> None:
+        """Report also while a large model loads: a node that fell silent would not be waited for."""
+        stuck = False
+        while not ended.wait(self.settings.node_silent_s / 6):
+            was_stuck, stuck = stuck, time.monotonic() - self.watcher.stepped > STUCK_S
+            if not stuck:
+                self.watcher.report()
+                self.note()
+            elif not was_stuck:
+                logger.warning("one step of a look takes longer than %.0f s; no reports until it is done", STUCK_S)
+
+    def look_elsewhere(self) -> None:
+        """Learn what other nodes hold, where it decides whether this one is ready; the store may take its time."""
+        failed = any(" " in what for what in self.watcher.errors)
+        if not failed or time.monotonic() - self._looked_elsewhere < ELSEWHERE_S:
+            return
+        try:
+            self.elsewhere = held_elsewhere(self.node.model_dir, self.node.node)
+        except StoreUnavailable as error:
+            logger.info("what other nodes hold is not known now: %s", error)
+            self.elsewhere = set()
+        self._looked_elsewhere = time.monotonic()
+
+
+def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
+    """Return the model store as a folder, see `mirror.readable`; this node's report goes out from there."""
+    return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
+
+
+def make_watcher(node: NodeSettings, model_dir: Path) -> Watcher:
+    """Make the watcher of this node's TorchServe, which it asks on this machine, whoever else there is.
+
+    Args:
+        node: this one.
+        model_dir: the model store as a folder.
+    """
+    settings = shim_settings(os.environ)
+    return Watcher(
+        model_dir=model_dir,
+        archives=node.archives,
+        management=ManagementClient(node.management_url, token_file(settings)),
+        smoke=functools.partial(smoke_test, own_client(settings), model_dir),
+        workers=WorkerCounts(model_dir, settings.ocr_workers, settings.project_workers, settings.idle_s),
+        node=node.node,
+        store=node.model_dir,
+        silent_s=settings.node_silent_s,
+    )
+
+
+def watch(node: NodeSettings, leases: Leases | None) -> None:
+    """Keep this node's TorchServe at the desired state, for ever."""
+    try:
+        with store_here(node) as model_dir:
+            WatcherProcess(make_watcher(node, model_dir), node, shim_settings(os.environ), leases).run()
+    finally:
+        node.withdraw_report()  # once more, when nothing sends what lies in a copy

@@ -1,0 +1,61 @@
+"""A first question to a version that was just registered, before anybody else asks it."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from handler.images import make_thumbnail
+from handler.page import Box, Page, Size, Word
+from handler.wire import FORMAT, page_to_json
+from layoutloop.errors import TorchServeUnavailable
+from layoutloop.store.manifest import OCR_MODEL, read_card
+from layoutloop.torchserve.inference import InferenceClient
+
+_TEXTS = ("Invoice", "Total", "12.50", "EUR")
+_TIME_LIMIT_S = 60.0
+
+
+def smoke_test(client: InferenceClient, model_dir: Path, model: str, version: str) -> None:
+    """Ask (model, version) about a small page.
+
+    Raises:
+        LayoutLoopError: it does not answer, or not as the wire format says.
+    """
+    deadline = time.monotonic() + _TIME_LIMIT_S
+    if model == OCR_MODEL:
+        page = client.predict(model, version, _image(), content_type="image/png", deadline=deadline)
+        _require(page.get("format") == FORMAT and page.get("words"), f"{model} {version} read no word", page)
+        return
+    page = page_to_json(_page(read_card(model_dir, model, version).uses_image))
+    answer = client.predict(
+        model, version, json.dumps(page).encode(), content_type="application/json", deadline=deadline
+    )
+    _require(answer.get("format") == FORMAT, f"{model} {version} speaks another format", answer)
+    _require(answer.get("model_version") == version, f"{model} {version} says that it is another version", answer)
+    _require(isinstance(answer.get("regions"), list), f"{model} {version} answers no regions", answer)
+
+
+def _require(right: object, sentence: str, answer: dict[str, Any]) -> None:
+    if not right:
+        raise TorchServeUnavailable(f"{sentence}: {str(answer)[:200]}")
+
+
+def _image() -> bytes:
+    image = Image.new("RGB", (600, 200), "white")
+    draw = ImageDraw.Draw(image)
+    draw.text((40, 70), " ".join(_TEXTS), fill="black", font_size=40)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _page(with_thumbnail: bool) -> Page:
+    words = tuple(Word(text, Box(40 + 130 * i, 70, 160 + 130 * i, 110)) for i, text in enumerate(_TEXTS))
+    thumbnail = make_thumbnail(Image.new("RGB", (600, 200), "white")) if with_thumbnail else None
+    return Page(Size(600, 200), "smoke", words, thumbnail)

@@ -1,0 +1,43 @@
+"""Who may call: Basic auth, and pages of other sites."""
+
+from __future__ import annotations
+
+import hmac
+
+from flask import request
+
+from layoutloop.errors import CrossSite, Unauthorized
+from shim.context import context
+
+_OPEN = ("routes.health",)
+
+
+def authenticate() -> None:
+    """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
+    if request.endpoint not in _OPEN and not is_authenticated():
+        raise Unauthorized(
+            "this shim asks for Basic auth: give user and password in Label Studio's model settings (to curl with -u)"
+        )
+
+
+def refuse_other_sites() -> None:
+    """Refuse what another site's page makes a browser send; a browser names that site, Label Studio names none."""
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.partition("://")[2] != request.host:
+        raise CrossSite(
+            f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself (a proxy in front "
+            "must pass the Host header on)"
+        )
+
+
+def is_authenticated() -> bool:
+    """Whether this request gave user and password, where they are set."""
+    settings = context().settings
+    if not settings.basic_auth_user:
+        return True
+    given = request.authorization
+    if given is None or given.type != "basic":
+        return False
+    user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
+    password = hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
+    return user and password

@@ -1,0 +1,49 @@
+"""What one app keeps for its life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from layoutloop.jobs.queue import JobStore
+from layoutloop.settings.serving import Settings
+from layoutloop.torchserve.inference import InferenceClient
+from shim.predict.metrics import Metrics
+from shim.predict.predictor import Predictor
+from shim.project_titles import ProjectTitles
+from shim.recent_warnings import RecentWarnings
+from shim.version_reports import VersionReports
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts that the routes ask.
+
+    Args:
+        settings: the shim's.
+        client: of TorchServe.
+        predictor: answers /predict.
+        metrics: what is counted.
+        jobs: the job records.
+        titles: of projects, as webhooks tell them.
+        warnings: the newest of this process.
+        reports: those of versions, each read once.
+        started: when the counting began, Unix seconds.
+    """
+
+    settings: Settings
+    client: InferenceClient
+    predictor: Predictor
+    metrics: Metrics
+    jobs: JobStore
+    titles: ProjectTitles
+    warnings: RecentWarnings
+    reports: VersionReports
+    started: float
+
+
+def context() -> Context:
+    """Return what the app keeps."""
+    kept: Context = current_app.extensions["layoutloop"]
+    return kept

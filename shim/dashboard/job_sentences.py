@@ -1,0 +1,130 @@
+"""What a job does, waits for, or came to, in the words of the dashboard. All pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.rules import LEASE_S, MAX_ATTEMPTS
+
+UNCLAIMED_S = 60.0
+"""A job that may start and that nobody takes for longer finds no worker."""
+
+_LIMIT = 1e15
+"""A record may say any number; one beyond this, or a NaN, is none."""
+_STEPS = {
+    "export": "Exporting annotations",
+    "read pages": "Reading pages",
+    "train": "Training",
+    "evaluate": "Measuring",
+    "archive": "Archiving",
+    "rollout": "Putting into service",
+}
+_TRIGGERS = {
+    "start_training": "Start Training",
+    "annotations": "new annotations",
+    "api": "POST /train",
+    "command": "the command line",
+    "dashboard": "the dashboard",
+}
+
+
+def what(job: Job) -> str:
+    """Return what was asked for."""
+    if job.kind == "restore":
+        return f"Restore of {job.options.get('version', 'an older version')}"
+    extras = [name.replace("_", " ") for name in job.options]
+    return f"Training ({', '.join(extras)})" if extras else "Training"
+
+
+def asked_by(job: Job) -> str:
+    """Return who asked."""
+    return _TRIGGERS.get(job.trigger, job.trigger)
+
+
+def fraction(job: Job) -> float | None:
+    """Return how much of the present step is done, in [0, 1]; None where nobody knows."""
+    done, total = (job.epoch, job.epochs) if job.step == "train" and job.epochs else (job.done, job.total)
+    if not _is_finite(done) or not _is_finite(total) or total <= 0:
+        return None
+    return min(1.0, max(0.0, done / total))
+
+
+def doing(job: Job) -> str:
+    """Return what a running job does, with its figures."""
+    parts = [_STEPS.get(job.step, job.step or "Starting")]
+    if job.step == "train" and _is_finite(job.epochs) and job.epochs and _is_finite(job.epoch):
+        parts.append(f"epoch {round(job.epoch, 1):g} of {job.epochs:g}")
+    elif _is_finite(job.total) and job.total and _is_finite(job.done):
+        parts.append(f"{job.done:,.0f} of {job.total:,.0f}")
+    if job.step == "train" and job.loss is not None and _is_finite(job.loss):
+        parts.append(f"loss {job.loss:.3f}")
+    if job.f1 is not None and _is_finite(job.f1):
+        parts.append(f"F1 {job.f1:.3f}")
+    if job.eta_s is not None and _is_finite(job.eta_s) and job.eta_s >= 1:
+        parts.append(f"about {duration(job.eta_s)} left")
+    return ", ".join(parts)
+
+
+def silence(job: Job, now: float) -> str:
+    """Return that a running job lost its worker, or nothing."""
+    if job.state != "running" or now - job.updated <= LEASE_S:
+        return ""
+    return (
+        f"No sign of life for {duration(now - job.updated)}: its worker ({job.worker}) is gone. Any worker that runs "
+        "takes it up again; see that the trainer runs (logs/trainer.log)."
+    )
+
+
+def waiting_for(job: Job, jobs: Iterable[Job], now: float) -> str:
+    """Return why a queued job does not run yet."""
+    if job.not_before > now + 0.5:
+        wait = duration(job.not_before - now)
+        if job.away:
+            return f"It could not go on, and is tried again in {wait}."
+        if job.tries:
+            return f"Try {job.tries} of {MAX_ATTEMPTS} broke off; the next one begins in {wait}."
+        return f"Waits {wait} for further annotations, then starts."
+    others = list(jobs)
+    busy = [one for one in others if one.state == "running" and now - one.updated <= LEASE_S]
+    if any(one.project == job.project for one in busy):
+        return "Waits for the job of this project that runs now, and learns from all that comes until then."
+    if busy:
+        return f"Waits for the worker, which is busy with project {busy[0].project}."
+    ended = max((one.ended or 0.0 for one in others), default=0.0)  # until then the worker was busy
+    waited = now - max(job.created, job.not_before, job.updated, ended)
+    if waited > UNCLAIMED_S:
+        return f"No worker has taken it for {duration(waited)}. See that the trainer runs (logs/trainer.log)."
+    return "Waits for a worker."
+
+
+def in_brief(jobs: Iterable[Job]) -> str:
+    """Return one sentence on the jobs that go on, coarse enough not to change every second: it is read aloud."""
+    parts = []
+    for job in jobs:
+        if job.state == "running":
+            share = fraction(job)
+            percent = "" if share is None else f", {10 * math.floor(10 * share)} %"
+            parts.append(f"project {job.project}: {_STEPS.get(job.step, job.step or 'starting').lower()}{percent}")
+        elif job.state == "queued":
+            parts.append(f"project {job.project}: waits")
+    return "; ".join(parts) if parts else "No job runs or waits"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in one unit, `12 s`, `3 min`, `5 h`, `2 days`."""
+    if not _is_finite(seconds):
+        return "an unknown time"
+    seconds = max(0.0, seconds)
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    if seconds < 90 * 60:
+        return f"{round(seconds / 60)} min"
+    if seconds < 36 * 3600:
+        return f"{round(seconds / 3600)} h"
+    return f"{round(seconds / 86400)} days"
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and -_LIMIT < value < _LIMIT

@@ -1,0 +1,76 @@
+"""The dashboard as HTML. All that is shown comes from outside, so everything is escaped."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+from flask import url_for
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from layoutloop.plural import counted
+from shim.dashboard import job_sentences
+from shim.dashboard.charts import Point, f1_chart
+from shim.dashboard.view import Project
+
+NOTHING = "–"  # noqa: RUF001  an en dash is what a table shows where there is no figure
+_DAY_S = 86400.0
+
+
+def render(template: str, **values: object) -> str:
+    """Return a page, or a part of one.
+
+    Flask's own environment would escape nothing here: it goes by names that end in `.html`.
+    """
+    return _ENVIRONMENT.get_template(f"{template}.html.jinja").render(now=time.time(), **values)
+
+
+def chart_of(project: Project) -> Markup:
+    """Return the chart of a project's versions; nothing where fewer than one was measured."""
+    oldest_first = tuple(reversed(project.versions))
+    made = [version.made for version in oldest_first if version.made is not None]
+    pattern = "%H:%M" if made and max(made) - min(made) < _DAY_S else "%d %b"
+    points = [
+        Point(_moment(version.made, pattern) or version.stamp, version.report.f1, version.in_service)
+        for version in oldest_first
+    ]
+    return f1_chart(points, f"chart-{project.id}")
+
+
+def when(moment: float | None) -> Markup:
+    """Return a moment to the minute, in UTC as the versions' names are."""
+    text = _moment(moment, "%Y-%m-%d %H:%M")
+    if not text:
+        return Markup("at an unknown time")
+    exact = _moment(moment, "%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}">{} UTC</time>').format(exact, text)
+
+
+def figure(value: float | None) -> str:
+    """Return an F1, precision or recall with three places, and a dash for none."""
+    return NOTHING if value is None or not 0 <= value <= 1 else f"{value:.3f}"  # a job's record may say any number
+
+
+def _moment(moment: float | None, pattern: str) -> str:
+    try:
+        return datetime.fromtimestamp(moment, timezone.utc).strftime(pattern) if moment is not None else ""
+    except (ValueError, OverflowError, OSError):
+        return ""  # a record may say any number
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"when": when, "figure": figure, "counted": counted, "duration": job_sentences.duration}
+    environment.globals |= {"url_for": url_for, "sentences": job_sentences, "chart_of": chart_of, "nothing": NOTHING}
+    return environment
+
+
+_ENVIRONMENT = _environment()

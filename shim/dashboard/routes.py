@@ -1,0 +1,235 @@
+"""The dashboard's routes: pages for a person's browser, and the buttons on them, which queue jobs."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import time
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Response, abort, redirect, request, url_for
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
+
+from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
+from layoutloop.jobs.job import Job, Kind
+from layoutloop.studio.status import read_studio_status
+from shim.access import authenticate, refuse_other_sites
+from shim.context import context
+from shim.dashboard.page import render
+from shim.dashboard.view import (
+    JobList,
+    Names,
+    Project,
+    is_stamp,
+    read_jobs,
+    read_names,
+    read_project,
+    read_projects,
+    revision,
+)
+from shim.health import health_now
+from shim.predict.metrics import Metrics
+from shim.version_reports import report_paths
+
+logger = logging.getLogger(__name__)
+dashboard = Blueprint("dashboard", __name__, url_prefix="/dashboard", static_folder="static", static_url_path="/static")
+dashboard.before_request(authenticate)
+
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+)
+_PROJECT = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+@dashboard.before_request
+def refuse_strange_names() -> None:
+    """Refuse a browser that came here by a name which is not this machine's own.
+
+    Without Basic auth only this machine may look. A page of another site gets past that, and past Origin, where its
+    name is suddenly said to be 127.0.0.1 (DNS rebinding); its browser still tells the name.
+    """
+    settings = context().settings
+    if settings.basic_auth_user or settings.allow_open_bind:
+        return
+    if not _is_this_machine(request.host):
+        raise CrossSite(
+            "without Basic auth the dashboard is for this machine alone, by the name localhost or 127.0.0.1, not "
+            f"{request.host!r:.100}; set BASIC_AUTH_USER and BASIC_AUTH_PASS (or LAYOUTLOOP_ALLOW_OPEN_BIND=1 where "
+            "something else keeps strangers out)"
+        )
+
+
+@dashboard.after_request
+def protect(response: Response) -> Response:
+    """Let nothing run or frame these pages but themselves, and keep no copy of them."""
+    response.headers.setdefault("Content-Security-Policy", _POLICY)
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    # Not no-referrer: with that a browser sends `Origin: null` with our own forms.
+    response.headers["Referrer-Policy"] = "same-origin"
+    if request.endpoint != "dashboard.static":
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@dashboard.errorhandler(LayoutLoopError)
+def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
+    """Show what was refused, and why."""
+    extra = {"code": error.code, "sentence": str(error)}
+    # Every browser asks first without a password: nothing is wrong then.
+    is_first = isinstance(error, Unauthorized) and request.authorization is None
+    level = logging.INFO if is_first else logging.WARNING
+    logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
+    headers = {"WWW-Authenticate": 'Basic realm="LayoutLoop"'} if error.status == 401 else {}
+    return render("error", title="This was not done", message=str(error)), error.status, headers
+
+
+@dashboard.errorhandler(HTTPException)
+def on_http_error(error: HTTPException) -> tuple[str, int]:
+    """Show what is not there."""
+    return render("error", title=error.name, message=error.description or error.name), error.code or 500
+
+
+@dashboard.get("")
+def overview() -> str:
+    """Show everything."""
+    kept = context()
+    jobs, shown = read_jobs(kept.jobs)
+    projects = read_projects(kept.settings.model_dir, kept.reports, _names(), jobs)
+    return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
+
+
+@dashboard.get("/live")
+def live() -> str:
+    """Show the part that changes all the time, for the page's script."""
+    jobs, shown = read_jobs(context().jobs)
+    return render("live", **_live(jobs, shown))
+
+
+@dashboard.get("/projects/<project>/train")
+def ask_to_train(project: str) -> str:
+    """Say what a training does, and ask once."""
+    return render("train", project=_project(project))
+
+
+@dashboard.post("/projects/<project>/train")
+def train(project: str) -> AnyResponse:
+    """Queue a training."""
+    return _queue(_project(project).id, "retrain", {})
+
+
+@dashboard.get("/projects/<project>/versions/<version>/restore")
+def ask_to_restore(project: str, version: str) -> str:
+    """Say what bringing a version back does, and ask once."""
+    return render("restore", project=_restorable(project, version), version=version)
+
+
+@dashboard.post("/projects/<project>/versions/<version>/restore")
+def restore(project: str, version: str) -> AnyResponse:
+    """Queue a restore."""
+    return _queue(_restorable(project, version).id, "restore", {"version": version})
+
+
+@dashboard.get("/projects/<project>/versions/<version>/report")
+def report(project: str, version: str) -> Response:
+    """Serve the page that training wrote beside a version; it may hold nothing that runs."""
+    if not is_stamp(version):
+        _not_there(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
+    found = _project(project)
+    _, page = report_paths(context().settings.model_dir, found.id, version)
+    try:
+        content = page.read_bytes()
+    except OSError:
+        _not_there(f"version {version} of project {found.id} has no report (any more)")
+    return Response(content, mimetype="text/html", headers={"Content-Security-Policy": _REPORT_POLICY})
+
+
+def refuse_strange_forms() -> None:
+    """Refuse a form that no page of ours sent.
+
+    A browser says with every form where it stands: Origin, and over TLS or on this machine Sec-Fetch-Site too. One
+    of them must be there, since Basic auth may be off and a password, once given, goes with every site's requests.
+
+    Raises:
+        CrossSite: it stands elsewhere, or nobody says where.
+    """
+    refuse_other_sites()
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None and "Origin" not in request.headers:
+        raise CrossSite("a button's request names the page it stands on, and this one names none; programs POST /train")
+    if site not in (None, "same-origin"):
+        raise CrossSite(f"the button of a page elsewhere ({site!r:.40}) may not start anything here")
+
+
+def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
+    refuse_strange_forms()
+    job = context().jobs.submit(project, kind, "dashboard", options)
+    logger.info("dashboard: job %s of project %d waits", job.id, project)
+    return redirect(url_for("dashboard.overview", _anchor=f"job-{job.id}"), 303)
+
+
+def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
+    kept = context()
+    settings = kept.settings
+    service = health_now()
+    titles = read_names(kept.titles, service.studio).titles
+    return {
+        "service": service,
+        "jobs": jobs,
+        "shown": shown,
+        "counts": _counts(kept.metrics),
+        "titles": titles,
+        "warnings": kept.warnings.newest(),
+        "started": kept.started,
+        "revision": revision(settings.model_dir, titles, jobs),
+    }
+
+
+def _names() -> Names:
+    kept = context()
+    return read_names(kept.titles, read_studio_status(kept.settings.home, time.time()))
+
+
+def _counts(metrics: Metrics) -> dict[str, float]:
+    outcomes = ("ok", "deferred", "failed")
+    sample = metrics.registry.get_sample_value
+    found = {outcome: sample("layoutloop_tasks_total", {"outcome": outcome}) or 0.0 for outcome in outcomes}
+    return {**found, "waiting": sample("layoutloop_pages_waiting") or 0.0}
+
+
+def _project(text: str) -> Project:
+    if not _PROJECT.fullmatch(text):
+        _not_there(f"a project is a number, got {text!r:.80}")
+    kept = context()
+    return read_project(kept.settings.model_dir, int(text), _names().titles.get(int(text), ""), kept.reports)
+
+
+def _restorable(text: str, version: str) -> Project:
+    project = _project(text)
+    found = next((one for one in project.versions if one.stamp == version), None)
+    if found is None:
+        _not_there(f"project {project.id} has no version {version!r:.40}")
+    if found.in_service:
+        abort(409, f"version {version} of project {project.id} is in service already")
+    if not found.restorable:
+        abort(409, f"the checkpoint of version {version} is no longer kept, so it cannot be brought back")
+    return project
+
+
+def _not_there(sentence: str) -> NoReturn:
+    abort(404, sentence)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

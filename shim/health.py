@@ -1,0 +1,135 @@
+"""What is in service and what is missing, from files alone: /health and the dashboard ask nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.copy import FIRST_COPY, is_filling
+from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_manifest
+from layoutloop.store.path import StorePath
+from layoutloop.studio.api_key_file import NO_KEY
+from layoutloop.studio.status import StudioStatus, read_studio_status
+from layoutloop.torchserve.nodes import Refusals
+from shim.context import context
+
+NO_NODE = (
+    "no TorchServe node reports to this model store: it is starting, or start one with "
+    "`scripts/serve.sh --parts torchserve,rollout`"
+)
+NOT_LOADED = (
+    "TorchServe does not hold model `ocr` yet. After a start that takes some seconds; "
+    "where it lasts, logs/rollout.log says why"
+)
+_NO_REFUSALS = Refusals()
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The models as serving.json wants them, and the nodes as they report.
+
+    Args:
+        models: by name, `current` and `load`; None where the file cannot be understood.
+        nodes: names of those heard of lately.
+        asleep: models that no node has a worker for, since nobody asks; the first page that comes wakes one.
+        ready: some node holds the current `ocr`, and not all refuse our pages.
+        starting: sentences about what takes a while after a start, and is no failure yet.
+        missing: sentences about what is not there.
+        node_errors: sentences of the nodes.
+        studio: how the trainer last met Label Studio.
+    """
+
+    models: dict[str, Any]
+    nodes: tuple[str, ...]
+    asleep: tuple[str, ...]
+    ready: bool
+    starting: tuple[str, ...]
+    missing: tuple[str, ...]
+    node_errors: tuple[str, ...]
+    studio: StudioStatus
+
+
+def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Health:
+    """Return what is in service.
+
+    Args:
+        model_dir: the model store.
+        home: where this installation keeps its own files.
+        has_key: whether Label Studio's key is set.
+        refusals: nodes that refused the last page they were asked, for all that they hold.
+    """
+    models: dict[str, Any] = {}
+    missing = []
+    filling = is_filling(model_dir)
+    for name in models_in(model_dir):
+        try:
+            serving = read_manifest(model_dir, name)
+            models[name] = {"current": serving.current, "load": serving.load} if serving else None
+        except ModelNotReady as error:
+            # Said here and not with a 503, at which Label Studio would call every project disconnected.
+            models[name] = None
+            missing.append(str(error))
+    if OCR_MODEL not in models and not filling:
+        missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
+    if not has_key:
+        missing.append(NO_KEY)
+    nodes = live_nodes(model_dir)
+    if not nodes and not filling:
+        missing.append(NO_NODE)
+    current = (models.get(OCR_MODEL) or {}).get("current")
+    is_held = any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values())
+    starting = _starting(nodes) | ({"": FIRST_COPY} if filling else {})
+    if nodes and current and not is_held and not starting:
+        if all(_has_looked(report) for report in nodes.values()):
+            missing.append(NOT_LOADED)
+        else:
+            starting = {"": NOT_LOADED}
+    return Health(
+        models=models,
+        nodes=tuple(sorted(nodes)),
+        asleep=_asleep(nodes.values()),
+        ready=is_held and not refusals.of_all,
+        starting=tuple(starting.values()),
+        missing=(*missing, *refusals.sentences),
+        node_errors=tuple(
+            f"{node}: {what}: {why}"
+            for node, one in nodes.items()
+            for what, why in one["errors"].items()
+            if what != "torchserve" or node not in starting
+        ),
+        studio=read_studio_status(home, time.time()),
+    )
+
+
+def _starting(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a sentence for each node whose TorchServe is starting."""
+    return {
+        node: f"TorchServe of {node} is starting"
+        for node, report in nodes.items()
+        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
+    }
+
+
+def _has_looked(report: Mapping[str, Any]) -> bool:
+    """Return whether a node came to a judgement about `ocr`, or had time for one; see `is_starting`."""
+    return OCR_MODEL in report.get("checked", ()) or report.get("away_since") is not None
+
+
+def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the models that sleep on every node that holds them."""
+    holders = [
+        (set(report.get("asleep", ())), {name for name, held in report["holds"].items() if held}) for report in reports
+    ]
+    named = set().union(*(asleep for asleep, _ in holders))
+    return tuple(sorted(name for name in named if all(name in asleep for asleep, held in holders if name in held)))
+
+
+def health_now() -> Health:
+    """Return what is in service, from files and from what pages met lately."""
+    settings, refusals = context().settings, context().client.refusals()
+    has_key = bool(settings.label_studio_api_key)
+    return read_health(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)

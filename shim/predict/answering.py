@@ -1,0 +1,163 @@
+"""One page: image reference to regions, by way of `ocr` and the project's model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from handler.page import Page, Region, Size, Word
+from handler.wire import FORMAT
+from layoutloop.errors import ImageUnavailable, ModelNotReady
+from layoutloop.store.manifest import VersionCard
+from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.torchserve.answered_pages import parse_page, parse_tagged_page, text_lines
+from layoutloop.torchserve.in_service import InService, InServiceModels
+from shim.predict.answer_cache import AnswerCache
+from shim.predict.metrics import Metrics
+from shim.predict.pool import Again
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class PageAnswer:
+    """One page as it is answered.
+
+    Args:
+        size: of the upright page.
+        words: all that was read, in reading order.
+        regions: what the model found; text lines in cold start.
+        in_service: who made it.
+    """
+
+    size: Size
+    words: tuple[Word, ...]
+    regions: tuple[Region, ...]
+    in_service: InService
+
+
+class PageAnswerer:
+    """Answers pages, remembering what TorchServe answered.
+
+    Args:
+        models: those in service.
+        fetcher: turns references into bytes.
+        metrics: where times and cache hits go.
+        memory: what TorchServe answered.
+        time_limit_s: for one page; also for one that goes on in the background.
+    """
+
+    def __init__(
+        self, models: InServiceModels, fetcher: ImageFetcher, metrics: Metrics, memory: AnswerCache, time_limit_s: float
+    ) -> None:
+        """Ask nobody yet."""
+        self.models = models
+        self._fetcher = fetcher
+        self._metrics = metrics
+        self._time_limit_s = time_limit_s
+        self._memory = memory
+
+    def job(self, model: str | None, reference: str, task_id: int | None) -> Callable[[], PageAnswer]:
+        """Return a job that answers one page.
+
+        A version that TorchServe does not hold (yet, or any more) is asked for again, as serving.json then says,
+        until the time is up; meanwhile the job raises `Again` and occupies no thread.
+
+        Raises:
+            LayoutLoopError: by the job, see `layoutloop.errors`.
+        """
+        return _PageJob(self, model, reference, task_id)
+
+    def fetch(self, reference: str, task_id: int | None) -> bytes:
+        """Return the bytes of an image reference."""
+        with self._metrics.seconds.labels("fetch").time():
+            return self._fetcher.fetch(reference, task_id)
+
+    def deadline(self) -> float:
+        """Return when a page that begins now must be done, on the monotonic clock."""
+        return time.monotonic() + self._time_limit_s
+
+    def answer(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
+        """Return the answer of an image: as TorchServe gives it, or gave it before."""
+        page_key = (FORMAT, digest, in_service.ocr.version, *in_service.reading.values())
+        body, page = self._ask("read", page_key, lambda: self.models.read(data, in_service, deadline), parse_page)
+        model = in_service.model
+        if model is None:
+            return PageAnswer(page.size, page.words, tuple(text_lines(page)), in_service)
+        _, tagged = self._ask(
+            "tag",
+            (*page_key, model.model, model.version),
+            lambda: self._tag(body, page, model, deadline),
+            lambda answer: parse_tagged_page(answer, page),
+        )
+        return PageAnswer(page.size, page.words, tagged.regions, in_service)
+
+    def _ask(
+        self,
+        stage: str,
+        key: tuple[object, ...],
+        ask: Callable[[], dict[str, Any]],
+        parse: Callable[[dict[str, Any]], T],
+    ) -> tuple[dict[str, Any], T]:
+        """Return a body and what it says, remembered or asked for; one that cannot be parsed is not remembered."""
+        known = self._memory.get(key)
+        if known is not None:
+            self._metrics.cached.labels(stage).inc()
+            return known, parse(known)
+        with self._metrics.seconds.labels(stage).time():
+            body = ask()
+        parsed = parse(body)
+        self._memory.put(key, body)
+        return body, parsed
+
+    def _tag(self, body: dict[str, Any], page: Page, model: VersionCard, deadline: float) -> dict[str, Any]:
+        self._notice_engine(page, model)
+        return self.models.tag(body, model, deadline)
+
+    def _notice_engine(self, page: Page, model: VersionCard) -> None:
+        if model.engine and model.engine != model.engine_kind and _reader(page.engine) != _reader(model.engine):
+            self._metrics.other_engine.inc()
+            logger.warning(
+                "%s was trained on pages of %s, this one was read by %s", model.model, model.engine, page.engine
+            )
+
+
+class _PageJob:
+    """One page on its way; keeps its image between tries."""
+
+    def __init__(self, answerer: PageAnswerer, model: str | None, reference: str, task_id: int | None) -> None:
+        self._answerer = answerer
+        self._model = model
+        self._reference = reference
+        self._task_id = task_id
+        self._deadline: float | None = None
+        self._data = b""
+        self._digest = b""
+
+    def __call__(self) -> PageAnswer:
+        if self._deadline is None:
+            self._deadline = self._answerer.deadline()
+            self._data = self._answerer.fetch(self._reference, self._task_id)
+            if not self._data:
+                raise ImageUnavailable("the image file is empty")
+            self._digest = hashlib.sha256(self._data).digest()
+        in_service = self._answerer.models.in_service(self._model)
+        try:
+            return self._answerer.answer(self._digest, self._data, in_service, self._deadline)
+        except ModelNotReady as error:
+            if time.monotonic() + _PAUSE_S > self._deadline:
+                raise
+            raise Again(_PAUSE_S) from error
+
+
+def _reader(engine: str) -> str:
+    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are what the model asked for."""
+    return engine.rsplit("-", 2)[0]

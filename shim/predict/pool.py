@@ -1,0 +1,121 @@
+"""A bounded pool of threads for pages: fair between requests, and the same page is never done twice at a time."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+from layoutloop.errors import Overloaded
+from layoutloop.plural import counted
+
+T = TypeVar("T")
+
+_WAKE_S = 0.1
+
+
+class Again(Exception):
+    """Raised by a job that cannot be done yet: it is put back, and its thread does others meanwhile."""
+
+    def __init__(self, after_s: float) -> None:
+        """Say when it may be tried again, in seconds from now."""
+        super().__init__(after_s)
+        self.after_s = after_s
+
+
+class PagePool(Generic[T]):
+    """Runs page jobs; lower `turn` first.
+
+    With a page's position in its request as its turn, a person who opens one task waits for one page of a
+    request for 300, not for all of them.
+
+    Args:
+        threads: jobs that run at a time.
+        max_waiting: jobs that may wait or run; more are refused.
+        times: how many times as many run at a time, asked with each job; threads once started stay.
+    """
+
+    def __init__(self, threads: int, max_waiting: int, times: Callable[[], int] = lambda: 1) -> None:
+        """Start the threads; they end with the process."""
+        self._threads, self._started = threads, 0
+        self._times = times
+        self._max_waiting = max_waiting
+        self._turns: queue.PriorityQueue[tuple[int, int, Hashable]] = queue.PriorityQueue()
+        self._order = itertools.count()
+        self._lock = threading.Lock()
+        self._futures: dict[Hashable, Future[T]] = {}
+        self._waiting: dict[Hashable, tuple[int, Callable[[], T]]] = {}
+        self._later: dict[Hashable, float] = {}
+        self._start(threads)
+        threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait or run."""
+        return len(self._futures)
+
+    def submit(self, key: Hashable, turn: int, job: Callable[[], T]) -> Future[T]:
+        """Return the future of `job`, or of the job under way that has the same key (at the better turn of both).
+
+        Raises:
+            Overloaded: too many wait already.
+        """
+        threads = self._threads * self._times()
+        with self._lock:
+            self._start(threads)
+            future = self._futures.get(key)
+            if future is None:
+                if len(self._futures) >= self._max_waiting:
+                    raise Overloaded(
+                        f"no more than {counted(self._max_waiting, 'page')} may wait; ask again in a minute"
+                    )
+                future = self._futures[key] = Future()
+                self._waiting[key] = (turn, job)
+            elif key not in self._waiting or self._waiting[key][0] <= turn or key in self._later:
+                return future
+            else:
+                self._waiting[key] = (turn, self._waiting[key][1])
+            # A job that got a better turn stands in the queue twice; whoever meets it second finds it gone.
+            self._turns.put((turn, next(self._order), key))
+        return future
+
+    def _start(self, threads: int) -> None:
+        """Have so many threads."""
+        for number in range(self._started, threads):
+            threading.Thread(target=self._work, name=f"page-{number}", daemon=True).start()
+        self._started = max(self._started, threads)
+
+    def _work(self) -> None:
+        while True:
+            _, _, key = self._turns.get()
+            with self._lock:
+                if key in self._later or key not in self._waiting:
+                    continue
+                turn, job = self._waiting.pop(key)
+            try:
+                result = job()
+            except Again as again:
+                with self._lock:
+                    self._waiting[key] = (turn, job)
+                    self._later[key] = time.monotonic() + again.after_s
+            except BaseException as error:  # noqa: BLE001 - a future carries whatever ended its job
+                self._done(key).set_exception(error)
+            else:
+                self._done(key).set_result(result)
+
+    def _done(self, key: Hashable) -> Future[T]:
+        with self._lock:
+            return self._futures.pop(key)
+
+    def _wake(self) -> None:
+        """Put the jobs back into the queue whose time has come."""
+        while True:
+            time.sleep(_WAKE_S)
+            with self._lock:
+                for key in [key for key, moment in self._later.items() if moment <= time.monotonic()]:
+                    del self._later[key]
+                    self._turns.put((self._waiting[key][0], next(self._order), key))

@@ -1,0 +1,286 @@
+"""Tasks to Label Studio predictions: concurrent, in order, inside the deadline, one entry per task whatever happens.
+
+Why a request that does not fit the deadline is not answered with one result, although Label Studio 1.23.2 then asks
+for its tasks one by one, with 100 s for each: it stores what it gets in one go at the end of the press. Measured on
+a real one, 60 invoices, a page every 0.5 s and a deadline of 10 s: one press of 33 s instead of three of 13, 12 and
+1 s. But the first answer is thrown away, and everything hangs on the longest request that Label Studio lives through:
+
+- a task deleted meanwhile that has an answer: 400, and nothing is stored. One by one that is any of the 60 (seen);
+  entry by entry it is any of those answered, and as the one deleted was not, the other 19 were stored;
+- pressed again meanwhile: 60 of 60 tasks had two predictions (entry by entry: 19 of 60);
+- a task opened meanwhile has two predictions. That holds for every request, but one by one it lasts as long as all
+  pages take, not the deadline;
+- Label Studio's own uwsgi.ini ends a request after 120 s (harakiri), which loses all that was answered by then.
+
+Pressing again is the lesser evil: what was answered is stored, and the next press finds the rest done or under way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as NotYet
+from dataclasses import dataclass
+from typing import Literal
+
+from layoutloop.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, NoModelYet, Overloaded, StillRunning
+from layoutloop.plural import counted
+from layoutloop.settings.serving import Settings
+from layoutloop.store.copy import is_filling, store_of
+from layoutloop.store.manifest import project_model
+from layoutloop.studio.label_config import LabelConfig, image_references
+from layoutloop.studio.results import PredictionDict, Results, regions_to_results, results_to_prediction
+from layoutloop.studio.version import reported_version
+from layoutloop.torchserve.in_service import InService
+from shim.predict.answering import PageAnswer, PageAnswerer
+from shim.predict.interactive import Drawn, drawn_to_prediction, reference_drawn_on
+from shim.predict.metrics import Metrics
+from shim.predict.pool import PagePool
+from shim.predict.request import PredictRequest
+
+logger = logging.getLogger(__name__)
+
+_VERSION_TRIES = 3
+_PAUSE_S, _COPY_S = 0.25, 15.0
+_FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
+
+_NO_MODEL = (
+    "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
+    "train or archive a model, or use the Optical Character Recognition template. Looked for in {}: if the "
+    "project has a model elsewhere, name that store in MODEL_DIR"
+)
+TaskStatus = Literal["ok", "no_model", "deferred", "failed"]
+
+Entry = PredictionDict | list[PredictionDict]
+"""What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictResponse:
+    """What /predict answers."""
+
+    results: list[Entry]
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The pages of one task that were handed to the pool, or why they could not be.
+
+    Args:
+        references: of the pages: every one of the task, or the one drawn on where the ask is interactive.
+        pages: their answers.
+        error: why there are none.
+    """
+
+    references: tuple[str, ...] = ()
+    pages: tuple[Future[PageAnswer], ...] = ()
+    error: LayoutLoopError | None = None
+
+
+class Predictor:
+    """Answers /predict and says what /setup must say.
+
+    Args:
+        settings: the shim's.
+        answerer: answers single pages.
+        pool: runs them.
+        metrics: where outcomes are counted.
+    """
+
+    def __init__(
+        self, settings: Settings, answerer: PageAnswerer, pool: PagePool[PageAnswer], metrics: Metrics
+    ) -> None:
+        """Keep the parts; nothing starts yet."""
+        self._settings = settings
+        self._answerer = answerer
+        self._pool = pool
+        self._metrics = metrics
+        self._no_model = _NO_MODEL.format(store_of(settings.model_dir))
+        self._told: set[tuple[str | None, str]] = set()
+        self._admitted = threading.BoundedSemaphore(settings.max_predicts)
+
+    def version(self, project_id: int | None, config: LabelConfig) -> str:
+        """Return the version string of a project at this moment, the same for /setup and /predict.
+
+        Raises:
+            ModelNotReady: nothing is in service.
+        """
+        model = None if project_id is None else project_model(project_id)
+        return self._reported(self._answerer.models.in_service(model), config)
+
+    def _version_when_copied(self, request: PredictRequest, until: float) -> str:
+        """Return the version; a shim that has just begun to copy its store waits, for it is asked already."""
+        while is_filling(self._settings.model_dir) and time.monotonic() + _PAUSE_S < until:
+            try:
+                return self.version(request.project_id, request.config)
+            except ModelNotReady:
+                time.sleep(_PAUSE_S)
+        return self.version(request.project_id, request.config)
+
+    def predict(self, request: PredictRequest) -> PredictResponse:
+        """Return one entry per task, in order.
+
+        A task that failed, or did not fit the deadline, is `[]`; what did not fit goes on in the background, so
+        that the next ask finds it done.
+        """
+        deadline = time.monotonic() + self._settings.deadline_s
+        if not self._admitted.acquire(blocking=False):
+            version = self.version(request.project_id, request.config)
+            logger.warning(
+                "no more than %s at a time; [] for %s",
+                counted(self._settings.max_predicts, "predict"),
+                counted(len(request.tasks), "task"),
+            )
+            self._metrics.tasks.labels("deferred").inc(len(request.tasks))
+            return PredictResponse([[] for _ in request.tasks], version)
+        try:
+            version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
+            asked = [self._ask(request, task, turn) for turn, task in enumerate(request.tasks)]
+            entries = [
+                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, asked, strict=True)
+            ]
+        finally:
+            self._admitted.release()
+        outcomes = Counter(outcome for _, outcome in entries)
+        for outcome, count in outcomes.items():
+            self._metrics.tasks.labels(outcome).inc(count)
+        if outcomes["no_model"]:
+            unserved = counted(outcomes["no_model"], "task")
+            logger.info("project %s: nothing for %s: %s", request.project_id, unserved, self._no_model)
+        if outcomes["deferred"]:
+            logger.warning(
+                "project %s: %d of %s did not fit the %g s; what was begun goes on in the background, ask again",
+                request.project_id,
+                outcomes["deferred"],
+                counted(len(entries), "task"),
+                self._settings.deadline_s,
+            )
+        return PredictResponse([entry for entry, _ in entries], version)
+
+    def _ask(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Asked:
+        try:
+            references = image_references(task, request.config)
+            if request.is_interactive:
+                references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
+            pages = tuple(self._submit(request, task, reference, turn) for reference in references)
+        except LayoutLoopError as error:
+            return _Asked(error=error)
+        return _Asked(references, pages)
+
+    def _submit(
+        self, request: PredictRequest, task: Mapping[str, object], reference: str, turn: int
+    ) -> Future[PageAnswer]:
+        in_service = self._answerer.models.in_service(request.model)
+        task_id = task.get("id")
+        task_id = task_id if isinstance(task_id, int) else None
+        # With the version in the key, an ask never gets an answer of a version that was gone before it came.
+        key = (request.model, in_service.versions, reference, _needs_task(reference) and task_id)
+        return self._pool.submit(key, turn, self._answerer.job(request.model, reference, task_id))
+
+    def _entry(
+        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+    ) -> tuple[Entry, TaskStatus]:
+        try:
+            if asked.error is not None:
+                raise asked.error
+            pages = self._pages(request, task, asked, deadline)
+            if request.drawn is not None:
+                return self._snapped(request, request.drawn, pages[0]), "ok"
+            return self._prediction(request, pages), "ok"
+        except (DeadlineExceeded, Overloaded) as error:
+            # Of those that go on one sentence tells, below; one line for each of 300 would bury the others.
+            self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
+            return [], "deferred"
+        except NoModelYet as error:  # every project begins so; the dashboard says it of the project
+            self._note(request, task, error, logging.DEBUG)
+            return [], "no_model"
+        except LayoutLoopError as error:
+            self._note(request, task, error, logging.WARNING)
+        except Exception:
+            logger.exception("project %s task %s", request.project_id, task.get("id"))
+            unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
+            self._note(request, task, unforeseen, logging.WARNING)
+        return [], "failed"
+
+    def _pages(
+        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+    ) -> list[PageAnswer]:
+        """Wait for a task's pages; all of one version, so pages from before a promotion are asked for again."""
+        pages = [_wait(future, deadline) for future in asked.pages]
+        tries = 0
+        while len({page.in_service.versions for page in pages}) > 1:
+            tries += 1
+            if tries > _VERSION_TRIES:
+                raise DeadlineExceeded("versions changed again and again while its pages were read; ask again")
+            current = self._answerer.models.in_service(request.model).versions
+            for index, page in enumerate(pages):
+                if page.in_service.versions != current:
+                    pages[index] = _wait(self._submit(request, task, asked.references[index], index), deadline)
+        return pages
+
+    def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
+        in_service = pages[0].in_service
+        if in_service.model is None and request.config.kind == "rectanglelabels":
+            raise NoModelYet(self._no_model)
+        version = self._reported(in_service, request.config)
+        drawn = [self._draw(request.config, page, index, version) for index, page in enumerate(pages)]
+        self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
+        if any(one.unknown_labels for one in drawn):
+            self._name_unknown(request, in_service, version)
+        return results_to_prediction(drawn)
+
+    def _snapped(self, request: PredictRequest, drawn: Drawn, page: PageAnswer) -> Entry:
+        version = self._reported(page.in_service, request.config)
+        return drawn_to_prediction(drawn, page, request.config, self._settings.score_threshold, version)
+
+    def _name_unknown(self, request: PredictRequest, in_service: InService, version: str) -> None:
+        """Say once per version which of the model's labels the label config does not have."""
+        labels = in_service.model.labels if in_service.model else ()
+        unknown = [label for label in labels if request.config.project_label(label) is None]
+        if (request.model, version) not in self._told:
+            self._told.add((request.model, version))
+            logger.warning(
+                "project %s: the model's labels %s are not in the label config, which has %s; their boxes are drawn "
+                'without a label (map them with predicted_values="..." on a <Label>)',
+                request.project_id,
+                ", ".join(unknown),
+                ", ".join(request.config.labels),
+            )
+
+    def _draw(self, config: LabelConfig, page: PageAnswer, index: int, version: str) -> Results:
+        return regions_to_results(
+            page.regions,
+            config,
+            page.size,
+            item_index=index if config.is_list else None,
+            threshold=self._settings.score_threshold,
+            read_only=self._settings.read_only_boxes,
+            model_version=version,
+        )
+
+    def _reported(self, in_service: InService, config: LabelConfig) -> str:
+        settings = self._settings
+        return reported_version(
+            in_service.stamp, config, in_service.engine, settings.score_threshold, read_only=settings.read_only_boxes
+        )
+
+    def _note(self, request: PredictRequest, task: Mapping[str, object], error: LayoutLoopError, level: int) -> None:
+        self._metrics.errors.labels(error.code).inc()
+        logger.log(level, "project %s task %s: %s: %s", request.project_id, task.get("id"), error.code, error)
+
+
+def _wait(future: Future[PageAnswer], deadline: float) -> PageAnswer:
+    try:
+        return future.result(max(0.0, deadline - time.monotonic()))
+    except (NotYet, CancelledError) as error:
+        raise StillRunning("not done in time; it goes on in the background, ask again") from error
+
+
+def _needs_task(reference: str) -> bool:
+    """Whether an image is fetched by way of its task: cloud storage is resolved for a task."""
+    return not reference.startswith(("/", "http://", "https://", "data:"))

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.manifest import (
+    Manifest,
+    VersionCard,
+    archive_path,
+    card_path,
+    live_nodes,
+    models_in,
+    project_model,
+    read_card,
+    read_manifest,
+)
+from layoutloop.store.writing import write_json, write_manifest
+
+V1, V2 = "20261122T083000Z", "20261122T093000Z"
+SERVING = Manifest(load=(V2, V1), current=V2, sha256={V1: "ab", V2: "cd"}, left={V1: 1795327242.5})
+CARD = VersionCard(
+    model="project-7",
+    version=V1,
+    labels=("total", "invoice date"),
+    engine=None,
+    language="deu+eng",
+    psm=6,
+    box_level="lines",
+    uses_image=True,
+    base_model="graft:all-MiniLM-L6-v2",
+    batch_size=16,
+    handler_sha256="ef" * 32,
+    created="2026-11-22T08:30:00+00:00",
+    restored_from=V2,
+)
+
+
+def test_where_things_lie() -> None:
+    store = Path("/store")
+    assert project_model(7) == "project-7"
+    assert archive_path(store, "project-7", V1) == Path(f"/store/project-7/project-7-{V1}.mar")
+    assert card_path(store, "project-7", V1) == Path(f"/store/project-7/project-7-{V1}.json")
+
+
+@pytest.mark.parametrize("serving", [SERVING, Manifest()], ids=["full", "empty"])
+def test_serving_comes_back_as_it_was_written(tmp_path: Path, serving: Manifest) -> None:
+    write_manifest(tmp_path, "project-7", serving)
+    assert read_manifest(tmp_path, "project-7") == serving
+
+
+def test_what_never_was_in_service(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path, "project-7") is None
+    (tmp_path / "project-7").mkdir()
+    assert read_manifest(tmp_path, "project-7") is None
+
+
+def test_a_file_from_before_left_was_kept(tmp_path: Path) -> None:
+    write_json(tmp_path / "ocr" / "serving.json", {"load": [V1], "current": V1, "sha256": {V1: "ab"}})
+    assert read_manifest(tmp_path, "ocr") == Manifest((V1,), V1, {V1: "ab"})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"load": ["2026', id="half"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"{}", id="no fields"),
+        pytest.param(b'{"load": null, "current": null, "sha256": {}}', id="load: null"),
+        pytest.param(b'{"load": [], "current": null, "sha256": []}', id="sha256: a list"),
+        pytest.param(b'{"load": [], "current": null, "sha256": {}, "left": {"v": "x"}}', id="left: a word"),
+        pytest.param(b"\xff\xfe", id="no text"),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_not_taken_for_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ocr").mkdir()
+    (tmp_path / "ocr" / "serving.json").write_bytes(content)
+    with pytest.raises(ModelNotReady, match=r"ocr/serving\.json cannot be understood .* delete it and promote"):
+        read_manifest(tmp_path, "ocr")
+
+
+def test_what_cannot_be_read_is_not_to_be_deleted(tmp_path: Path) -> None:
+    (tmp_path / "ocr" / "serving.json").mkdir(parents=True)
+    with pytest.raises(
+        ModelNotReady, match=r"ocr/serving\.json cannot be read now \(.*; see that the model store"
+    ) as no:
+        read_manifest(tmp_path, "ocr")
+    assert "delete" not in str(no.value)
+
+
+@pytest.mark.parametrize("card", [CARD, VersionCard("ocr", V1)], ids=["full", "bare"])
+def test_a_card_comes_back_as_it_was_written(tmp_path: Path, card: VersionCard) -> None:
+    write_json(card_path(tmp_path, card.model, card.version), card.to_json())
+    assert read_card(tmp_path, card.model, card.version) == card
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(None, id="missing"),
+        pytest.param([], id="a list"),
+        pytest.param({}, id="no fields"),
+        pytest.param({"model": "ocr", "version": V1, "labels": [], "colour": "red"}, id="a field of another time"),
+        pytest.param({"model": "ocr", "version": V1, "labels": None}, id="labels: null"),
+    ],
+)
+def test_a_card_that_cannot_be_read(tmp_path: Path, body: object) -> None:
+    if body is not None:
+        write_json(card_path(tmp_path, "ocr", V1), body)
+    with pytest.raises(ModelNotReady, match="archive the checkpoint again"):
+        read_card(tmp_path, "ocr", V1)
+
+
+def test_models_in_are_those_with_a_serving_json(tmp_path: Path) -> None:
+    assert models_in(tmp_path / "missing") == []
+    for name in ("project-12", "ocr", "project-7"):
+        write_manifest(tmp_path, name, Manifest())
+    (tmp_path / "project-8").mkdir()
+    assert models_in(tmp_path) == ["ocr", "project-12", "project-7"]
+
+
+def test_nodes_heard_of_lately(tmp_path: Path) -> None:
+    assert live_nodes(tmp_path) == {}
+    ages = {"fresh.example.org-7080": 0, "late-7080": 29, "silent-7080": 31}
+    for node, age_s in ages.items():
+        write_json(tmp_path / ".nodes" / f"{node}.json", {"time": time.time() - age_s, "holds": {}, "errors": {}})
+    assert sorted(live_nodes(tmp_path)) == ["fresh.example.org-7080", "late-7080"]
+    assert sorted(live_nodes(tmp_path, silent_s=10)) == ["fresh.example.org-7080"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"time": "noon"}', '{"time": null}'], ids=repr)
+def test_a_report_that_is_none_is_left_out(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".nodes").mkdir()
+    (tmp_path / ".nodes" / "odd.json").write_text(content)
+    assert live_nodes(tmp_path) == {}
+    assert "odd.json is no report" in caplog.text

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from layoutloop.errors import Overloaded, TaskInvalid
+from shim.predict.pool import Again, PagePool
+
+WAIT_S = 10.0
+
+
+class Gate:
+    """A job that says when it started, and goes on when it is let through."""
+
+    def __init__(self, result: str = "done") -> None:
+        self.started = threading.Event()
+        self.open = threading.Event()
+        self.runs = 0
+        self._result = result
+
+    def __call__(self) -> str:
+        self.runs += 1
+        self.started.set()
+        assert self.open.wait(WAIT_S)
+        return self._result
+
+
+def test_equal_keys_share_one_run() -> None:
+    pool: PagePool[str] = PagePool(threads=4, max_waiting=10)
+    gate = Gate()
+    first = pool.submit("page", 0, gate)
+    assert gate.started.wait(WAIT_S)
+    second = pool.submit("page", 7, Gate("never asked"))
+    assert second is first
+    assert pool.waiting == 1
+    gate.open.set()
+    assert second.result(WAIT_S) == "done"
+    assert gate.runs == 1
+
+
+def test_a_key_runs_again_after_its_job_is_done() -> None:
+    pool: PagePool[int] = PagePool(threads=2, max_waiting=10)
+    counted = iter(range(3))
+    results = [pool.submit("page", 0, lambda: next(counted)).result(WAIT_S) for _ in range(3)]
+    assert results == [0, 1, 2]
+    assert pool.waiting == 0
+
+
+def test_different_keys_run_side_by_side() -> None:
+    pool: PagePool[str] = PagePool(threads=3, max_waiting=10)
+    gates = [Gate(str(number)) for number in range(3)]
+    futures = [pool.submit(number, 0, gate) for number, gate in enumerate(gates)]
+    assert all(gate.started.wait(WAIT_S) for gate in gates)
+    for gate in reversed(gates):
+        gate.open.set()
+    assert [future.result(WAIT_S) for future in futures] == ["0", "1", "2"]
+
+
+def test_a_lower_turn_goes_first_and_equal_turns_in_order() -> None:
+    """One person's single task waits for the page under way, not for all pages of a large request."""
+    pool: PagePool[None] = PagePool(threads=1, max_waiting=20)
+    gate = Gate()
+    held = pool.submit("held", 0, lambda: gate() and None)
+    assert gate.started.wait(WAIT_S)
+    order: list[str] = []
+    large = [pool.submit(f"large-{turn}", turn, noting(order, f"large-{turn}")) for turn in range(4)]
+    small = pool.submit("small", 0, noting(order, "small"))
+    gate.open.set()
+    for future in (held, small, *large):
+        future.result(WAIT_S)
+    assert order == ["large-0", "small", "large-1", "large-2", "large-3"]
+
+
+def noting(order: list[str], name: str) -> Callable[[], None]:
+    return lambda: order.append(name)
+
+
+def test_more_than_may_wait_is_refused_but_merging_is_not() -> None:
+    pool: PagePool[str] = PagePool(threads=1, max_waiting=2)
+    gate = Gate()
+    first = pool.submit(1, 0, gate)
+    second = pool.submit(2, 0, gate)
+    with pytest.raises(Overloaded, match="no more than 2 pages may wait"):
+        pool.submit(3, 0, gate)
+    assert pool.submit(2, 0, gate) is second
+    gate.open.set()
+    assert [first.result(WAIT_S), second.result(WAIT_S)] == ["done", "done"]
+    assert pool.submit(3, 0, gate).result(WAIT_S) == "done"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(TaskInvalid("no image"), id="one of ours"),
+        pytest.param(ZeroDivisionError("a bug"), id="a bug"),
+        pytest.param(SystemExit(3), id="one that would end a thread"),
+    ],
+)
+def test_exceptions_travel_and_the_thread_goes_on(error: BaseException) -> None:
+    pool: PagePool[str] = PagePool(threads=1, max_waiting=4)
+
+    def fail() -> str:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        pool.submit("page", 0, fail).result(WAIT_S)
+    assert raised.value is error
+    assert pool.submit("page", 0, lambda: "done").result(WAIT_S) == "done"
+
+
+def test_a_job_that_must_wait_occupies_no_thread() -> None:
+    pool: PagePool[str] = PagePool(1, 10)
+    moments = []
+
+    def not_yet() -> str:
+        moments.append(time.monotonic())
+        if len(moments) < 3:
+            raise Again(0.2)
+        return "at last"
+
+    waiting = pool.submit("a", 0, not_yet)
+    others = [pool.submit(number, 1, lambda: "other") for number in range(5)]
+    assert [one.result(5) for one in others] == ["other"] * 5
+    assert len(moments) < 3
+    assert waiting.result(5) == "at last"
+    assert all(after - before >= 0.2 for before, after in pairwise(moments))
+    assert pool.waiting == 0
+
+
+def test_a_page_asked_for_again_gets_the_better_turn() -> None:
+    pool: PagePool[int] = PagePool(1, 100)
+    gate, done = threading.Event(), []
+    pool.submit("first", 0, lambda: gate.wait(5) and 0)
+    for number in range(1, 11):
+        pool.submit(number, number, lambda number=number: done.append(number) or number)
+    last = pool.submit(10, 0, lambda: -1)
+    gate.set()
+    assert last.result(5) == 10
+    assert done[0] == 10
+    while pool.waiting:
+        time.sleep(0.01)
+    assert sorted(done) == list(range(1, 11))
+
+
+def test_more_run_at_a_time_where_there_are_more_nodes() -> None:
+    nodes = [1]
+    pool: PagePool[int] = PagePool(1, 10, lambda: nodes[0])
+    together = threading.Barrier(3)
+    pool.submit("alone", 0, lambda: 0).result(5)
+    nodes[0] = 3
+    running = [pool.submit(number, 0, lambda: together.wait(5)) for number in range(3)]
+    assert sorted(one.result(5) for one in running) == [0, 1, 2]

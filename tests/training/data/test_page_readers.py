@@ -1,0 +1,196 @@
+"""Annotated pages through a far server that answers as TorchServe's `ocr` does, and images out of a folder."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from handler.errors import ImageUnreadable, PageInvalid
+from handler.images import ImageLimits
+from handler.ocr_settings import OcrSettings
+from handler.page import Box, Page, Size, Word
+from handler.reading.reader import Reader
+from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable, ModelNotReady, PageRejected
+from layoutloop.settings.serving import Settings
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
+from layoutloop.store.writing import write_json, write_manifest
+from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, _Handler, _Server, serve
+from tests.handler.samples import encoded, rendered_page
+from training.data.annotations import AnnotatedPage
+from training.data.page_readers import (
+    FolderImages,
+    LocalReader,
+    StudioImages,
+    TorchServeReader,
+    file_name,
+    torchserve_problem,
+)
+
+VERSION = "20261122T083000Z"
+ENGINE = "pytesseract-5.3.0-deu-psm6"
+WIRE = {
+    **{"format": 1, "width": 200, "height": 60, "engine": ENGINE},
+    "words": [{"text": "Total", "box": [10, 10, 50, 20], "confidence": 0.5, "line": 0}],
+}
+READ = Page(Size(200, 60), ENGINE, (Word("Total", Box(10, 10, 50, 20), 0.5, 0),))
+
+
+def annotated(reference: str = "/data/upload/1/0a1b2c3d-page.png") -> AnnotatedPage:
+    return AnnotatedPage(7, 0, reference, "1", "", ())
+
+
+def answer_page(handler: _Handler) -> None:
+    body = handler.server.seen[-1].body
+    if body == b"no page":
+        handler.reply(200, b'{"format": 1, "width": 0}')
+    elif body == b"no image":
+        handler.reply(422, b'{"error": {"code": "image_unreadable", "message": "these bytes are no image"}}')
+    else:
+        handler.reply(200, json.dumps(WIRE).encode())
+
+
+@contextmanager
+def torchserve(home: Path) -> Iterator[tuple[Settings, _Server]]:
+    """An instance whose `ocr` is in service."""
+    store = home / "store"
+    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_json(home / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
+    with serve("127.0.0.1", answer_page) as server:
+        yield Settings(model_dir=store, home=home, torchserve_port=server.port), server
+
+
+def test_a_page_is_read_as_the_shim_reads_it(tmp_path: Path) -> None:
+    with torchserve(tmp_path) as (settings, server):
+        read = TorchServeReader.from_settings(settings, lambda _: IMAGE, language="deu", psm=6, thumbnail=True)
+        assert read(annotated()) == READ
+    (seen,) = server.seen
+    assert (seen.target, seen.body) == (f"/predictions/ocr/{VERSION}", IMAGE)
+    asked = {name.lower(): value for name, value in seen.headers.items()}
+    assert asked["x-layoutloop-engine"] == "pytesseract"
+    assert asked["x-layoutloop-language"] == "deu"
+    assert asked["x-layoutloop-psm"] == "6"
+    assert asked["x-layoutloop-thumbnail"] == "1"
+
+
+def test_a_reader_like_a_version_reads_with_its_engine(tmp_path: Path) -> None:
+    with torchserve(tmp_path) as (settings, server):
+        read = TorchServeReader.from_settings(settings, lambda _: IMAGE)
+        other = read.like(VersionCard("project-7", VERSION, engine="tesserocr-5.5.4-fra-psm4", language="fra", psm=4))
+        with pytest.raises(ModelNotReady, match=r"reads with pytesseract-5\.3\.0-deu-psm6, not with tesserocr"):
+            other(annotated())
+    asked = {name.lower(): value for name, value in server.seen[-1].headers.items()}
+    assert [asked[f"x-layoutloop-{name}"] for name in ("engine", "language", "psm")] == ["tesserocr", "fra", "4"]
+
+
+def test_what_the_handler_refuses_and_what_is_no_page(tmp_path: Path) -> None:
+    with torchserve(tmp_path) as (settings, _):
+        with pytest.raises(PageRejected, match="these bytes are no image"):
+            TorchServeReader.from_settings(settings, lambda _: b"no image")(annotated())
+        with pytest.raises(PageInvalid):
+            TorchServeReader.from_settings(settings, lambda _: b"no page")(annotated())
+
+
+def test_no_ocr_is_in_service(tmp_path: Path) -> None:
+    settings = Settings(model_dir=tmp_path, home=tmp_path)
+    with pytest.raises(ModelNotReady, match="`ocr` is not in service"):
+        TorchServeReader.from_settings(settings, lambda _: IMAGE)(annotated())
+
+
+def test_no_torchserve_is_running(tmp_path: Path) -> None:
+    with torchserve(tmp_path) as (settings, _):
+        assert torchserve_problem(settings) is None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    problem = torchserve_problem(Settings(torchserve_port=port))
+    assert problem is not None
+    assert f"no TorchServe answers on port {port}: start scripts/serve.sh" in problem
+
+
+def test_the_local_reader_reads_with_tesseract() -> None:
+    data = encoded(rendered_page())
+    reader = Reader(OcrSettings(), ImageLimits(), None)
+    page = LocalReader(lambda _: data, reader, thumbnail=True)(annotated())
+    assert "4711" in [word.text for word in page.words]
+    assert page.thumbnail is not None
+    with pytest.raises(ImageUnreadable):
+        LocalReader(lambda _: b"nothing", reader)(annotated())
+
+
+def test_images_of_label_studio_come_with_the_key_and_the_task() -> None:
+    studio = LabelStudio(cloud={"s3://bucket/a.png": ""})
+    with serve("127.0.0.1", studio) as server:
+        images = StudioImages(
+            Settings(label_studio_url=f"http://127.0.0.1:{server.port}", label_studio_api_key=LEGACY_KEY)
+        )
+        assert images(annotated()) == IMAGE
+        assert images(annotated("s3://bucket/a.png")) == IMAGE
+        with pytest.raises(ImageUnavailable, match="404"):
+            images(annotated("/data/upload/1/missing"))
+        images.close()
+    assert "/tasks/7/resolve/" in server.seen[1].target
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        pytest.param("/data/upload/8/ca09bd01-p0.png", "ca09bd01-p0.png", id="an upload"),
+        pytest.param("/data/local-files/?d=scans/2026/p%200.png", "p 0.png", id="a local file"),
+        pytest.param("s3://bucket/scans/p0.png", "p0.png", id="cloud storage"),
+        pytest.param("https://example.org/scans/p%C3%A4.png?X-Signature=x", "pä.png", id="an address"),
+        pytest.param("p0.png", "p0.png", id="a bare name"),
+        pytest.param("C:\\scans\\p0.png", "p0.png", id="a path of Windows"),
+        pytest.param("/data/upload/8/", "", id="a folder"),
+        pytest.param("/data/upload/8/..%2f..%2fetc%2fpasswd", "passwd", id="P27 encoded slashes"),
+        pytest.param("http://[", "", id="no address"),
+    ],
+)
+def test_the_file_a_reference_means(reference: str, name: str) -> None:
+    assert file_name(reference) == name
+
+
+def test_images_out_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "page.png").write_bytes(b"plain")
+    (folder / "0a1b2c3d-both.png").write_bytes(b"with the prefix")
+    (folder / "both.png").write_bytes(b"without")
+    images = FolderImages(folder)
+    assert images(annotated()) == b"plain"
+    assert images(annotated("/data/upload/1/0a1b2c3d-both.png")) == b"with the prefix"
+    assert images(annotated("both.png")) == b"without"
+    inline = base64.b64encode(IMAGE).decode()
+    assert images(annotated(f"data:image/png;base64,{inline}")) == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("reference", "error", "sentence"),
+    [
+        pytest.param("0a1b2c3d-gone.png", ImageUnavailable, "has no file '0a1b2c3d-gone.png' or 'gone.png'", id="gone"),
+        pytest.param("..", ImageUnavailable, "has no file '..'", id="P27 the folder above"),
+        pytest.param("0a1b2c3d-..", ImageUnavailable, "has no file", id="P27 the folder above, as an upload"),
+        pytest.param("%2e%2e%2fsecret.png", ImageUnavailable, "has no file 'secret.png'", id="P27 out by its path"),
+        pytest.param("inner", ImageUnavailable, "has no file 'inner'", id="a folder"),
+        pytest.param("link.png", ImageRefused, "is a link that leads out of", id="P27 out by a link"),
+        pytest.param("large.png", ImageTooBig, "has more than 10 bytes", id="too large"),
+        pytest.param("a%00b.png", ImageUnavailable, "cannot be read from", id="a name with a NUL"),
+        pytest.param("a" * 300, ImageUnavailable, "(cannot be read|has no file)", id="a name too long"),
+        pytest.param("", ImageUnavailable, "has no file ''", id="no name"),
+    ],
+)
+def test_images_that_are_not_in_the_folder(
+    reference: str, error: type[Exception], sentence: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    (folder / "inner").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "large.png").write_bytes(b"x" * 11)
+    with pytest.raises(error, match=sentence):
+        FolderImages(folder, max_bytes=10)(annotated(reference))

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from layoutloop.store.manifest import Manifest
+from layoutloop.store.writing import write_manifest
+from training.retention import prune
+
+VERSIONS = [f"2026112{day}T080000Z" for day in range(6)]
+
+
+def make_version(model_dir: Path, version: str) -> None:
+    folder = model_dir / "project-7"
+    (folder / f"checkpoint-{version}").mkdir(parents=True)
+    for suffix in (".mar", ".json", ".report.json", ".report.html"):
+        (folder / f"project-7-{version}{suffix}").write_text("x")
+
+
+@pytest.mark.parametrize(
+    ("load", "current", "kept"),
+    [
+        pytest.param((VERSIONS[5],), VERSIONS[5], VERSIONS[4:], id="the newest two"),
+        pytest.param((VERSIONS[1],), VERSIONS[1], [VERSIONS[1], *VERSIONS[4:]], id="what is in service stays"),
+        pytest.param((VERSIONS[5], VERSIONS[0]), VERSIONS[5], [VERSIONS[0], *VERSIONS[4:]], id="what is loaded stays"),
+    ],
+)
+def test_only_the_newest_are_kept(tmp_path: Path, load: tuple[str, ...], current: str, kept: list[str]) -> None:
+    for version in VERSIONS:
+        make_version(tmp_path, version)
+    write_manifest(tmp_path, "project-7", Manifest(load, current))
+    gone = prune(tmp_path, 7, keep=2)
+    assert sorted(gone) == sorted(set(VERSIONS) - set(kept))
+    left = {path.name for path in (tmp_path / "project-7").iterdir()}
+    for version in VERSIONS:
+        assert (f"checkpoint-{version}" in left) == (version in kept)
+        assert sum(f"project-7-{version}" in name for name in left) == (4 if version in kept else 0)

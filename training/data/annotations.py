@@ -1,0 +1,240 @@
+"""Which annotation of a task counts, and what it draws on each page. Pure: no file is read and no server asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from handler.page import Size
+from layoutloop.errors import TaskInvalid
+from layoutloop.studio.label_config import LabelConfig, image_references
+from layoutloop.studio.results import LabelledBox, results_to_regions
+from training.data.left_out import LeftOut
+
+NOT_ANNOTATED = "task without an annotation that counts"
+NO_IMAGE = "task without an image"
+NO_PAGE = "box on no page of its task"
+NO_RECTANGLE = "shape that is no rectangle"
+NO_NUMBERS = "box without usable numbers"
+NO_LABEL = "box without a label"
+UNKNOWN_LABEL = "box with a label that the label config does not have"
+SEVERAL_LABELS = "further label of a box that has several"
+
+_RECTANGLES = ("rectangle", "rectanglelabels")
+_SHAPES = ("polygon", "ellipse", "brush", "keypoint", "vector", "bitmask")
+_LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
+
+Result = Mapping[str, Any]
+"""One entry of an annotation's `result`, as Label Studio exports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotatedPage:
+    """One page of a task, with what the annotation that counts draws on it.
+
+    Its boxes are in percent until the page was read: only the upright image itself says how many pixels it has,
+    `original_width` of an annotation may be missing or wrong (`labelled_boxes` converts).
+
+    Args:
+        task: Label Studio's task id.
+        item: which page of the task, from 0.
+        reference: the image, as the task's data names it.
+        annotation: id of the annotation, as a string.
+        updated_at: when it was last changed, as Label Studio writes it.
+        drawn: the results of each rectangle (several where label and text are results of their own).
+    """
+
+    task: int
+    item: int
+    reference: str
+    annotation: str
+    updated_at: str
+    drawn: tuple[tuple[Result, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a project's annotations say, before any image was read.
+
+    Args:
+        tasks: how many tasks the export holds.
+        annotated: how many of them have an annotation that counts.
+        pages: of those, in the order of the tasks.
+        left_out: what could not be used.
+    """
+
+    tasks: int
+    annotated: int
+    pages: tuple[AnnotatedPage, ...]
+    left_out: LeftOut
+
+
+def select_pages(tasks: Sequence[Mapping[str, Any]], config: LabelConfig) -> Selection:
+    """Return the pages of all annotated tasks.
+
+    A page without boxes is a page of an annotated task like any other: a person looked and found nothing, also
+    where only the other pages of the task have boxes.
+    """
+    left_out = LeftOut()
+    pages: list[AnnotatedPage] = []
+    annotated = 0
+    for task in tasks:
+        annotation = annotation_that_counts(task)
+        if annotation is None:
+            left_out.add(NOT_ANNOTATED, f"task {task['id']} has {_what_it_has(task)}")
+            continue
+        annotated += 1
+        try:
+            references = image_references(task, config)
+        except TaskInvalid as error:
+            left_out.add(NO_IMAGE, str(error))
+            continue
+        pages += _pages(int(task["id"]), annotation, references, config, left_out)
+    return Selection(len(tasks), annotated, tuple(pages), left_out)
+
+
+def annotation_that_counts(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the annotation of a task that training learns from; None where it has none.
+
+    Skipped ones (`was_cancelled`) never count, drafts and predictions neither: they are not among the task's
+    `annotations`. A prediction that a person submitted unchanged is an annotation. Ground truth comes first, then
+    the one changed last, by whichever annotator; the higher id where two were changed at once.
+    """
+    candidates = [
+        annotation
+        for annotation in task["annotations"]
+        if isinstance(annotation, Mapping)
+        and not annotation.get("was_cancelled")
+        and isinstance(annotation.get("result"), list)
+    ]
+    return max(candidates, key=_precedence, default=None)
+
+
+def fingerprint(pages: Iterable[AnnotatedPage]) -> dict[str, str]:
+    """Return what there is to learn from pages: whose it is -> when its annotation was last changed.
+
+    The first page goes by the id of its annotation, "12"; the others of a document by "12/1", "12/2" and so on, for
+    one of them may be unreadable while the others are learned from.
+    """
+    return {f"{page.annotation}/{page.item}" if page.item else page.annotation: page.updated_at for page in pages}
+
+
+def count_new(before: Mapping[str, str], now: Mapping[str, str]) -> int:
+    """Return how many annotations have something in `now` that is not in `before`; both are a `fingerprint`."""
+    return len({page.partition("/")[0] for page, updated_at in now.items() if before.get(page) != updated_at})
+
+
+def labelled_boxes(page: AnnotatedPage, config: LabelConfig, size: Size, left_out: LeftOut) -> list[LabelledBox]:
+    """Return the boxes of a page in pixels, each with a label that the project has; count the others.
+
+    Labels are those of the label config: an annotation may still name one by its value where an alias was added.
+    """
+    boxes = []
+    place = f"task {page.task}, page {page.item}"
+    for group in page.drawn:
+        found = results_to_regions(group, size)
+        if not found:
+            left_out.add(NO_NUMBERS, f"{place}: {_shown(group)}")
+            continue
+        (box,) = found
+        label = config.project_label(box.label)
+        if box.label is None:
+            left_out.add(NO_LABEL, f"{place}: a rectangle that nobody labelled; its words are taught as no entity")
+        elif label is None:
+            known = ", ".join(config.labels)
+            left_out.add(UNKNOWN_LABEL, f'{place}: "{box.label[:80]}"; the label config has {known}'[:400])
+        else:
+            for further in _labels(group)[1:]:
+                left_out.add(SEVERAL_LABELS, f'{place}: "{further[:80]}" beside "{box.label[:80]}", which counts')
+            boxes.append(LabelledBox(label, box.box, box.text, page.item))
+    return boxes
+
+
+def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, datetime, int]:
+    identity = annotation.get("id")
+    return bool(annotation.get("ground_truth")), _moment(annotation), identity if isinstance(identity, int) else 0
+
+
+def _moment(annotation: Mapping[str, Any]) -> datetime:
+    """Return when an annotation was last changed; long ago where it does not say."""
+    text = annotation.get("updated_at") or annotation.get("created_at")
+    try:
+        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))  # Python 3.10 does not read the Z
+    except ValueError:
+        return _LONG_AGO
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _what_it_has(task: Mapping[str, Any]) -> str:
+    skipped = sum(isinstance(one, Mapping) and bool(one.get("was_cancelled")) for one in task["annotations"])
+    return f"{skipped} skipped" if skipped else "none"
+
+
+def _pages(
+    task: int,
+    annotation: Mapping[str, Any],
+    references: Sequence[str],
+    config: LabelConfig,
+    left_out: LeftOut,
+) -> list[AnnotatedPage]:
+    drawn: list[list[tuple[Result, ...]]] = [[] for _ in references]
+    for group in _groups(annotation["result"], config.to_name):
+        kinds = [str(result.get("type")) for result in group]
+        if not any(kind in _RECTANGLES for kind in kinds):
+            if any(kind.startswith(_SHAPES) for kind in kinds):
+                left_out.add(NO_RECTANGLE, f"task {task}: {', '.join(kinds)}; only rectangles are learned from"[:400])
+            continue
+        item = _item(group, len(references))
+        if item is None:
+            found = [result.get("item_index") for result in group]
+            left_out.add(NO_PAGE, f"task {task} has {len(references)} pages, the box has item_index {found[0]!r:.40}")
+        else:
+            drawn[item].append(group)
+    identity = str(annotation.get("id") or f"of task {task}")
+    updated_at = str(annotation.get("updated_at") or "")
+    return [
+        AnnotatedPage(task, item, reference, identity, updated_at, tuple(drawn[item]))
+        for item, reference in enumerate(references)
+    ]
+
+
+def _groups(results: Sequence[object], to_name: str) -> list[tuple[Result, ...]]:
+    """Return the results on one <Image>, those with the same id together: label, text and rectangle of one region."""
+    groups: dict[str, list[Result]] = {}
+    for position, result in enumerate(results):
+        if isinstance(result, Mapping) and result.get("to_name") == to_name:
+            identity = result.get("id")
+            key = f"id {identity}" if isinstance(identity, str | int) and identity else f"position {position}"
+            groups.setdefault(key, []).append({**result, "id": key})
+    return [tuple(group) for group in groups.values()]
+
+
+def _item(group: Sequence[Result], pages: int) -> int | None:
+    """Return the page a rectangle is on; None where it says none of several pages, or one that is not there."""
+    rectangles_first = sorted(group, key=lambda result: result.get("type") not in _RECTANGLES)
+    indices = (result.get("item_index") for result in rectangles_first)
+    item = next((index for index in indices if index is not None), 0 if pages == 1 else None)
+    if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < pages:
+        return None
+    return item
+
+
+def _labels(group: Sequence[Result]) -> list[str]:
+    """Return all labels of one rectangle, in order and once each."""
+    found: dict[str, None] = {}
+    for result in group:
+        value = result.get("value")
+        for kind in ("labels", "rectanglelabels"):
+            entries = value.get(kind) if isinstance(value, Mapping) and result.get("type") == kind else None
+            if isinstance(entries, list):
+                found |= dict.fromkeys(entry for entry in entries if isinstance(entry, str))
+    return list(found)
+
+
+def _shown(group: Sequence[Result]) -> str:
+    """Return the numbers of a rectangle as they stand in the annotation, short."""
+    values = [result.get("value") for result in group if result.get("type") in _RECTANGLES]
+    value = values[0] if values and isinstance(values[0], Mapping) else {}
+    return ", ".join(f"{key} {value.get(key)!r:.24}" for key in ("x", "y", "width", "height", "rotation"))

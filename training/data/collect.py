@@ -1,0 +1,174 @@
+"""The first half of a training: a project's annotations become the files that the training process reads.
+
+Everything is kept in the job's folder, so that a try that was cut off later goes on with the very same pages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from layoutloop.plural import counted
+from layoutloop.store.manifest import project_model
+from layoutloop.store.path import StorePath
+from layoutloop.store.writing import write_json
+from layoutloop.studio.label_config import parse_label_config
+from training.data.annotations import AnnotatedPage, count_new, fingerprint, select_pages
+from training.data.dataset import ProgressCallback, Read, build_examples
+from training.data.examples import Example, read_examples, write_examples
+from training.data.left_out import Reason
+from training.data.split import read_history, split_as_trained
+
+_FILE = "dataset.json"
+Source = Callable[[], tuple[str, Sequence[Mapping[str, Any]]]]
+"""Returns a project's label config (XML) and its exported tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a training learns from, beside its pages.
+
+    Args:
+        labels: the project's, in config order.
+        label_map: a model's label -> the project's.
+        tasks: documents with a usable annotation.
+        annotations: the `fingerprint` of all pages that are learned from; the next training counts what is new by it.
+        held_out: documents forced into validation because too few fell there by themselves.
+        left_out: what could not be used.
+        engine: what read the pages.
+        references: `task/page` -> its image, to draw it in the report.
+    """
+
+    labels: tuple[str, ...]
+    label_map: Mapping[str, str]
+    tasks: int
+    annotations: Mapping[str, str]
+    held_out: tuple[int, ...]
+    left_out: Mapping[str, Reason]
+    engine: str
+    references: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write it to a job's folder."""
+        write_json(folder / _FILE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Collected | None:
+        """Return what an earlier try collected; None where none came so far."""
+        try:
+            body = json.loads((folder / _FILE).read_text())
+        except FileNotFoundError:
+            return None
+        left_out = {reason: Reason(one["count"], tuple(one["examples"])) for reason, one in body["left_out"].items()}
+        lists = {name: tuple(body[name]) for name in ("labels", "held_out")}
+        return cls(**{**body, **lists, "left_out": left_out})
+
+
+class TooFewNew(Exception):
+    """Fewer annotations are new than a training by itself asks for; the message says how many.
+
+    An annotation is new until a training has learned from it as it is now. A page that could not be read was not
+    learned from, so its annotation stays new, and counts as soon as the host of its image is back. But only what can
+    be read now counts: an image that is damaged for good would otherwise start one training after the other, all
+    without it. So where enough seems to be new, all pages are read before that is sure.
+    """
+
+
+def collect(
+    folder: Path,
+    model_dir: StorePath,
+    project: int,
+    source: Source,
+    read: Read,
+    *,
+    least_new: int,
+    known: Mapping[str, str],
+    progress: ProgressCallback,
+    threads: int,
+) -> Collected:
+    """Write `training.jsonl`, `validation.jsonl` and `dataset.json`, or find them there.
+
+    Args:
+        folder: of the job.
+        model_dir: the model store, which remembers which documents trained and which validate.
+        project: Label Studio's id.
+        source: where annotations come from.
+        read: reads the page of an image.
+        least_new: go on only when so many annotations are new; 0 goes on in any case.
+        known: annotations of the last training.
+        progress: told how many pages were read.
+        threads: pages read at a time.
+
+    Raises:
+        TooFewNew: by `least_new`.
+        LayoutLoopError: no annotations to be had, or none that can be used.
+    """
+    done = Collected.read(folder)
+    if done is not None:
+        return done
+    xml, tasks = source()
+    config = parse_label_config(xml)
+    selection = select_pages(tasks, config)
+    annotated = count_new(known, fingerprint(selection.pages))
+    _check_new(annotated, least_new)  # before anything is read: most that are skipped are skipped here
+    dataset = build_examples(selection, config, read, progress, threads=threads)
+    learned = fingerprint(_were_read(selection.pages, dataset.examples))
+    new = count_new(known, learned)
+    _check_new(new, least_new, unread=annotated - new)
+    forced = _write_pages(folder, model_dir, project, dataset.examples)
+    collected = Collected(
+        labels=config.labels,
+        label_map=dict(config.label_map),
+        tasks=len({example.task for example in dataset.examples}),
+        annotations=learned,
+        held_out=tuple(sorted(forced)),
+        left_out={reason: dataset.left_out[reason] for reason in dataset.left_out},
+        engine=dataset.examples[0].page.engine,
+        references={f"{page.task}/{page.item}": page.reference for page in selection.pages},
+    )
+    collected.write(folder)
+    return collected
+
+
+def read_split(folder: Path) -> tuple[list[Example], list[Example]]:
+    """Return the training and the validation pages of a job's folder."""
+    return read_examples(folder / "training.jsonl"), read_examples(folder / "validation.jsonl")
+
+
+def reference_of(collected: Collected, example: Example) -> AnnotatedPage:
+    """Return what is needed to fetch an example's image once more."""
+    reference = collected.references[f"{example.task}/{example.item}"]
+    return AnnotatedPage(example.task, example.item, reference, "", "", ())
+
+
+def _check_new(new: int, least_new: int, *, unread: int = 0) -> None:
+    if new < least_new:
+        more = f"; {unread} more cannot count while their pages cannot be read" if unread else ""
+        raise TooFewNew(
+            f"{counted(new, 'annotation is', 'annotations are')} new since the last training; {least_new} start one "
+            f"(LAYOUTLOOP_TRAIN_EVERY){more}"
+        )
+
+
+def _were_read(pages: Sequence[AnnotatedPage], examples: Sequence[Example]) -> list[AnnotatedPage]:
+    """Return the pages that became examples."""
+    read = {(example.task, example.item) for example in examples}
+    return [page for page in pages if (page.task, page.item) in read]
+
+
+def _write_pages(folder: Path, model_dir: StorePath, project: int, examples: Sequence[Example]) -> frozenset[int]:
+    """Write the pages of both sides, and return the documents that were forced into validation.
+
+    They are split by document, and that is remembered: what trained once never validates, what was held out stays
+    held out.
+    """
+    path = model_dir / project_model(project) / "split.json"
+    split = split_as_trained(path, {example.task for example in examples})
+    trained, held_out = read_history(path)
+    write_json(path, {"trained": sorted(trained | split.training), "held_out": sorted(held_out | split.forced)})
+    write_examples(folder / "training.jsonl", [one for one in examples if one.task not in split.validation])
+    write_examples(folder / "validation.jsonl", [one for one in examples if one.task in split.validation])
+    return split.forced

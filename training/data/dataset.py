@@ -1,0 +1,226 @@
+"""Annotated pages to examples: every page is read, and every word goes to the box that a person drew around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.errors import HandlerError
+from handler.ocr_settings import engine_kind
+from handler.page import Box, Page, Word
+from layoutloop.errors import DeadlineExceeded, ImageSourceAway, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from layoutloop.studio.label_config import LabelConfig
+from training.data.annotations import (
+    NO_IMAGE,
+    NOT_ANNOTATED,
+    UNKNOWN_LABEL,
+    AnnotatedPage,
+    Selection,
+    labelled_boxes,
+)
+from training.data.examples import Entity, Example
+from training.data.left_out import LeftOut
+from training.errors import DatasetEmpty, DatasetFailed, SourceAway
+
+NOT_READ = "page that cannot be read"
+DUPLICATE = "box drawn twice"
+NO_WORD = "box without a word (kept: it counts as not found)"
+
+SAME_PLACE_PX = 1.0
+"""Edges this close are one place; a box that was drawn once and accepted once differs by rounding."""
+
+_AWAY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceAway)
+"""What a page is not to blame for: another time it is read."""
+_AWAY_IN_A_ROW = 8
+_AWAY_SHARE = 0.5
+"""Where more of the pages could not be read for that, what is left is no picture of the annotations."""
+
+Read = Callable[[AnnotatedPage], Page]
+ProgressCallback = Callable[[int, int], None]
+"""Called with pages done and pages in all."""
+
+PageResult = Page | LayoutLoopError | HandlerError
+"""A page, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a project's annotations teach.
+
+    Args:
+        examples: in the order of the tasks and their pages.
+        left_out: what could not be used, from the annotations on.
+    """
+
+    examples: tuple[Example, ...]
+    left_out: LeftOut
+
+
+def build_examples(
+    selection: Selection, config: LabelConfig, read: Read, progress: ProgressCallback, *, threads: int = 4
+) -> Dataset:
+    """Read every page of a selection and give its words to its boxes.
+
+    A page that cannot be read is counted and left out; the others go on.
+
+    Args:
+        selection: of `select_pages`.
+        config: of the project, as it is now.
+        read: the page of an image, called from several threads.
+        progress: called from this thread.
+        threads: pages that are read at a time.
+
+    Raises:
+        DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
+        DatasetFailed: not one page could be read, or two engines read them; or TorchServe or who has the images was
+            away for 8 pages in a row, or for more than half of all.
+    """
+    if not selection.pages:
+        raise DatasetEmpty(_nothing_annotated(selection))
+    left_out = LeftOut()
+    left_out.add_all(selection.left_out)
+    with closing(_read_all(selection.pages, read, threads)) as outcomes:
+        examples = _examples(outcomes, len(selection.pages), config, progress, left_out)
+    if not examples:
+        first = left_out[NOT_READ].examples[0]
+        raise DatasetFailed(f"none of {len(selection.pages)} annotated pages could be read; the first: {first}")
+    if len(kinds := sorted({engine_kind(example.page.engine) for example in examples})) > 1:
+        raise DatasetFailed(
+            f"pages were read by {' and '.join(kinds)}: another `ocr` came into service meanwhile; begin again"
+        )
+    if not any(entity.words for example in examples for entity in example.entities):
+        raise DatasetEmpty(_no_box(examples, left_out, config))
+    return Dataset(tuple(examples), left_out)
+
+
+def assign_words(words: Sequence[Word], boxes: Sequence[Box]) -> list[tuple[int, ...]]:
+    """Return, for each box, the indices of its words, ascending.
+
+    A word goes to the smallest box (by area; the first of equals) that covers more than half of the word's area; a
+    word without area (there are such, `handler.page.Box`) to the smallest that holds its centre. A word that most
+    of no box covers belongs to none.
+    """
+    if not words or not boxes:
+        return [() for _ in boxes]
+    owner = _owners(_edges([word.box for word in words]), _edges(boxes))
+    return [tuple(np.flatnonzero(owner == index).tolist()) for index in range(len(boxes))]
+
+
+def _owners(words: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (words,) indices of boxes, -1 for none; words and boxes are (N, 4): left, top, right, bottom."""
+    owner = np.full(len(words), -1, dtype=np.int64)
+    smallest = np.full(len(words), np.inf)
+    area = (words[:, 2:] - words[:, :2]).prod(axis=1)
+    centre = (words[:, :2] + words[:, 2:]) / 2
+    for index, box in enumerate(boxes):  # one at a time: (words, boxes) would be a gigabyte on the fullest pages
+        shared = np.minimum(words[:, 2:], box[2:]) - np.maximum(words[:, :2], box[:2])
+        covered = np.clip(shared, 0, None).prod(axis=1)
+        holds_centre = ((centre >= box[:2]) & (centre <= box[2:])).all(axis=1)
+        size = float((box[2:] - box[:2]).prod())
+        fits = np.where(area > 0, covered > area / 2, holds_centre) & (size < smallest)
+        owner[fits], smallest[fits] = index, size
+    return owner
+
+
+def _edges(boxes: Sequence[Box]) -> NDArray[np.float64]:
+    return np.array([astuple(box) for box in boxes], dtype=np.float64)
+
+
+def _examples(
+    outcomes: Iterable[tuple[AnnotatedPage, PageResult]],
+    total: int,
+    config: LabelConfig,
+    progress: ProgressCallback,
+    left_out: LeftOut,
+) -> list[Example]:
+    examples: list[Example] = []
+    away = away_in_a_row = 0
+    for done, (page, outcome) in enumerate(outcomes, start=1):
+        progress(done, total)
+        if isinstance(outcome, Page):
+            away_in_a_row = 0
+            examples.append(_example(page, outcome, config, left_out))
+            continue
+        left_out.add(NOT_READ, f"task {page.task}, page {page.item}: {outcome}")
+        if not isinstance(outcome, _AWAY):
+            away_in_a_row = 0
+            continue
+        away, away_in_a_row = away + 1, away_in_a_row + 1
+        if away_in_a_row >= _AWAY_IN_A_ROW:  # each of the others would wait its whole time for the same
+            raise SourceAway(f"none of {away_in_a_row} pages in a row could be read; the last: {outcome}")
+        if away > _AWAY_SHARE * total:
+            raise SourceAway(f"{away} of {total} annotated pages could not be read; the last: {outcome}")
+    return examples
+
+
+def _example(page: AnnotatedPage, read: Page, config: LabelConfig, left_out: LeftOut) -> Example:
+    place = f"task {page.task}, page {page.item}"
+    kept: list[tuple[str, Box]] = []
+    for drawn in labelled_boxes(page, config, read.size, left_out):
+        label, box = drawn.label or "", drawn.box
+        if any(label == other and _same_place(box, there) for other, there in kept):
+            left_out.add(DUPLICATE, f'{place}: "{label}" at {_shown(box)}')
+        else:
+            kept.append((label, box))
+    entities = []
+    for (label, box), words in zip(kept, assign_words(read.words, [box for _, box in kept]), strict=True):
+        if not words:
+            left_out.add(NO_WORD, f'{place}: "{label}" at {_shown(box)}')
+        entities.append(Entity(label, box, words))
+    return Example(page.task, page.item, read, tuple(entities))
+
+
+def _same_place(one: Box, other: Box) -> bool:
+    return all(abs(a - b) <= SAME_PLACE_PX for a, b in zip(astuple(one), astuple(other), strict=True))
+
+
+def _read_all(
+    pages: Sequence[AnnotatedPage], read: Read, threads: int
+) -> Generator[tuple[AnnotatedPage, PageResult], None, None]:
+    """Yield each page with what reading it gave, in order."""
+
+    def outcome(page: AnnotatedPage) -> PageResult:
+        try:
+            return read(page)
+        except (LayoutLoopError, HandlerError) as error:
+            return error
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-page")
+    try:
+        yield from zip(pages, pool.map(outcome, pages), strict=True)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _nothing_annotated(selection: Selection) -> str:
+    if not selection.tasks:
+        return "no task of the project is annotated yet; submit at least one annotation in Label Studio"
+    left_out = selection.left_out
+    counts = f"{selection.tasks} tasks were exported, {selection.annotated} have an annotation that counts"
+    if left_out[NO_IMAGE].count:
+        return f"{counts}, and none of these has an image; the first: {left_out[NO_IMAGE].examples[0]}"
+    return f"{counts}; the first: {left_out[NOT_ANNOTATED].examples[0]}. Submit an annotation instead of skipping"
+
+
+def _no_box(examples: Sequence[Example], left_out: LeftOut, config: LabelConfig) -> str:
+    found = f"{len(examples)} annotated pages were read and not one box on them can be learned from"
+    unknown = left_out[UNKNOWN_LABEL]
+    if unknown.count:
+        return (
+            f"{found}: {unknown.count} boxes have labels that the label config does not have; the first: "
+            f"{unknown.examples[0]}. Put the old labels back, or name them as alias of the new ones"
+        )
+    if any(example.entities for example in examples):
+        return f"{found}: no word was read inside any of {left_out[NO_WORD].count} boxes; is it the right language?"
+    others = "; ".join(f"{count} x {reason}" for reason, count in left_out.counts().items())
+    labels = ", ".join(config.labels)
+    return f"{found} ({others or 'no box is drawn'}); draw boxes with the labels {labels}"[:600]
+
+
+def _shown(box: Box) -> str:
+    return "[" + ", ".join(f"{edge:.0f}" for edge in astuple(box)) + "]"

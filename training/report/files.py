@@ -1,0 +1,82 @@
+"""The files of a report, beside the version that it is about: JSON, and a page for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from layoutloop.errors import ModelNotReady
+from layoutloop.store.path import AnyPath, StorePath, store_access
+from layoutloop.store.writing import new_stamp, write_bytes, write_json
+from training.report.drawing import Drawing
+from training.report.page import render
+from training.report.report import Report
+
+if TYPE_CHECKING:
+    from layoutloop.store.redis_locks import Leases
+
+KEPT_REJECTED = 5
+_JSON, _HTML = ".report.json", ".report.html"
+
+
+def report_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
+    """Return where the JSON report of a version lies; the page is beside it, with the suffix `.html`."""
+    return model_dir / name / f"{name}-{version}{_JSON}"
+
+
+def read_report(path: StorePath) -> Report:
+    """Return a report.
+
+    Raises:
+        ModelNotReady: it is missing or cannot be understood.
+    """
+    try:
+        with store_access(path):
+            text = path.read_text(encoding="utf-8")
+        return Report.from_json(json.loads(text))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelNotReady(f"the report {path} cannot be read ({error})") from error
+
+
+def write_report(
+    folder: AnyPath,
+    report: Report,
+    drawings: Sequence[Drawing] = (),
+    stem: str | None = None,
+    *,
+    leases: Leases | None = None,
+) -> AnyPath:
+    """Write a report as JSON and as one HTML file that needs nothing else; return the JSON's path.
+
+    A report without a version is called `rejected-<stamp>`, or `dry-run-<stamp>` where it was only tried. Of
+    either kind the newest five are kept.
+
+    Args:
+        folder: of the model in the model store.
+        report: what to write.
+        drawings: pages to show.
+        stem: beginning of the file names, where they are not to be called after the version.
+        leases: locks that machines share.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    kind = "dry-run" if report.dry_run else "rejected"
+    if stem is None:
+        version = report.version or new_stamp(folder.parent, folder.name, leases=leases)
+        stem = f"{report.name if report.version else kind}-{version}"
+    path = folder / f"{stem}{_JSON}"
+    write_json(path, report.to_json())
+    # For its owner alone: the pages drawn in it may be confidential.
+    write_bytes(folder / f"{stem}{_HTML}", render(report, drawings).encode("utf-8", "replace"), mode=0o600)
+    if report.version is None:
+        _prune(folder, kind)
+    return path
+
+
+def _prune(folder: StorePath, kind: str) -> None:
+    stems = sorted(path.name.removesuffix(_JSON) for path in folder.glob(f"{kind}-*{_JSON}"))
+    for stem in stems[:-KEPT_REJECTED]:
+        for suffix in (_JSON, _HTML):
+            (folder / f"{stem}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,88 @@
+"""What is asked of a training, what it works with, who is told how far it is, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from layoutloop.settings.training import TrainSettings
+from layoutloop.store.path import StorePath
+from layoutloop.torchserve.inference import InferenceClient
+from training.data.collect import Source
+from training.data.page_readers import Images, TorchServeReader
+from training.fit.progress import Progress
+
+if TYPE_CHECKING:
+    from layoutloop.store.redis_locks import Leases
+
+
+class ProgressListener(Protocol):
+    """Who is told how far a training is; each method raises Superseded where another process does this job by now."""
+
+    def step(self, name: str, done: int = 0, total: int = 0) -> None:
+        """Take note of a step, and perhaps of how far it is."""
+
+    def progress(self, progress: Progress) -> None:
+        """Take note of the training process."""
+
+    def still_mine(self) -> None:
+        """Take note of nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """What is asked for.
+
+    Args:
+        project: Label Studio's id.
+        force: into service whatever the gate says.
+        dry_run: everything but archive and rollout.
+        from_current: go on from the version in service instead of the base.
+        least_new: skip where fewer annotations are new; 0 never skips.
+        untested: also where no TorchServe runs that could try it.
+    """
+
+    project: int
+    force: bool = False
+    dry_run: bool = False
+    from_current: bool = False
+    least_new: int = 0
+    untested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingContext:
+    """What a training works with.
+
+    Args:
+        model_dir: the model store.
+        folder: of this job.
+        settings: of training.
+        source: where the annotations come from.
+        read: reads a page.
+        images: fetches a page's image once more, for the report.
+        client: of this machine's TorchServe.
+        threads: pages read at a time.
+        leases: locks that machines share.
+    """
+
+    model_dir: StorePath
+    folder: Path
+    settings: TrainSettings
+    source: Source
+    read: TorchServeReader
+    images: Images
+    client: InferenceClient
+    threads: int = 4
+    leases: Leases | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """What came of it, in a word and in a sentence; with the version where there is a new one."""
+
+    verdict: Literal["promoted", "rejected", "skipped", "dry run"]
+    message: str
+    version: str = ""
+    f1: float | None = None

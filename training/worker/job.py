@@ -1,0 +1,289 @@
+"""One training or restore in this process: what it works with, who is told how far it is, what comes of its errors."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from handler.errors import HandlerError
+from handler.page import BOX_LEVELS
+from layoutloop.errors import (
+    DeadlineExceeded,
+    ImageSourceAway,
+    ImageUnavailable,
+    JobsUnavailable,
+    LayoutLoopError,
+    ModelNotReady,
+    StoreUnavailable,
+    StudioRefused,
+    StudioUnavailable,
+    Superseded,
+    TorchServeUnavailable,
+)
+from layoutloop.jobs.job import Job
+from layoutloop.jobs.queue import JobStore
+from layoutloop.settings.local_store import with_local_store
+from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
+from layoutloop.store.manifest import project_model
+from layoutloop.store.path import StorePath, children, store_access
+from layoutloop.store.writing import open_leases
+from layoutloop.studio.client import StudioClient, open_studio
+from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.torchserve.inference import inference_client
+from rollout.promotion import NobodyTried, RolloutFailed
+from training.archive.packing import ArchiveFailed
+from training.data.collect import Source
+from training.data.page_readers import FolderImages, Images, StudioImages, TorchServeReader, torchserve_problem
+from training.errors import BaseUnavailable, DatasetFailed, SourceAway, TrainingFailed
+from training.fit.bases import uses_image
+from training.measure.compare import current_card, kept_versions
+from training.publish import archived_version, forget
+from training.request import TrainingContext, TrainingOutcome, TrainingRequest
+from training.restore import restore
+from training.retention import discard
+from training.retrain import retrain
+from training.worker.listeners import JobListener, TerminalListener, insist
+
+logger = logging.getLogger(__name__)
+
+_AWAY = (ImageSourceAway, TorchServeUnavailable, StoreUnavailable, SourceAway, NobodyTried)
+"""TorchServe, the model store or who has the images is away, as Label Studio may be: it may be back in a while."""
+_PASSES = (
+    *(StudioUnavailable, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable),
+    *(ModelNotReady, DeadlineExceeded),
+)
+"""What may be over after a pause: a process was killed, a version is loaded. Another try may do."""
+_JOB_FOLDER = re.compile(r"[0-9a-f]{12}|.+\.gone")
+_FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Files that take Label Studio's place: its JSON export, the label config, a folder of images."""
+
+    annotations: Path | None = None
+    label_config: Path | None = None
+    images: Path | None = None
+
+
+def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
+    """Do what a worker claimed; 0 where the record says what became of it, else the worker tries again."""
+    job = insist(lambda: jobs.check(job_id, attempt))
+    _tidy(jobs, settings)
+    listener = JobListener(jobs, job)
+    try:
+        with store_access(settings.model_dir):
+            restores = job.kind == "restore"
+            outcome = _restore(job, settings, listener) if restores else _retrain(job, settings, training, listener)
+    except Superseded as error:
+        logger.warning("%s", error)
+        return 1
+    except _FAILURES as error:
+        reason = str(error)
+        if _is_away(error) or (isinstance(error, _PASSES) and not isinstance(error, StudioRefused)):
+            logger.warning("job %s: %s", job.id, reason)
+            again = jobs.wait if _is_away(error) else jobs.retry
+            insist(lambda: again(job_id, attempt, reason))
+            return 0
+        logger.warning("job %s fails: %s", job.id, reason)
+        _give_up(job, settings)  # first, because the disk may be full
+        insist(lambda: jobs.fail(job_id, attempt, reason))
+        return 0
+    insist(
+        lambda: jobs.finish(
+            job_id,
+            attempt,
+            verdict=outcome.verdict,
+            message=outcome.message,
+            version=outcome.version,
+            f1=outcome.f1,
+        )
+    )
+    # Not before the outcome is written down: until then the folder is the proof of what was done.
+    _forget(_folder(job, settings), job.project, settings)
+    logger.info("job %s: %s. %s", job.id, outcome.verdict, outcome.message)
+    return 0
+
+
+def _tidy(jobs: JobStore, settings: Settings) -> None:
+    """Delete the folders of jobs that ended without their process: given up after too many tries."""
+    going_on = {job.id for job in insist(jobs.newest) if job.state in ("queued", "running")}
+    for folder in (settings.home / "training").glob("project-*/*"):
+        if _JOB_FOLDER.fullmatch(folder.name) and folder.name not in going_on:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _give_up(job: Job, settings: Settings) -> None:
+    """Delete what a job that failed for good made, but for its report."""
+    folder = _folder(job, settings)
+    version = archived_version(folder)
+    if version is not None:
+        discard(settings.model_dir, job.project, version, leases=open_leases(settings.redis_url))
+    _forget(folder, job.project, settings)
+
+
+def _forget(folder: Path, project: int, settings: Settings) -> None:
+    """Delete what proves how far a job came, here and where other machines look."""
+    delete_folder(folder)
+    forget(folder, settings.model_dir, project, open_leases(settings.redis_url))
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete a job's folder, which at no moment is half there under its name."""
+    if folder.is_dir():
+        gone = folder.with_name(f"{folder.name}.gone")
+        folder.replace(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def train_here(request: TrainingRequest, files: Files, settings: Settings, training: TrainSettings) -> int:
+    """Train for a person at a terminal, with no job record; 0 unless it failed."""
+    problem = torchserve_problem(settings)
+    if problem is not None:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    try:
+        name = f"here-{_fingerprint(request, files, training)}"
+    except OSError as error:
+        print(f"error: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
+        return 1
+    listener = TerminalListener()
+    folder = settings.home / "training" / project_model(request.project) / name
+    if folder.exists():
+        print(f"going on where an earlier try was cut off, with its pages ({folder})", file=sys.stderr)
+    try:
+        with store_access(settings.model_dir), training_context(request, folder, files, settings, training) as context:
+            outcome = retrain(request, context, listener)
+    except _FAILURES as error:
+        lost = isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None
+        hint = "; --images DIR takes the images from a folder, by their file names" if lost else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
+        _forget(folder, request.project, settings)
+        return 1
+    finally:
+        listener.close()
+    _forget(folder, request.project, settings)
+    print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
+    reports = children(settings.model_dir / project_model(request.project), "*.report.html")
+    print(f"report: {max(reports, key=lambda path: path.stat().st_mtime)}", file=sys.stderr)
+    return 0
+
+
+def _fingerprint(request: TrainingRequest, files: Files, training: TrainSettings) -> str:
+    """Return 12 hex digits of all that a training here depends on: only an equal one goes on with its folder."""
+    stats = [
+        path and (path.stat().st_size, path.stat().st_mtime_ns) for path in (files.annotations, files.label_config)
+    ]
+    return hashlib.sha256(repr((request, files, training, stats)).encode()).hexdigest()[:12]
+
+
+def _is_away(error: Exception) -> bool:
+    return isinstance(error, _AWAY) or (isinstance(error, StudioUnavailable) and error.is_away)
+
+
+@contextmanager
+def training_context(
+    request: TrainingRequest, folder: Path, files: Files, settings: Settings, training: TrainSettings
+) -> Iterator[TrainingContext]:
+    """Open what a training works with, and close it.
+
+    Raises:
+        BaseUnavailable: the base cannot be loaded, which is found before any page is read.
+    """
+    if request.from_current:
+        training = _as_current(settings.model_dir, request.project, training)
+    with (
+        open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
+        closing(StudioImages(settings)) as fetched,
+        with_local_store(settings) as near,
+    ):
+        images: Images = FolderImages(files.images, settings.max_image_bytes) if files.images else fetched
+        read = TorchServeReader.from_settings(
+            near,
+            images,
+            engine=_engine(settings.model_dir, request),
+            language=training.language,
+            psm=training.psm,
+            thumbnail=_needs_images(settings.model_dir, request, training),
+        )
+        yield TrainingContext(
+            model_dir=settings.model_dir,
+            folder=folder,
+            settings=training,
+            source=_source(request.project, files, studio),
+            read=read,
+            images=images,
+            client=inference_client(settings),
+            threads=2 * settings.ocr_workers,
+            leases=open_leases(settings.redis_url),
+        )
+
+
+def _as_current(model_dir: StorePath, project: int, training: TrainSettings) -> TrainSettings:
+    """Return settings that read pages as the version in service reads them."""
+    card = current_card(model_dir, project)
+    if card is None:
+        raise BaseUnavailable("no version is in service that could be continued from; train one from the base first")
+    level = next(level for level in BOX_LEVELS if level == card.box_level)
+    return replace(training, box_level=level, language=card.language, psm=card.psm)
+
+
+def _engine(model_dir: StorePath, request: TrainingRequest) -> str | None:
+    """Return which engine must read the pages; None for the one that `ocr` is set to."""
+    card = current_card(model_dir, request.project) if request.from_current else None
+    return card.engine_kind if card else None
+
+
+def _needs_images(model_dir: StorePath, request: TrainingRequest, training: TrainSettings) -> bool:
+    """Whether the candidate, or any version that it will be measured against, looks at the page's image."""
+    kept = any(one.card.uses_image for one in kept_versions(model_dir, request.project))
+    return kept or (not request.from_current and uses_image(training.base, training.image))
+
+
+def _source(project: int, files: Files, studio: StudioClient) -> Source:
+    def ask() -> tuple[str, Sequence[Mapping[str, Any]]]:
+        if files.annotations is None or files.label_config is None:
+            return read_project(studio, project).label_config, export_project(studio, project)
+        return files.label_config.read_text(encoding="utf-8-sig"), read_export(files.annotations)
+
+    return ask
+
+
+def _retrain(job: Job, settings: Settings, training: TrainSettings, listener: JobListener) -> TrainingOutcome:
+    request = TrainingRequest(
+        job.project,
+        force=bool(job.options.get("force")),
+        dry_run=bool(job.options.get("dry_run")),
+        from_current=bool(job.options.get("from_current")),
+        least_new=settings.train_every if job.trigger == "annotations" else 0,
+    )
+    with training_context(request, _folder(job, settings), Files(), settings, training) as context:
+        return retrain(request, context, listener)
+
+
+def _restore(job: Job, settings: Settings, listener: JobListener) -> TrainingOutcome:
+    version = str(job.options.get("version", ""))
+    listener.step("rollout")
+    new = restore(
+        settings.model_dir,
+        job.project,
+        version,
+        folder=_folder(job, settings),
+        client=inference_client(settings),
+        still_mine=listener.still_mine,
+        leases=open_leases(settings.redis_url),
+    )
+    return TrainingOutcome("promoted", f"Version {version} is in service again, as {new}.", new)
+
+
+def _folder(job: Job, settings: Settings) -> Path:
+    return settings.home / "training" / project_model(job.project) / job.id
