@@ -9,6 +9,7 @@ from PIL import Image
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
 from handler.reading.pytesseract_engine import PytesseractEngine
+from handler.reading.rapidocr.engine import RapidOcrEngine
 from handler.reading.tesserocr_engine import TesserocrEngine
 
 
@@ -36,4 +37,5 @@ def make_engine(settings: OcrSettings) -> OcrEngine:
         OcrLanguageMissing: Tesseract has no such language installed.
         OcrFailed: the engine is not installed.
     """
-    return PytesseractEngine(settings) if settings.engine == "pytesseract" else TesserocrEngine(settings)
+    engines = {"pytesseract": PytesseractEngine, "tesserocr": TesserocrEngine, "rapidocr": RapidOcrEngine}
+    return engines[settings.engine](settings)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from handler.errors import OcrLanguageMissing
 
-LATIN = frozenset(
-    "afr aze bos cat ces cym dan deu eng epo est eus fin fra gle glg hrv hun ind isl ita lat lav lit ltz mlt mri msa "
-    "nld nor oci pol por que ron slk slv spa sqi srp_latn swa swe tgl tur uzb".split()
-)
-"""Written with Latin letters that the recogniser knows. Vietnamese is not among them: most of its letters are missing."""
+_LATIN_NAMES = """
+afr aze bos cat ces cym dan deu eng epo est eus fin fra gle glg hrv hun ind isl ita lat lav lit ltz mlt mri msa nld nor
+oci pol por que ron slk slv spa sqi srp_latn swa swe tgl tur uzb
+"""
+LATIN = frozenset(_LATIN_NAMES.split())
+"""Written with Latin letters that the recogniser has learnt. Of Vietnamese it lacks most."""
 
-EAST_ASIAN = frozenset("chi_sim chi_tra jpn".split())
+EAST_ASIAN = frozenset(("chi_sim", "chi_tra", "jpn"))
 """Any of these is read with all characters."""
 
 BLANK = 0

@@ -24,14 +24,20 @@ def blank_cuts(image: NDArray[np.uint8], axis: int, most: int) -> list[tuple[int
     cuts = [0]
     while length - cuts[-1] > most:
         first = cuts[-1] + round(most * (1 - _SEARCHED))
-        searched = ink[first : cuts[-1] + most]
-        blankest = np.flatnonzero(searched == searched.min())
-        cuts.append(first + int(blankest[len(blankest) // 2]) + 1)
+        cuts.append(first + _widest_blank(ink[first : cuts[-1] + most]))
     return list(zip(cuts, [*cuts[1:], length], strict=True))
+
+
+def _widest_blank(ink: NDArray[np.float32]) -> int:
+    """Return the middle of the longest run of least ink: a gap between words, not one between letters."""
+    edges = np.flatnonzero(np.diff(ink <= ink.min(), prepend=False, append=False))
+    starts, ends = edges[0::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    return max(1, int(starts[longest] + ends[longest]) // 2)
 
 
 def _ink(image: NDArray[np.uint8], axis: int) -> NDArray[np.float32]:
     """Return how far the darkest and the lightest pixel of each row (axis 0) or column (axis 1) lie apart."""
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     lightest, darkest = grey.max(axis=1 - axis), grey.min(axis=1 - axis)
-    return lightest.astype(np.float32) - darkest
+    return np.asarray(lightest, dtype=np.float32) - np.asarray(darkest, dtype=np.float32)

@@ -5,13 +5,13 @@ As PaddleOCR's DBPostProcess does it, in closed form: a rectangle grows by the s
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.rapid.networks import Network
+from handler.reading.rapidocr.networks import Network
 
 Corners = NDArray[np.float32]
 """(4, 2): x and y of top left, top right, bottom right, bottom left as the text runs."""
@@ -40,34 +40,38 @@ def find_lines(image: NDArray[np.uint8], detector: Network, scale: float) -> lis
     size = tuple(min(most, max(1, round(side * scale))) for side, most in ((width, canvas[1]), (height, canvas[0])))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     small = cv2.copyMakeBorder(small, 0, canvas[0] - size[1], 0, canvas[1] - size[0], cv2.BORDER_REPLICATE)
-    text_map = detector(small[None])[0, 0]
+    text_map = detector(np.asarray(small, dtype=np.uint8)[None])[0, 0]
     mask = cv2.dilate((text_map > _IS_TEXT).astype(np.uint8), np.ones((2, 2), np.uint8))
     contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     back = np.array([width / size[0], height / size[1]], dtype=np.float32)
     limit = np.array([width - 1, height - 1], dtype=np.float32)
-    grown = (_grow(contour, text_map) for contour in contours)
+    grown = (_grow(np.asarray(contour, dtype=np.int32), text_map) for contour in contours)
     found = (np.clip(corners * back, 0, limit) for corners in grown if corners is not None)
     return _along_the_text([corners for corners in map(_clockwise, found) if min(_sides(corners)) > 3])
 
 
 def choose_canvas(height: int, width: int, scale: float) -> tuple[tuple[int, int], float]:
-    """Return height and width of the smallest canvas for an image, and the scale at which it is laid on it."""
-    fits = {(high, wide): min(scale, high / height, wide / width) for high in _SIDES for wide in _SIDES}
-    good = [canvas for canvas, reached in fits.items() if reached >= _NEARLY * scale] or list(fits)
-    best = min(good, key=lambda canvas: (-fits[canvas] if len(good) == len(fits) else 0, canvas[0] * canvas[1]))
-    return best, fits[best]
+    """Return height and width of the smallest canvas that shows an image nearly at a scale, and the scale on it."""
+    reached = {(high, wide): min(scale, high / height, wide / width) for high in _SIDES for wide in _SIDES}
+    enough = _NEARLY * max(reached.values())
+    canvas = min((sides for sides in reached if reached[sides] >= enough), key=lambda sides: sides[0] * sides[1])
+    return canvas, reached[canvas]
 
 
 def _grow(contour: NDArray[np.int32], text_map: NDArray[np.float32]) -> Corners | None:
     """Return the corners of a contour's whole line, or None for what is no text."""
     centre, (width, height), angle = cv2.minAreaRect(contour)
-    if min(width, height) < _MIN_CORE or _score(cv2.boxPoints((centre, (width, height), angle)), text_map) < _MIN_SCORE:
+    if min(width, height) < _MIN_CORE or _score(_corners(centre, width, height, angle), text_map) < _MIN_SCORE:
         return None
     distance = _GROWTH * width * height / (2 * (width + height))
     width, height = width + 2 * distance, height + 2 * distance
     if min(width, height) < _MIN_SIDE:
         return None
-    return cast(Corners, cv2.boxPoints((centre, (width, height), angle)))
+    return _corners(centre, width, height, angle)
+
+
+def _corners(centre: Sequence[float], width: float, height: float, angle: float) -> Corners:
+    return np.asarray(cv2.boxPoints((centre, (width, height), angle)), dtype=np.float32)
 
 
 def _score(corners: Corners, text_map: NDArray[np.float32]) -> float:
@@ -77,7 +81,7 @@ def _score(corners: Corners, text_map: NDArray[np.float32]) -> float:
     right, bottom = np.clip(np.ceil(corners.max(axis=0)), 0, [width - 1, height - 1]).astype(int)
     inside = np.zeros((bottom - top + 1, right - left + 1), dtype=np.uint8)
     cv2.fillPoly(inside, [(corners - [left, top]).astype(np.int32)], (1,))
-    return cv2.mean(text_map[top : bottom + 1, left : right + 1], inside)[0]
+    return float(cv2.mean(text_map[top : bottom + 1, left : right + 1], inside)[0])
 
 
 def _clockwise(corners: Corners) -> Corners:

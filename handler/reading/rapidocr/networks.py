@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
-import os
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,8 +17,7 @@ ChooseColumns = Callable[[Sequence[str]], Sequence[int]]
 _MIDDLE = 127.5
 _CHARACTERS = "character"
 _CUDA = "CUDAExecutionProvider"
-_KEPT_SHAPES = 3
-_KEPT_KERNELS = 5000
+_KEPT_SHAPES = 3  # of a fixed network, the most recent ones; each holds its weights again
 
 
 class Network(Protocol):
@@ -61,8 +59,8 @@ class CpuNetwork:
         self.characters = _named_characters(graph)
         if choose is not None:
             _cut_columns(graph, len(self.characters) + 2, choose(self.characters))
-        properties = _properties(threads) | {"CPU_RUNTIME_CACHE_CAPACITY": _KEPT_KERNELS}
-        self._request = core.compile_model(_from_bytes(graph), "CPU", properties).create_infer_request()
+        compiled = core.compile_model(_from_bytes(graph), "CPU", _properties(threads))
+        self._request = compiled.create_infer_request()
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the output, which is overwritten by the next call."""
@@ -117,7 +115,9 @@ class GpuNetwork:
             model, options, providers=[(_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})]
         )
         if _CUDA not in self._session.get_providers():
-            raise OcrFailed("onnxruntime-gpu finds no GPU that it can use; set device cpu, or see its log for the cause")
+            raise OcrFailed(
+                "onnxruntime-gpu finds no GPU that it can use; set device cpu, or see its log for the cause"
+            )
         self.characters = self._session.get_modelmeta().custom_metadata_map.get(_CHARACTERS, "").splitlines()
         self._input = self._session.get_inputs()[0].name
         self._columns = None if choose is None else np.asarray(choose(self.characters))
@@ -130,13 +130,12 @@ class GpuNetwork:
         if self._columns is None:
             return output
         output = output[..., self._columns]
-        return output / output.sum(axis=-1, keepdims=True)
+        output /= output.sum(axis=-1, keepdims=True)
+        return output
 
 
 def _read(model: bytes) -> tuple[Any, Any]:
     """Return OpenVINO's core and the network's graph."""
-    # Read when oneDNN makes its first kernel. OpenVINO keeps them itself, and counts; this cache would keep them twice.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
     try:
         import openvino
     except ImportError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 
 from handler.errors import OcrFailed
 
@@ -24,6 +25,8 @@ SHA256 = {
     CLASSIFIER: "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
 }
 
+_REPAIR = f"`pip install --force-reinstall --no-deps rapidocr=={VERSION}`"
+
 
 def read_model(name: str) -> bytes:
     """Return the bytes of one network (ONNX), which are those that were published.
@@ -37,7 +40,7 @@ def read_model(name: str) -> bytes:
         raise OcrFailed(f"engine rapidocr needs `pip install rapidocr=={VERSION} openvino`") from error
     if package.version != VERSION:
         raise OcrFailed(f"engine rapidocr reads with rapidocr {VERSION}, {package.version} is installed: {_REPAIR}")
-    path = package.locate_file(f"rapidocr/models/{name}")
+    path = Path(str(package.locate_file(f"rapidocr/models/{name}")))
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -46,6 +49,3 @@ def read_model(name: str) -> bytes:
     if digest != SHA256[name]:
         raise OcrFailed(f"{path} is damaged (sha256 {digest}, published {SHA256[name]}): {_REPAIR}")
     return data
-
-
-_REPAIR = f"`pip install --force-reinstall --no-deps rapidocr=={VERSION}`"

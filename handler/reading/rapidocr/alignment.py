@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.rapid.languages import BLANK, is_wide
+from handler.reading.rapidocr.languages import BLANK, is_wide
 
 _WIDE_GAP = 2.0  # character widths between two neighbours of one word that no space separates, and still are two words
 
@@ -28,6 +28,10 @@ class Span:
     start: float
     end: float
     confidence: float
+
+    def moved(self, columns: float) -> Span:
+        """Return the word so many columns farther along the line."""
+        return Span(self.text, self.start + columns, self.end + columns, self.confidence)
 
 
 def words_of(scores: NDArray[np.float32], characters: Sequence[str], used: float) -> list[Span]:
@@ -50,8 +54,8 @@ def words_of(scores: NDArray[np.float32], characters: Sequence[str], used: float
     spans: list[Span] = []
     for first, last in _groups(texts, centres, 2 * half):
         left, right = max(0.0, centres[first] - half), min(used, centres[last] + half)
-        text = "".join(texts[first : last + 1])
-        spans.append(Span(text, min(left, right), right, float(confidences[first : last + 1].mean())))
+        confidence = min(1.0, float(confidences[first : last + 1].mean()))
+        spans.append(Span("".join(texts[first : last + 1]), min(left, right), right, confidence))
     return spans
 
 
@@ -64,8 +68,11 @@ def _run_ends(best: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.in
 
 def _character_width(texts: Sequence[str], centres: NDArray[np.float64]) -> float:
     """Return the usual distance between neighbours, in columns."""
-    steps = [b - a for a, b, left, right in zip(centres, centres[1:], texts, texts[1:], strict=False)
-             if not (left.isspace() or right.isspace())]
+    steps = [
+        b - a
+        for a, b, left, right in zip(centres, centres[1:], texts, texts[1:], strict=False)
+        if not (left.isspace() or right.isspace())
+    ]
     return float(np.median(steps)) if steps else 2.0
 
 
