@@ -6,10 +6,10 @@ from typing import Protocol
 
 from PIL import Image
 
+from handler.errors import OcrFailed
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
 from handler.reading.pytesseract_engine import PytesseractEngine
-from handler.reading.rapidocr.engine import RapidOcrEngine
 from handler.reading.tesserocr_engine import TesserocrEngine
 
 
@@ -37,5 +37,14 @@ def make_engine(settings: OcrSettings) -> OcrEngine:
         OcrLanguageMissing: Tesseract has no such language installed.
         OcrFailed: the engine is not installed.
     """
-    engines = {"pytesseract": PytesseractEngine, "tesserocr": TesserocrEngine, "rapidocr": RapidOcrEngine}
-    return engines[settings.engine](settings)
+    if settings.engine == "pytesseract":
+        return PytesseractEngine(settings)
+    return TesserocrEngine(settings) if settings.engine == "tesserocr" else _rapidocr(settings)
+
+
+def _rapidocr(settings: OcrSettings) -> OcrEngine:
+    try:
+        from handler.reading.rapidocr.engine import RapidOcrEngine  # 50 MiB that Tesseract's engines do without
+    except ImportError as error:
+        raise OcrFailed(f"engine rapidocr needs `pip install rapidocr==3.10.0 openvino` ({error})") from error
+    return RapidOcrEngine(settings)

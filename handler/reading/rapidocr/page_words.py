@@ -37,4 +37,4 @@ def _box(line: Line, span: Span) -> Box:
     top, bottom = top_left + share * (top_right - top_left), bottom_left + share * (bottom_right - bottom_left)
     margin = _MARGIN * (bottom - top)
     corners = np.concatenate([top + margin, bottom - margin])
-    return Box(*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+    return Box(*corners.min(axis=0).round().tolist(), *corners.max(axis=0).round().tolist())

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _PROSE = 8.0  # a column of text has lines at least so many times as long as high; a column of prices has not
 _LEAST_LINES = 3  # of a column
+_PATIENCE = 3  # bands of one column that may come before the first of the other
 _SHRINK_X, _SHRINK_Y = 0.3, 0.25  # of a line's height: boxes are cut a little larger than the ink
 _SAME_ROW = 0.5  # share of the lower of two boxes' heights that they overlap
 
@@ -61,10 +62,11 @@ def _longest_run(boxes: Boxes, bands: Sequence[list[int]], start: int) -> tuple[
     for stop in range(start, len(bands)):
         run = run + bands[stop]
         parts = _parts(boxes, run, axis=0, shrink=_SHRINK_X)
-        if len(parts) < 2:
+        if len(parts) < 2 and (best[1] or stop - start >= _PATIENCE):
             break
         columns = _columns(boxes, parts)
-        if columns:
+        prose = {line for part in parts if _is_prose(boxes, part) for line in part}
+        if columns and not prose.isdisjoint(bands[stop]):  # a page number below them is no part of the columns
             best = (stop + 1, columns)
     return best
 
