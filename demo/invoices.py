@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import random
+import sys
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from PIL import Image, ImageFilter
 
 from demo import layouts
 from demo.contents import make_bill
-from demo.sheet import Colour, FontsMissing, GoldRegion, GoldWord, Sheet
+from demo.sheet import Colour, GoldRegion, GoldWord, Sheet
 from handler.page import Box
+from layoutloop.named_files import named_file
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 
-__all__ = ["LABELS", "LAYOUTS", "FontsMissing", "GoldRegion", "GoldWord", "Invoice", "invoice_to_json", "make_invoice"]
+__all__ = ["LABELS", "LAYOUTS", "GoldRegion", "GoldWord", "Invoice", "invoice_to_json", "make_invoice"]
 
 LABELS = ("vendor", "customer", "invoice_number", "date", "due_date", "subtotal", "tax", "total")
 LAYOUTS = len(layouts.ALL)
@@ -142,7 +145,8 @@ def invoice_to_json(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+@as_command
+def main() -> int:
     """Write pages as NAME.png and NAME.json."""
     parser = argparse.ArgumentParser(prog="python -m demo.invoices", description=main.__doc__)
     parser.add_argument("--count", type=int, default=20, help="pages to write")
@@ -151,13 +155,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
     arguments = parser.parse_args()
     chosen = [int(part) for part in arguments.layouts.split(",")] if arguments.layouts else list(range(LAYOUTS))
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    with named_file(f"--out {arguments.out}", "it is a folder where you may write", "written"):
+        arguments.out.mkdir(parents=True, exist_ok=True)
     for index in range(arguments.count):
         invoice = make_invoice(arguments.seed + index, chosen[index % len(chosen)])
         invoice.image.save(arguments.out / f"{invoice.name}.png", dpi=(DPI, DPI))
         (arguments.out / f"{invoice.name}.json").write_text(json.dumps(invoice_to_json(invoice), ensure_ascii=False))
     print(f"{counted(arguments.count, 'page')} in {arguments.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
