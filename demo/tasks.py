@@ -83,13 +83,13 @@ def exported_task(task: int, reference: str, result: list[dict[str, Any]]) -> di
 
 
 @as_command
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write annotated invoices as an export."""
     parser = argparse.ArgumentParser(prog="python -m demo.tasks", description=main.__doc__)
     parser.add_argument("--count", type=int, default=12, help="pages")
     parser.add_argument("--layouts", type=int, default=4, help=f"how many of the {LAYOUTS} layouts, taken in turn")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     with named_file(f"--out {given.out}", "it is a folder where you may write", "written"):
         given.out.mkdir(parents=True, exist_ok=True)
     tasks = []

@@ -84,15 +84,16 @@ def read_export(path: Path) -> list[dict[str, Any]]:
         FileUnusable: it cannot be read.
         ExportInvalid: it is something else; says which export to choose.
     """
-    with named_file(f"--annotations {path}", _WHICH_EXPORT):
+    named = f"--annotations {path}"
+    with named_file(named, _WHICH_EXPORT):
         if path.stat().st_size > MAX_BYTES:
-            raise ExportInvalid(f"{path} has more than {MAX_BYTES:,} bytes; export in parts")
+            raise ExportInvalid(f"{named} has more than {MAX_BYTES:,} bytes; export in parts")
         content = path.read_bytes()
     try:
         body = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ExportInvalid(f"{path} is no JSON; {_WHICH_EXPORT}") from error
-    return check_export(body, str(path))
+        raise ExportInvalid(f"{named} is no JSON; {_WHICH_EXPORT}") from error
+    return check_export(body, named)
 
 
 def read_label_config(path: Path) -> str:
