@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from layoutloop.errors import LayoutLoopError
+from layoutloop.errors import LayoutLoopError, NoNodeTried, NotFetched, RolloutFailed
 from layoutloop.store.manifest import (
     NODE_SILENT_S,
     Manifest,
@@ -35,16 +35,9 @@ NOT_FETCHED = "its archive cannot be fetched now"
 """So begins what a node reports where the store or its own disk failed: that says nothing about the version."""
 
 
-class RolloutFailed(Exception):
-    """The version is not in service; what was in service before still is."""
-
-
-class NotFetched(RolloutFailed):
-    """The archive could not be read, so nothing is known about the version."""
-
-
-class NobodyTried(RolloutFailed):
-    """No node came to a judgement about the version, so another try may do."""
+def reported(error: Exception) -> str:
+    """Return what a node's report says of a version that it cannot serve; each node's promotions read it there."""
+    return f"{NOT_FETCHED}: {error}" if isinstance(error, NotFetched) else str(error)
 
 
 def promote(
@@ -90,7 +83,7 @@ def promote(
                     _wait_until_held(model_dir, name, version, asked, timeout_s)
             if check is not None:
                 check()
-        except (RolloutFailed, LayoutLoopError):
+        except LayoutLoopError:
             write_manifest(model_dir, name, before, held)
             raise
         flip(model_dir, name, version, held)
@@ -124,13 +117,13 @@ def _wait_until_held(model_dir: StorePath, name: str, version: str, asked: float
                 logger.warning("%s %s is not waited for on %s: %s", name, version, node, why)
             return
         if not nodes and waited > min(FIRST_REPORT_S, timeout_s):
-            raise NobodyTried(
+            raise NoNodeTried(
                 f"no TorchServe runs that could try {name} {version}: start one (scripts/serve.sh), or say --untested"
             )
         if waited > timeout_s:
             reasons = {nodes[node]["errors"].get(f"{name} {version}") for node in missing} - {None}
             why = f" ({'; '.join(sorted(map(str, reasons)))})" if reasons else ""
-            raise NobodyTried(f"{', '.join(missing)} still did not hold {name} {version}{why}; see their rollout logs")
+            raise NoNodeTried(f"{', '.join(missing)} still did not hold {name} {version}{why}; see their rollout logs")
         time.sleep(0.5)
 
 

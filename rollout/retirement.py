@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from layoutloop.errors import LayoutLoopError
 from layoutloop.store.manifest import Manifest, models_in, read_manifest
 from layoutloop.store.path import StorePath, store_access
-from layoutloop.store.writing import StoreBusy, drop_from_load, locked
+from layoutloop.store.writing import drop_from_load, locked
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
@@ -37,7 +37,7 @@ def retire(model_dir: StorePath, *, seen: Path | None = None, leases: Leases | N
                 continue
             with store_access(model_dir), locked(model_dir, name, wait=False, leases=leases) as held:
                 drop_from_load(model_dir, name, _unused(read_manifest(model_dir, name)), held)
-        except (StoreBusy, LayoutLoopError, OSError) as error:
+        except (LayoutLoopError, OSError) as error:
             logger.info("%s is not tidied now: %s", name, error)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layoutloop.errors import LayoutLoopError
+from layoutloop.errors import LayoutLoopError, ManagementError, NotFetched, RolloutFailed, TorchServeUnreachable
 from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_path, models_in, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import fetch_archive
 from layoutloop.store.writing import write_json
-from layoutloop.torchserve.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
-from rollout.promotion import NO_WORKER, NotFetched, RolloutFailed
+from layoutloop.torchserve.management import ManagementClient, ServedVersion
+from rollout.promotion import NO_WORKER, reported
 from rollout.worker_counts import WorkerCounts
 
 logger = logging.getLogger(__name__)
@@ -165,17 +165,17 @@ class Watcher:
             try:
                 awake |= self._ensure(name, version, held.get(version), serving.sha256, workers)
                 good.append(version)
-            except TorchServeAway:
+            except TorchServeUnreachable:
                 raise
-            except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
-                errors[f"{name} {version}"] = str(error)
+            except (LayoutLoopError, OSError) as error:
+                errors[f"{name} {version}"] = reported(error)
         # Before anything is drained, which takes time: what leaves must not count as held meanwhile.
         self._note(name, good, errors, asleep=bool(good) and not awake)
         try:
             if serving.current in good and self.management.default_version(name) != serving.current:
                 self.management.set_default(name, str(serving.current))
             self._unload(name, [version for version in held if version not in serving.load])
-        except TorchServeAway:
+        except TorchServeUnreachable:
             raise
         except ManagementError as error:
             self._note(name, good, {**errors, name: str(error)}, asleep=name in self.asleep)
@@ -255,17 +255,18 @@ class Watcher:
             register()
             if workers:
                 self.smoke(name, version)
-        except TorchServeAway:
+        except TorchServeUnreachable:
             raise
-        except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
-            self._forget(name, version)  # raises TorchServeAway where that was the reason
+        except (LayoutLoopError, OSError) as error:
+            self._forget(name, version)  # raises TorchServeUnreachable where that was the reason
             count = self._failed[key].count if key in self._failed else 0
             if isinstance(error, NotFetched):
                 pause = FETCH_AGAIN_S
             else:
                 count, pause = count + 1, min(RETRY_FAILED_S * 2**count, LONGEST_RETRY_S)
-            self._failed[key] = _Failure(str(error), count, time.monotonic() + pause)
-            logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, error)
+            reason = reported(error)
+            self._failed[key] = _Failure(reason, count, time.monotonic() + pause)
+            logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, reason)
             raise
         self._failed.pop(key, None)
         if workers:
@@ -280,7 +281,7 @@ class Watcher:
         try:
             if any(one.version == version for one in self.management.versions(name)):
                 self.management.unregister(name, version)
-        except TorchServeAway:
+        except TorchServeUnreachable:
             raise
         except ManagementError as error:
             logger.warning("%s %s stays registered: %s", name, version, error)

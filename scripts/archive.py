@@ -18,17 +18,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from handler.errors import HandlerError
+from handler.errors import RequestInvalid
 from handler.ocr_settings import ENGINES, OcrSettings
-from layoutloop.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
+from layoutloop.errors import ArchiveFailed, LayoutLoopError, RolloutFailed, SettingsInvalid, StoreUnavailable
+from layoutloop.named_files import named_file, read_named_text
+from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings, shim_settings
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, models_in, read_card, read_manifest
 from layoutloop.store.path import StorePath, store_access
 from layoutloop.store.transfer import checkpoint_path, folder_here
 from layoutloop.store.writing import TRAININGS, locked, open_leases
-from rollout.promotion import RolloutFailed, promote
+from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
-from training.archive.packing import ArchiveFailed
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
@@ -40,29 +41,26 @@ _AGAIN_S = 5.0
 _SAY_AGAIN_S = 60.0
 """While it waits: how often it looks, and how often it says so."""
 
-_FAILURES = (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed)
 
-
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it did what was asked."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.wait and not options.ocr:
         parser.error("--wait goes with --ocr alone")
+    if options.project is not None and options.checkpoint is None:
+        parser.error("--project needs --checkpoint FOLDER")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        model_dir = NodeSettings.from_env(os.environ).model_dir
-        leases = open_leases(shim_settings(os.environ).redis_url)
-        with store_access(model_dir):
-            if options.ocr:
-                (_ocr_when_possible if options.wait else _ocr)(model_dir, leases)
-            elif options.refresh:
-                return _refresh(model_dir, leases, untested=options.untested)
-            else:
-                _project(model_dir, options, leases)
-    except _FAILURES as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    model_dir = NodeSettings.from_env(os.environ).model_dir
+    leases = open_leases(shim_settings(os.environ).redis_url)
+    with store_access(model_dir):
+        if options.ocr:
+            (_ocr_when_possible if options.wait else _ocr)(model_dir, leases)
+        elif options.refresh:
+            return _refresh(model_dir, leases, untested=options.untested)
+        else:
+            _project(model_dir, options, leases)
     return 0
 
 
@@ -91,8 +89,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases | None) -> None:
-    if options.checkpoint is None:
-        raise ArchiveFailed("--project needs --checkpoint FOLDER")
     settings = ProjectSettings(
         language=options.language,
         psm=options.psm,
@@ -101,19 +97,24 @@ def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases |
         device=options.device or _device_here(),
         engine=options.engine,
     )
-    labels = (
-        [line.strip() for line in options.labels.read_text().splitlines() if line.strip()] if options.labels else None
-    )
+    labels = _labels(options.labels) if options.labels else None
+    with named_file(f"--checkpoint {options.checkpoint}", "it is a checkpoint's folder, which holds a config.json"):
+        (options.checkpoint / "config.json").stat()
     card = build_project(model_dir, options.project, options.checkpoint, settings, labels=labels, leases=leases)
     _built(model_dir, card)
-    command = f"python -m scripts.rollout --project {options.project} --to {card.version}"
+    rollout = f"python -m scripts.rollout --project {options.project} --to {card.version}"
     if not options.serve:
-        print(f"into service: {command}")
+        print(f"into service: {rollout}")
         return
     try:
         promote(model_dir, card.model, card.version, untested=options.untested, leases=leases)
     except RolloutFailed as error:
-        raise RolloutFailed(f"{error}. The archive is kept; to try again: {command}") from error
+        raise RolloutFailed(f"{error}. The archive is kept; to try again: {rollout}") from error
+
+
+def _labels(path: Path) -> list[str]:
+    text = read_named_text("--labels", path, "it is a file with one label a line")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _ocr(model_dir: StorePath, leases: Leases | None) -> None:
@@ -161,7 +162,7 @@ def _refresh(model_dir: StorePath, leases: Leases | None, *, untested: bool) -> 
                 _ocr(model_dir, leases)
             else:
                 _refresh_project(model_dir, name, leases, untested=untested)
-        except (*_FAILURES, OSError) as error:
+        except (LayoutLoopError, OSError) as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             failed = 1
     return failed
@@ -204,7 +205,7 @@ def ocr_settings() -> OcrSettings:
             psm=int(os.environ.get("LAYOUTLOOP_OCR_PSM") or default.psm),
             timeout_s=float(os.environ.get("LAYOUTLOOP_OCR_TIMEOUT_S") or default.timeout_s),
         )
-    except (ValueError, HandlerError) as error:
+    except (ValueError, RequestInvalid) as error:
         raise SettingsInvalid(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error
     if settings.timeout_s > _MAX_TIMEOUT_S:
         raise SettingsInvalid(

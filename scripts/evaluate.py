@@ -24,8 +24,10 @@ from handler.errors import HandlerError
 from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
 from handler.tagging.tagger import TaggerSettings
-from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.errors import DatasetEmpty, ModelNotReady
+from layoutloop.named_files import named_file
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
@@ -49,7 +51,6 @@ from training.data.dataset import Dataset
 from training.data.examples import Example
 from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
-from training.errors import DatasetEmpty
 from training.measure.engines import EngineFigures, engine_table, measure_engine
 from training.measure.evaluate import tag_examples
 from training.measure.scoring import Compared, reading_ceiling, score
@@ -69,6 +70,7 @@ class _Pages:
     reading: Reading
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 where nothing could be measured, 2 where it was asked for in a way that cannot work."""
     parser = _parser()
@@ -77,32 +79,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         parser.error(problem)
     started = _now()
-    try:
-        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
-        with (
-            tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
-            store_access(settings.model_dir),
-            with_local_store(settings) as near,
-        ):
-            if options.engines:
-                print(engine_table(_engines(options, near)))
-                return 0
-            models = _models(options, settings.model_dir, Path(scratch))
-            require_ocr(options, settings)
-            studio = StudioImages(settings)
-            try:
-                pages = _pages(options, near, models, studio)
-                report, drawings = _measure(models, pages, options)
-            finally:
-                studio.close()
-        report = replace(report, started=started, ended=_now())
-        print(json.dumps(report.to_json(), ensure_ascii=False) if options.json else score_table(report))
-        if options.out is not None:
+    settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
+    with (
+        tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
+        store_access(settings.model_dir),
+        with_local_store(settings) as near,
+    ):
+        if options.engines:
+            print(engine_table(_engines(options, near)))
+            return 0
+        models = _models(options, settings.model_dir, Path(scratch))
+        require_ocr(options, settings)
+        studio = StudioImages(settings)
+        try:
+            pages = _pages(options, near, models, studio)
+            report, drawings = _measure(models, pages, options)
+        finally:
+            studio.close()
+    report = replace(report, started=started, ended=_now())
+    print(json.dumps(report.to_json(), ensure_ascii=False) if options.json else score_table(report))
+    if options.out is not None:
+        with named_file(f"--out {options.out}", "it is a folder where you may write", "written"):
             path = write_report(options.out, report, drawings, stem=_stem(report))
-            print(f"written: {path.with_suffix('.html')}", file=sys.stderr)
-    except (LayoutLoopError, HandlerError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        print(f"written: {path.with_suffix('.html')}", file=sys.stderr)
     return 0
 
 
@@ -140,7 +139,8 @@ def _problem(options: argparse.Namespace) -> str | None:
 
 def _models(options: argparse.Namespace, model_dir: StorePath, scratch: Path) -> list[StoredModel]:
     if options.checkpoint is not None:
-        return [stored_at(options.checkpoint, scratch / "0")]
+        with named_file(f"--checkpoint {options.checkpoint}", "it is a checkpoint's folder or a .mar file"):
+            return [stored_at(options.checkpoint, scratch / "0")]
     name = project_model(options.project)
     versions = dict.fromkeys(options.version or [None])
     return [stored_version(model_dir, name, version, scratch / str(at)) for at, version in enumerate(versions)]

@@ -13,10 +13,12 @@ import sys
 from collections.abc import Sequence
 
 from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.command import as_command
 from layoutloop.settings.node import shim_settings
 from rollout.readiness import readiness_problem
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it did what was asked, or when the node is ready."""
     parser = _parser()

@@ -9,8 +9,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from handler.errors import HandlerError
-from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.errors import ModelNotReady
 from layoutloop.plural import counted
 from layoutloop.settings.node import NodeSettings, shim_settings
 from layoutloop.store.manifest import live_nodes, models_in, project_model, read_card, read_manifest
@@ -18,9 +17,8 @@ from layoutloop.store.path import StorePath, children, store_access
 from layoutloop.store.writing import open_leases
 from layoutloop.torchserve.inference import inference_client
 from rollout.process import make_watcher, store_here, watch
-from rollout.promotion import RolloutFailed, promote
+from rollout.promotion import promote
 from rollout.watcher import Watcher
-from training.archive.packing import ArchiveFailed
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
@@ -29,13 +27,9 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Do what the command line says; 0 when that was done."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        settings = NodeSettings.from_env(os.environ)
-        with store_access(settings.model_dir):
-            return _run(settings, options)
-    except (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    settings = NodeSettings.from_env(os.environ)
+    with store_access(settings.model_dir):
+        return _run(settings, options)
 
 
 def _run(settings: NodeSettings, options: argparse.Namespace) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from layoutloop.errors import BaseUnavailable
 from layoutloop.store.manifest import VersionCard
 from layoutloop.store.transfer import folder_here
-from training.errors import BaseUnavailable
 from training.fit.plan import Plan
 from training.measure.compare import kept_versions
 from training.request import TrainingContext, TrainingRequest

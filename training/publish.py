@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 from handler.page import BOX_LEVELS, Page, TaggedPage
 from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_to_json, tagged_page_to_json
-from layoutloop.errors import ModelNotReady
+from layoutloop.errors import ModelNotReady, RolloutFailed
 from layoutloop.store.manifest import archive_path, project_model, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, drop_from_load, locked, new_stamp, write_json
 from layoutloop.torchserve.inference import InferenceClient
-from rollout.promotion import RolloutFailed, promote
+from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
 from training.data.examples import Example
 from training.retention import discard

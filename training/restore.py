@@ -11,13 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layoutloop.errors import ModelNotReady
+from layoutloop.errors import ModelNotReady, RolloutFailed
 from layoutloop.store.manifest import project_model, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import folder_here
 from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, is_stamp, locked
 from layoutloop.torchserve.inference import InferenceClient
-from rollout.promotion import RolloutFailed
 from training.archive.archive import ProjectSettings
 from training.measure.compare import KeptVersion, kept_versions
 from training.publish import archive_once, archived_version, put_into_service, take_over, was_promoted

@@ -48,7 +48,7 @@ def retrain(request: TrainingRequest, context: TrainingContext, listener: Progre
     The job's folder stays: it proves what was done until the outcome is written down, and whoever does that deletes it.
 
     Raises:
-        LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError: what was in service still is.
+        LayoutLoopError, OSError: what was in service still is.
     """
     context.folder.mkdir(parents=True, exist_ok=True)
     with training_lock(context.model_dir, request.project, leases=context.leases) as held:

@@ -171,7 +171,7 @@ class VersionTitles(threading.Thread):
             self._plan.forget(project, time.monotonic())
         else:
             self._plan.look_again(project, time.monotonic())
-        if isinstance(error, StudioUnavailable) and error.is_away:
+        if isinstance(error, StudioUnavailable) and error.is_temporary:
             raise error
         self._say(project, f"Label Studio does not know which version of project {project} is in service: {error}")
 

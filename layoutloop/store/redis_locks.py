@@ -21,8 +21,7 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from layoutloop.errors import LeaseLost, StoreUnavailable
-from layoutloop.store.writing import StoreBusy
+from layoutloop.errors import LeaseLost, StoreBusy, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -9,12 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from layoutloop.errors import LayoutLoopError, StoreUnavailable
+from layoutloop.errors import ArchiveFailed, LayoutLoopError, NotFetched, RolloutFailed, StoreUnavailable
 from layoutloop.store.manifest import Manifest, archive_path, card_path, models_in, read_manifest
 from layoutloop.store.path import AnyPath, StorePath, store_access
 from layoutloop.store.writing import sha256_of
-from rollout.promotion import NOT_FETCHED, NotFetched, RolloutFailed
-from training.archive.packing import ArchiveFailed
 
 
 def copy_here(source: StorePath, target: Path) -> None:
@@ -53,7 +51,7 @@ def fetch_archive(source: StorePath, copy: Path, expected: str | None) -> None:
             raise
         except (OSError, StoreUnavailable) as error:
             partial.unlink(missing_ok=True)
-            raise NotFetched(f"{NOT_FETCHED}: {error}") from error
+            raise NotFetched(str(error)) from error
     found = sha256_of(copy)
     if found != expected:
         copy.unlink()

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from layoutloop.errors import LeaseLost, SettingsInvalid
+from layoutloop.errors import LeaseLost, SettingsInvalid, StoreBusy
 from layoutloop.store.manifest import Manifest, archive_path, project_model, read_manifest
 from layoutloop.store.path import StorePath
 
@@ -38,10 +38,6 @@ TRAININGS = ".training"
 
 REMEMBERED = 50
 """So many versions that were in service before are named in serving.json, for jobs that ask whether theirs was."""
-
-
-class StoreBusy(Exception):
-    """Another process holds the model's lock."""
 
 
 class Held(Protocol):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnreachable, SettingsInvalid, StudioUnavailable
 from layoutloop.studio.addresses import Guard, open_pools
 from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE, check_key, read_key_file
 from layoutloop.studio.web_address import WebAddress, parse_web_address
@@ -51,7 +51,7 @@ class _Failure:
     sentence: str
 
 
-class _KeyRefused(ImageUnavailable):
+class _KeyRefused(StudioUnavailable):
     """Label Studio does not exchange this personal access token (any more)."""
 
 
@@ -111,14 +111,14 @@ class LabelStudioKey:
         """The header to send to Label Studio; empty without a key.
 
         Raises:
-            ImageUnavailable: the personal access token could not be exchanged in time.
+            StudioUnavailable: the personal access token could not be exchanged in time.
         """
         key = self._key  # another thread may put a new one in its place
         if not _is_personal(key):
             return _own_header(key)
         began = time.monotonic()
         if not self._lock.acquire(timeout=max(0.0, timeout_s)):
-            raise ImageUnavailable(f"another request is still exchanging {self.variable} at Label Studio")
+            raise StudioUnavailable(f"another request is still exchanging {self.variable} at Label Studio")
         try:
             return self._exchanged(began, timeout_s)
         finally:
@@ -160,7 +160,7 @@ class LabelStudioKey:
         if _is_personal(key):
             try:
                 parse_web_address(self._url)
-            except ImageRefused as error:
+            except AddressRefused as error:
                 raise SettingsInvalid(f"LABEL_STUDIO_URL is needed for a personal access token: {error}") from error
         return key
 
@@ -199,10 +199,10 @@ class LabelStudioKey:
         if access is not None and access.key == key and time.monotonic() < access.good_until:
             return access.value
         if failure is not None and failure.key == key and failure.at >= began:
-            raise ImageUnavailable(failure.sentence)  # for another thread while this one waited: no second wait
+            raise StudioUnavailable(failure.sentence)  # for another thread while this one waited: no second wait
         try:
             access = self._access = self._refresh(key, max(0.1, began + timeout_s - time.monotonic()))
-        except ImageUnavailable as error:
+        except StudioUnavailable as error:
             self._failure = _Failure(key, time.monotonic(), str(error))
             raise
         return access.value
@@ -218,17 +218,17 @@ class LabelStudioKey:
                 + (f", and put it {self._into}" if self._file else "")
             )
         if 300 <= status < 400:
-            raise ImageUnavailable(
+            raise StudioUnavailable(
                 f"{base} redirects ({status}): set LABEL_STUDIO_URL to the address that it redirects to"
             )
         if status != 200:
-            raise ImageUnavailable(f"{base} answered {status} to the exchange of the personal access token")
+            raise StudioUnavailable(f"{base} answered {status} to the exchange of the personal access token")
         try:
             access = json.loads(body)["access"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ImageUnavailable(f"{base} exchanged the personal access token for no token") from error
+            raise StudioUnavailable(f"{base} exchanged the personal access token for no token") from error
         if not isinstance(access, str) or not _JWT.fullmatch(access):
-            raise ImageUnavailable(f"{base} exchanged the personal access token for something that is no JWT")
+            raise StudioUnavailable(f"{base} exchanged the personal access token for something that is no JWT")
         return _AccessToken(key, access, time.monotonic() + _life_s(access) - RENEW_BEFORE_S)
 
     def _post(self, base: WebAddress, key: str, timeout_s: float) -> tuple[int, bytes]:
@@ -250,8 +250,10 @@ class LabelStudioKey:
                 body = response.read(MAX_ANSWER_BYTES)
             finally:
                 response.close()
+        except HostUnreachable as error:
+            raise StudioUnavailable(str(error)) from error
         except urllib3.exceptions.HTTPError as error:
-            raise ImageUnavailable(
+            raise StudioUnavailable(
                 f"{base} did not answer the exchange of the personal access token: {type(error).__name__}"
             ) from error
         return response.status, body

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid, StudioRefused, StudioUnavailable
+from layoutloop.errors import AddressRefused, HostUnreachable, SettingsInvalid, StudioRefused, StudioUnavailable
 from layoutloop.studio.addresses import CONNECT_TIMEOUT_S, Guard, open_pools
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.web_address import WebAddress, parse_web_address
@@ -75,7 +75,7 @@ class StudioClient:
         """Open no connection yet."""
         try:
             self._home = parse_web_address(url.strip())
-        except ImageRefused as error:
+        except AddressRefused as error:
             raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
         self._key = key
         self._timeout_s = timeout_s
@@ -175,7 +175,7 @@ class StudioClient:
                     raise self._broken(address, error) from error
             except urllib3.exceptions.HTTPError as error:
                 raise self._broken(address, error) from error
-            except ImageUnavailable as error:  # no connection, or no access token for the key
+            except (HostUnreachable, StudioUnavailable) as error:  # the latter: no access token for the key
                 raise StudioUnavailable(f"{address} could not be asked: {error}") from error
         raise AssertionError("unreachable")
 

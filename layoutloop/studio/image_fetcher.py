@@ -21,7 +21,15 @@ from urllib.parse import parse_qsl, urljoin
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable, SettingsInvalid
+from handler.errors import ImageTooLarge
+from layoutloop.errors import (
+    AddressRefused,
+    HostUnreachable,
+    ImageSourceUnreachable,
+    ImageUnavailable,
+    SettingsInvalid,
+    StudioUnavailable,
+)
 from layoutloop.studio.addresses import CONNECT_TIMEOUT_S, Guard, Resolver, open_pools, parse_networks, resolve
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import KEY_VARIABLE
@@ -100,9 +108,9 @@ class ImageFetcher:
         with base64.urlsafe_b64decode; it streams the bytes or answers 303 to a presigned address).
 
         Raises:
-            ImageRefused: the reference, or a redirect, points to something that may not be asked.
-            ImageTooBig: more bytes than allowed.
-            ImageSourceAway: no connection, no answer in time or a 5xx.
+            AddressRefused: the reference, or a redirect, points to something that may not be fetched.
+            ImageTooLarge, ImageUnreadable: more bytes than allowed; a `data:` reference that is no image.
+            ImageSourceUnreachable: no connection, no answer in time or a 5xx.
             ImageUnavailable: everything else; the message never holds the key or a query string.
         """
         if reference[:5].lower() == "data:":
@@ -126,7 +134,9 @@ class ImageFetcher:
 
     def _first_hop(self, reference: str, task_id: int | None) -> _Hop:
         if len(reference) > MAX_REFERENCE_CHARS:
-            raise ImageRefused(f"an image reference of {len(reference)} characters is too long ({MAX_REFERENCE_CHARS})")
+            raise AddressRefused(
+                f"an image reference of {len(reference)} characters is too long ({MAX_REFERENCE_CHARS})"
+            )
         check_characters(reference)
         scheme = reference.partition("://")[0].lower() if "://" in reference else ""
         if reference.lower().startswith(CLOUD):
@@ -139,7 +149,7 @@ class ImageFetcher:
             return self._home_hop(path, query)
         if scheme in ("http", "https"):
             return self._web_hop(parse_web_address(reference))
-        raise ImageRefused(
+        raise AddressRefused(
             f"an image reference that begins with {reference.partition(':')[0][:20]!r} is not fetched: use an upload, "
             "local files or cloud storage of Label Studio, or http(s) on a host of LAYOUTLOOP_IMAGE_HOSTS "
             "(and LAYOUTLOOP_IMAGE_NETWORKS, if it is private)"
@@ -153,12 +163,12 @@ class ImageFetcher:
         try:
             target = parse_web_address(urljoin(f"{hop.address.base}{hop.address.path}", location))
         except ValueError as error:
-            raise ImageRefused(f"{hop.address} redirects to an address that cannot be read") from error
+            raise AddressRefused(f"{hop.address} redirects to an address that cannot be read") from error
         if hop.address.scheme == "https" and target.scheme == "http":
-            raise ImageRefused(f"{hop.address} redirects from https to http, which is refused")
+            raise AddressRefused(f"{hop.address} redirects from https to http, which is refused")
         following = self._web_hop(target)
         if following.keyed and not hop.keyed:
-            raise ImageRefused(f"{hop.address} redirects into Label Studio; another host may not choose what is read")
+            raise AddressRefused(f"{hop.address} redirects into Label Studio; another host may not choose what is read")
         return following
 
     def _web_hop(self, address: WebAddress) -> _Hop:
@@ -166,7 +176,7 @@ class ImageFetcher:
         home = self._home
         if home is not None and address.origin == home.origin:
             if not address.path.startswith(home.path):
-                raise ImageRefused(f"{address} is on Label Studio's host but not below {home} (LABEL_STUDIO_URL)")
+                raise AddressRefused(f"{address} is on Label Studio's host but not below {home} (LABEL_STUDIO_URL)")
             return self._home_hop(address.path, address.query)
         if any(rule.allows(address) for rule in self._rules):
             return _Hop(address, keyed=False)
@@ -174,7 +184,7 @@ class ImageFetcher:
         if home is not None and (_KEYED_PATHS.fullmatch(address.path) or address.host == home.host):
             hint = f" (if it is Label Studio itself: LABEL_STUDIO_URL is {home}, and only that gets the key)"
         host = address.base.partition("://")[2]
-        raise ImageRefused(f"{address} is not on an allowed host; add {host} to LAYOUTLOOP_IMAGE_HOSTS{hint}")
+        raise AddressRefused(f"{address} is not on an allowed host; add {host} to LAYOUTLOOP_IMAGE_HOSTS{hint}")
 
     def _home_hop(self, path: str, query: str) -> _Hop:
         """A path of Label Studio, with or without its prefix, if it is one that serves images."""
@@ -184,7 +194,7 @@ class ImageFetcher:
         inner = path.removeprefix(home.path.rstrip("/")) if path.startswith(home.path) else path
         if not _KEYED_PATHS.fullmatch(inner):
             login = f"; it asks for a login: set {KEY_VARIABLE}" if inner.startswith("/user/login") else ""
-            raise ImageRefused(f"{inner[:200]} of Label Studio serves no image and is not asked{login}")
+            raise AddressRefused(f"{inner[:200]} of Label Studio serves no image and is not asked{login}")
         check_path(inner, query)
         full = home.path.rstrip("/") + inner
         return _Hop(WebAddress(home.scheme, home.host, home.port, full, query), keyed=True)
@@ -201,10 +211,8 @@ class ImageFetcher:
         """Send one request; what goes wrong before there is an answer is not this image's fault."""
         try:
             return self._send(hop, deadline)
-        except (ImageRefused, ImageSourceAway):
-            raise
-        except ImageUnavailable as error:  # of the name, the connection, or the exchange of the key
-            raise ImageSourceAway(str(error)) from error
+        except (HostUnreachable, StudioUnavailable) as error:  # the latter: no access token for the key
+            raise ImageSourceUnreachable(str(error)) from error
 
     def _send(self, hop: _Hop, deadline: float) -> urllib3.BaseHTTPResponse:
         """Send one request; a kept connection that the server closed meanwhile is tried once more."""
@@ -237,21 +245,21 @@ class ImageFetcher:
     def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status != 200:
             # A key that is refused says nothing about this image: with another one all of them can be had.
-            is_away = response.status >= 500 or (hop.keyed and response.status == 401)
-            error = ImageSourceAway if is_away else ImageUnavailable
+            is_down = response.status >= 500 or (hop.keyed and response.status == 401)
+            error = ImageSourceUnreachable if is_down else ImageUnavailable
             raise error(_status_sentence(hop, response.status, self._key))
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise ImageUnavailable(f"{hop.address} sends its answer compressed ({encoding[:20]}), unasked")
         length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length[:20]) > self._max_bytes:
-            raise ImageTooBig(f"{hop.address} has {length[:20]} bytes; at most {self._max_bytes} are read")
+            raise ImageTooLarge(f"{hop.address} has {length[:20]} bytes; at most {self._max_bytes} are read")
         body = bytearray()
         try:
             while chunk := response.read1(CHUNK_BYTES):
                 body += chunk
                 if len(body) > self._max_bytes:
-                    raise ImageTooBig(f"{hop.address} has more than {self._max_bytes} bytes")
+                    raise ImageTooLarge(f"{hop.address} has more than {self._max_bytes} bytes")
         except urllib3.exceptions.HTTPError as error:
             raise _broken(hop, error) from error
         return bytes(body)
@@ -263,7 +271,7 @@ def _parse_home(label_studio_url: str) -> WebAddress | None:
         return None
     try:
         address = parse_web_address(label_studio_url.strip())
-    except ImageRefused as error:
+    except AddressRefused as error:
         raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
     return WebAddress(address.scheme, address.host, address.port, address.path.rstrip("/") + "/", "")
 
@@ -271,17 +279,17 @@ def _parse_home(label_studio_url: str) -> WebAddress | None:
 def _left_s(hop: _Hop, deadline: float) -> float:
     left_s = deadline - time.monotonic()
     if left_s <= 0:
-        raise ImageSourceAway(f"{hop.address} did not send the image in time")
+        raise ImageSourceUnreachable(f"{hop.address} did not send the image in time")
     return left_s
 
 
-def _broken(hop: _Hop, error: urllib3.exceptions.HTTPError) -> ImageSourceAway:
+def _broken(hop: _Hop, error: urllib3.exceptions.HTTPError) -> ImageSourceUnreachable:
     """A sentence for a connection that failed; urllib3's own would hold the query string."""
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return ImageSourceAway(f"{hop.address} did not send the image in time")
+        return ImageSourceUnreachable(f"{hop.address} did not send the image in time")
     if isinstance(error, urllib3.exceptions.SSLError):
-        return ImageSourceAway(f"{hop.address} has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
-    return ImageSourceAway(f"{hop.address} broke off its answer ({type(error).__name__})")
+        return ImageSourceUnreachable(f"{hop.address} has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
+    return ImageSourceUnreachable(f"{hop.address} broke off its answer ({type(error).__name__})")
 
 
 def _status_sentence(hop: _Hop, status: int, key: LabelStudioKey) -> str:

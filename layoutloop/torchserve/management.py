@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import requests
 
-from layoutloop.errors import TorchServeUnavailable
+from layoutloop.errors import ManagementError, TorchServeUnavailable, TorchServeUnreachable
 from layoutloop.torchserve.answers import torchserve_error
 from layoutloop.torchserve.inference import TokenFile, make_session
 
@@ -26,14 +26,6 @@ _REGISTER_TIMEOUT_S = 330.0
 """Above the archives' startupTimeout of 300 s, so that TorchServe answers before we stop listening."""
 _SETTLE_S = 3.0
 _DRAIN_LIMIT_S = 120.0
-
-
-class ManagementError(Exception):
-    """TorchServe refused, or did not answer; the message has its own words."""
-
-
-class TorchServeAway(ManagementError):
-    """It does not answer at all: it is starting, or gone; no fault of any archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +137,7 @@ class ManagementClient:
                 )
             except (requests.RequestException, TorchServeUnavailable) as error:
                 self._forget_keys()
-                raise TorchServeAway(f"TorchServe does not answer: {error}") from error
+                raise TorchServeUnreachable(f"TorchServe does not answer: {error}") from error
             if answer.status_code == 400 and "InvalidKey" in answer.text and attempt == 1:
                 self._forget_keys()
                 continue

@@ -106,7 +106,7 @@ def test_rectangles_with_label_and_one_bad_task_among_good_ones(stack: Stack) ->
     drawn = body["results"][0]["result"]
     assert {one["type"] for one in drawn} == {"rectanglelabels"}
     assert {label for one in drawn for label in one["value"]["rectanglelabels"]} <= {"Header", "Total"}
-    reasons = ((2, "image_truncated"), (4, "image_refused"), (6, "image_refused"))
+    reasons = ((2, "image_truncated"), (4, "address_refused"), (6, "address_refused"))
     # The supervisor writes the log a moment after the shim said it.
     wait_for(lambda: all(f"task {task}: {code}" in stack.log("shim") for task, code in reasons), 10)
 

@@ -82,7 +82,7 @@ def test_what_waiting_cannot_mend_is_not_waited_for(
 ) -> None:
     monkeypatch.delenv("REDIS_URL")
     write_manifest(store, OCR_MODEL, Manifest(("20261121T080000Z",), "20261121T080000Z", number=3))
-    assert archive(["--ocr", "--wait"]) == 1
+    assert archive(["--ocr", "--wait"]) == 2
     assert "are in Redis: set REDIS_URL" in capsys.readouterr().err
 
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import ModelNotReady, TorchServeUnavailable
+from layoutloop.errors import ModelNotReady, NoNodeTried, RolloutFailed, StoreBusy, TorchServeUnavailable
 from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path, live_nodes, read_manifest
 from layoutloop.store.transfer import clear_copies
 from layoutloop.store.use_marks import asked_path
-from layoutloop.store.writing import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_manifest
+from layoutloop.store.writing import add_to_load, flip, locked, sha256_of, write_json, write_manifest
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from layoutloop.torchserve.management import ManagementClient
-from rollout.promotion import NO_WORKER, NOT_FETCHED, NobodyTried, RolloutFailed, promote
+from rollout.promotion import NO_WORKER, NOT_FETCHED, promote
 from rollout.retirement import RETIRE_AFTER_S, retire
 from rollout.smoke import smoke_test
 from rollout.watcher import FETCH_AGAIN_S, WAKING_S, WORKERLESS_S, Watcher
@@ -562,7 +562,7 @@ def test_an_archive_that_could_not_be_fetched_ends_no_promotion(site: Site) -> N
     site.ask_for("ocr", V1, current=V1)
     site.archive("ocr", V2)
     site.say("one-7080", V1, error=f"{NOT_FETCHED}: stale file handle", age_s=-60)
-    with pytest.raises(NobodyTried, match=r"still did not hold .*stale file handle"):
+    with pytest.raises(NoNodeTried, match=r"still did not hold .*stale file handle"):
         promote(site.model_dir, "ocr", V2, timeout_s=0.6)
 
 
@@ -586,7 +586,7 @@ def test_a_node_that_cannot_fetch_it_holds_up_no_promotion(
     if promoted:
         promote(site.model_dir, "ocr", V2, timeout_s=5)
     else:
-        with pytest.raises(NobodyTried, match=f"full-7080 still did not hold .*{error}"):
+        with pytest.raises(NoNodeTried, match=f"full-7080 still did not hold .*{error}"):
             promote(site.model_dir, "ocr", V2, timeout_s=1)
     assert site.serving("ocr").current == (V2 if promoted else V1)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import LeaseLost, SettingsInvalid
+from layoutloop.errors import ArchiveFailed, LeaseLost, SettingsInvalid
 from layoutloop.store.manifest import Manifest, archive_path, read_card, read_manifest
 from layoutloop.store.mirror import StoreMirror
 from layoutloop.store.path import children, store_path
@@ -35,7 +35,6 @@ from tests.layoutloop.torchserve.test_management import open_management
 from tests.object_store import ObjectStore, s3_environment
 from tests.redis_server import RedisServer, redis_server
 from training.archive.archive import ProjectSettings, build_project
-from training.archive.packing import ArchiveFailed
 from training.archive.stored_models import stored_version
 from training.data.learned import learned, remember
 from training.measure.compare import kept_versions

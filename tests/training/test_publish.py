@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from handler.page import Box, Region, TaggedPage
-from layoutloop.errors import Superseded
+from layoutloop.errors import RolloutFailed, Superseded
 from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path, read_card, read_manifest
 from layoutloop.store.writing import write_json, write_manifest
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
-from rollout.promotion import RolloutFailed
 from tests.layoutloop.torchserve.test_inference import Reply, start
 from tests.training.samples import make_example
 from training.archive.archive import ProjectSettings

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.errors import Superseded
+from layoutloop.errors import RolloutFailed, Superseded
 from layoutloop.store.manifest import read_card, read_manifest
 from layoutloop.store.writing import training_lock
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
-from rollout.promotion import RolloutFailed, promote
+from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
 from training.report.files import read_report, report_path, write_report
 from training.report.report import Report

@@ -15,12 +15,12 @@ from handler.errors import CheckpointInvalid
 from handler.ocr_settings import OcrSettings, engine_kind
 from handler.reading.engines import make_engine
 from handler.tagging.labels import LabelSet
-from layoutloop.errors import ModelNotReady
+from layoutloop.errors import ArchiveFailed, ModelNotReady
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, project_model, read_card, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import built_for, checkpoint_path
 from layoutloop.store.writing import new_stamp, write_json
-from training.archive.packing import HANDLER, ArchiveFailed, handler_sha256, pack
+from training.archive.packing import HANDLER, handler_sha256, pack
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases

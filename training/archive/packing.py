@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from layoutloop.errors import ArchiveFailed
 from layoutloop.store.manifest import VersionCard, archive_path, card_path
 from layoutloop.store.writing import write_json
 
@@ -28,10 +29,6 @@ HANDLER = Path(__file__).resolve().parents[2] / "handler"
 _WORK_PREFIX = ".archiving-"
 _STALE_S = 3600
 """No build takes so long: a work folder older than this was left by one that was killed."""
-
-
-class ArchiveFailed(Exception):
-    """The archive could not be built; the message says why and nothing was left behind."""
 
 
 def handler_sha256() -> str:

@@ -13,11 +13,12 @@ from threading import Lock
 from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from handler.errors import ImageTooLarge
 from handler.images import ImageLimits
 from handler.page import Page
 from handler.reading.reader import Reader
 from handler.wire import page_from_json
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable
+from layoutloop.errors import AddressRefused, ImageUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.api_key import LabelStudioKey
@@ -164,8 +165,8 @@ class FolderImages:
         """Return the bytes of the file.
 
         Raises:
-            ImageRefused: a link leads out of the folder.
-            ImageTooBig, ImageUnavailable: no such file, or one that cannot be read.
+            AddressRefused: a link leads out of the folder.
+            ImageTooLarge, ImageUnavailable: no such file, or one that cannot be read.
         """
         if page.reference[:5].lower() == "data:":
             return decode_data_uri(page.reference, self.max_bytes)
@@ -178,9 +179,9 @@ class FolderImages:
                 if candidate in ("", ".", "..") or not path.is_file():
                     continue
                 if not path.is_relative_to(root):
-                    raise ImageRefused(f"{root / candidate} is a link that leads out of {root}")
+                    raise AddressRefused(f"{root / candidate} is a link that leads out of {root}")
                 if path.stat().st_size > self.max_bytes:
-                    raise ImageTooBig(f"{path} has more than {self.max_bytes:,} bytes")
+                    raise ImageTooLarge(f"{path} has more than {self.max_bytes:,} bytes")
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
             raise ImageUnavailable(f"the image {name[:100]!r} cannot be read from {self.folder}: {error}") from error

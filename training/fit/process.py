@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from layoutloop.errors import TrainingFailed, TrainingRefused
 from layoutloop.store.writing import locked
-from training.errors import TrainingFailed, TrainingRefused
 from training.fit.progress import Progress
 
 REFUSED = 65

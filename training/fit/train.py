@@ -23,10 +23,9 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from handler.tagging.labels import LabelSet
 from handler.tagging.layoutlm import respect_thread_limit
 from handler.tagging.tagger import TaggerSettings
-from layoutloop.errors import LayoutLoopError
+from layoutloop.errors import TrainingError, TrainingRefused
 from layoutloop.store.writing import locked
 from training.data.examples import Example, pages_of, read_examples
-from training.errors import TrainingRefused
 from training.fit.bases import RECIPES, Base, continue_from, make_base
 from training.fit.callback import ProgressFile
 from training.fit.plan import Plan
@@ -129,7 +128,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with locked(folder, "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():
             return 0 if train(folder) else INTERRUPTED
-    except LayoutLoopError as error:
+    except TrainingError as error:
         (folder / "refusal.txt").write_text(str(error))
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - its log is read by a person
         return REFUSED

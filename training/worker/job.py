@@ -13,23 +13,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handler.errors import HandlerError
 from handler.page import BOX_LEVELS
 from layoutloop.errors import (
+    BaseUnavailable,
+    DatasetFailed,
     DeadlineExceeded,
-    ImageSourceAway,
+    ImageSourceUnreachable,
     ImageUnavailable,
     JobsUnavailable,
     LayoutLoopError,
     ModelNotReady,
+    NoNodeTried,
+    SourcesUnreachable,
     StoreUnavailable,
     StudioRefused,
     StudioUnavailable,
     Superseded,
     TorchServeUnavailable,
+    TrainingFailed,
 )
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
+from layoutloop.named_files import named_file
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
@@ -37,13 +42,10 @@ from layoutloop.store.manifest import project_model
 from layoutloop.store.path import StorePath, children, store_access
 from layoutloop.store.writing import open_leases
 from layoutloop.studio.client import StudioClient, open_studio
-from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.studio.export import export_project, read_export, read_label_config, read_project
 from layoutloop.torchserve.inference import inference_client
-from rollout.promotion import NobodyTried, RolloutFailed
-from training.archive.packing import ArchiveFailed
 from training.data.collect import Source
 from training.data.page_readers import FolderImages, Images, StudioImages, TorchServeReader, torchserve_problem
-from training.errors import BaseUnavailable, DatasetFailed, SourceAway, TrainingFailed
 from training.fit.bases import uses_image
 from training.measure.compare import current_card, kept_versions
 from training.publish import archived_version, forget
@@ -55,15 +57,15 @@ from training.worker.listeners import JobListener, TerminalListener, insist
 
 logger = logging.getLogger(__name__)
 
-_AWAY = (ImageSourceAway, TorchServeUnavailable, StoreUnavailable, SourceAway, NobodyTried)
-"""TorchServe, the model store or who has the images is away, as Label Studio may be: it may be back in a while."""
+_UNREACHABLE = (ImageSourceUnreachable, TorchServeUnavailable, StoreUnavailable, SourcesUnreachable, NoNodeTried)
+"""TorchServe, the model store or what has the images is down or unreachable: it may be back in a while."""
 _PASSES = (
     *(StudioUnavailable, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable),
     *(ModelNotReady, DeadlineExceeded),
 )
 """What may be over after a pause: a process was killed, a version is loaded. Another try may do."""
 _JOB_FOLDER = re.compile(r"[0-9a-f]{12}|.+\.gone")
-_FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
+_FAILURES = (LayoutLoopError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +91,9 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
         return 1
     except _FAILURES as error:
         reason = str(error)
-        if _is_away(error) or (isinstance(error, _PASSES) and not isinstance(error, StudioRefused)):
+        if _is_unreachable(error) or (isinstance(error, _PASSES) and not isinstance(error, StudioRefused)):
             logger.warning("job %s: %s", job.id, reason)
-            again = jobs.wait if _is_away(error) else jobs.retry
+            again = jobs.wait if _is_unreachable(error) else jobs.retry
             insist(lambda: again(job_id, attempt, reason))
             return 0
         logger.warning("job %s fails: %s", job.id, reason)
@@ -145,17 +147,15 @@ def delete_folder(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def train_here(request: TrainingRequest, files: Files, settings: Settings, training: TrainSettings) -> int:
-    """Train for a person at a terminal, with no job record; 0 unless it failed."""
-    problem = torchserve_problem(settings)
-    if problem is not None:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    try:
-        name = f"here-{_fingerprint(request, files, training)}"
-    except OSError as error:
-        print(f"error: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
-        return 1
+def train_here(request: TrainingRequest, files: Files, settings: Settings, training: TrainSettings) -> None:
+    """Train for a person at a terminal, with no job record, and say what came of it.
+
+    Raises:
+        LayoutLoopError, OSError: what was in service still is.
+    """
+    if problem := torchserve_problem(settings):
+        raise TorchServeUnavailable(problem)
+    name = f"here-{_fingerprint(request, files, training)}"
     listener = TerminalListener()
     folder = settings.home / "training" / project_model(request.project) / name
     if folder.exists():
@@ -164,30 +164,35 @@ def train_here(request: TrainingRequest, files: Files, settings: Settings, train
         with store_access(settings.model_dir), training_context(request, folder, files, settings, training) as context:
             outcome = retrain(request, context, listener)
     except _FAILURES as error:
-        lost = isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None
-        hint = "; --images DIR takes the images from a folder, by their file names" if lost else ""
-        print(f"error: {error}{hint}", file=sys.stderr)
         _forget(folder, request.project, settings)
-        return 1
+        if isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None:
+            hint = "--images DIR takes the images from a folder, by their file names"
+            raise type(error)(f"{error}; {hint}") from error
+        raise
     finally:
         listener.close()
     _forget(folder, request.project, settings)
     print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
     reports = children(settings.model_dir / project_model(request.project), "*.report.html")
     print(f"report: {max(reports, key=lambda path: path.stat().st_mtime)}", file=sys.stderr)
-    return 0
 
 
 def _fingerprint(request: TrainingRequest, files: Files, training: TrainSettings) -> str:
     """Return 12 hex digits of all that a training here depends on: only an equal one goes on with its folder."""
     stats = [
-        path and (path.stat().st_size, path.stat().st_mtime_ns) for path in (files.annotations, files.label_config)
+        path and _stat(option, path)
+        for option, path in (("--annotations", files.annotations), ("--label-config", files.label_config))
     ]
     return hashlib.sha256(repr((request, files, training, stats)).encode()).hexdigest()[:12]
 
 
-def _is_away(error: Exception) -> bool:
-    return isinstance(error, _AWAY) or (isinstance(error, StudioUnavailable) and error.is_away)
+def _stat(option: str, path: Path) -> tuple[int, int]:
+    with named_file(f"{option} {path}", "it is a file that is there and that you may read"):
+        return path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _is_unreachable(error: Exception) -> bool:
+    return isinstance(error, _UNREACHABLE) or (isinstance(error, StudioUnavailable) and error.is_temporary)
 
 
 @contextmanager
@@ -253,7 +258,7 @@ def _source(project: int, files: Files, studio: StudioClient) -> Source:
     def ask() -> tuple[str, Sequence[Mapping[str, Any]]]:
         if files.annotations is None or files.label_config is None:
             return read_project(studio, project).label_config, export_project(studio, project)
-        return files.label_config.read_text(encoding="utf-8-sig"), read_export(files.annotations)
+        return read_label_config(files.label_config), read_export(files.annotations)
 
     return ask
 

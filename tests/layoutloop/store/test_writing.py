@@ -16,10 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.errors import LeaseLost, SettingsInvalid
+from layoutloop.errors import LeaseLost, SettingsInvalid, StoreBusy
 from layoutloop.store.manifest import Manifest, archive_path, read_manifest
 from layoutloop.store.writing import (
-    StoreBusy,
     add_to_load,
     drop_from_load,
     flip,

@@ -18,13 +18,13 @@ import yaml
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
 from handler.tagging.layoutlm import load
-from layoutloop.errors import SettingsInvalid
+from layoutloop.errors import ArchiveFailed, SettingsInvalid
 from layoutloop.store.manifest import VersionCard, archive_path, card_path, read_card, read_manifest
 from layoutloop.store.writing import add_to_load, flip, sha256_of, write_json
 from scripts.archive import main, ocr_settings
 from tests.checkpoints import LABELS
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
-from training.archive.packing import HANDLER, ArchiveFailed, handler_sha256
+from training.archive.packing import HANDLER, handler_sha256
 
 SETTINGS = ProjectSettings(language="eng", psm=6, box_level="lines", base_model="graft:all-MiniLM-L6-v2")
 

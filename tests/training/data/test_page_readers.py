@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import ImageUnreadable, PageInvalid
+from handler.errors import ImageTooLarge, ImageUnreadable, PageInvalid
 from handler.images import ImageLimits
 from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page, Size, Word
 from handler.reading.reader import Reader
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable, ModelNotReady, PageRejected
+from layoutloop.errors import AddressRefused, ImageUnavailable, ModelNotReady, PageRejected
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
 from layoutloop.store.writing import write_json, write_manifest
@@ -177,8 +177,8 @@ def test_images_out_of_a_folder(tmp_path: Path) -> None:
         pytest.param("0a1b2c3d-..", ImageUnavailable, "has no file", id="P27 the folder above, as an upload"),
         pytest.param("%2e%2e%2fsecret.png", ImageUnavailable, "has no file 'secret.png'", id="P27 out by its path"),
         pytest.param("inner", ImageUnavailable, "has no file 'inner'", id="a folder"),
-        pytest.param("link.png", ImageRefused, "is a link that leads out of", id="P27 out by a link"),
-        pytest.param("large.png", ImageTooBig, "has more than 10 bytes", id="too large"),
+        pytest.param("link.png", AddressRefused, "is a link that leads out of", id="P27 out by a link"),
+        pytest.param("large.png", ImageTooLarge, "has more than 10 bytes", id="too large"),
         pytest.param("a%00b.png", ImageUnavailable, "cannot be read from", id="a name with a NUL"),
         pytest.param("a" * 300, ImageUnavailable, "(cannot be read|has no file)", id="a name too long"),
         pytest.param("", ImageUnavailable, "has no file ''", id="no name"),
