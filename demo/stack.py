@@ -25,7 +25,8 @@ from demo.tasks import OCR, label_config
 from layoutloop.processes.command import as_command
 from layoutloop.settings.node import REPOSITORY
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.client import StudioClient, open_studio
 
 TITLE = "Invoices, OCR template"
@@ -94,7 +95,7 @@ def draw_invoices(client: StudioClient, settings: Settings, shim: str, count: in
         _must("scripts.import_documents", "--project", str(project), *map(str, files))
     annotate(client, project, OCR, invoices[: max(1, count // 3)])
     _must("scripts.connect", "--project", str(project), "--shim-url", shim)
-    if read_manifest(settings.model_dir, project_model(project)) is None:
+    if ModelStore(settings.model_dir).manifest(project_model(project)) is None:
         _must("scripts.retrain", "--project", str(project), "--wait")
     retrieve_predictions(client, project)
     return project

@@ -31,7 +31,8 @@ from layoutloop.errors import DocumentUnreadable, LayoutLoopError, ModelNotReady
 from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model, read_manifest
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.answered_pages import parse_page, text_lines
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
@@ -70,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(options: argparse.Namespace, settings: Settings) -> int:
     client = inference_client(settings)
-    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    store = ModelStore(settings.model_dir)
+    models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
-    if model and read_manifest(settings.model_dir, model) is None:
+    if model and store.manifest(model) is None:
         print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
     drawn: set[Path] = set()

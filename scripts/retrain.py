@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, training = _settings()
         with closing(open_jobs(settings.jobs_url)) as jobs:
             if options.job is not None:
-                return _work(jobs, options.job, options.attempt, settings, training)
+                return _work(jobs, options, settings, training)
             if options.here:
                 return _here(settings, training, options)
             return _queue(jobs, settings, options)
@@ -104,16 +104,16 @@ def _settings() -> tuple[Settings, TrainSettings]:
     return Settings.from_env(os.environ | places), TrainSettings.from_env(os.environ)
 
 
-def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
+def _work(jobs: JobStore, options: argparse.Namespace, settings: Settings, training: TrainSettings) -> int:
     """Do a job that a worker claimed."""
-    from training.worker.job import do_job  # torch takes seconds, and queueing needs none of it
+    from training.worker.job import Trainer, do_job  # torch takes seconds, and queueing needs none of it
 
-    return do_job(jobs, job_id, attempt, settings, training)
+    return do_job(jobs, options.job, options.attempt, Trainer(settings, training, settings.open_store()))
 
 
 def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
     from training.request import TrainingRequest
-    from training.worker.job import Files, train_here
+    from training.worker.job import Files, Trainer, train_here
 
     request = TrainingRequest(
         options.project,
@@ -123,7 +123,7 @@ def _here(settings: Settings, training: TrainSettings, options: argparse.Namespa
         untested=options.untested,
     )
     files = Files(options.annotations, options.label_config, options.images)
-    train_here(request, files, settings, training)
+    train_here(request, files, Trainer(settings, training, settings.open_store()))
     return 0
 
 

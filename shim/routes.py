@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
 from layoutloop.store.copy import store_of
-from layoutloop.store.manifest import OCR_MODEL, models_in, project_model, read_manifest
+from layoutloop.store.manifest import OCR_MODEL, project_model
 from layoutloop.studio.label_config import parse_label_config
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
@@ -37,7 +37,7 @@ def health() -> Response:
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
         body |= {
-            "model_dir": store_of(context().settings.model_dir),
+            "model_dir": store_of(context().store.path),
             "models": service.models,
             "asleep": service.asleep,
         }
@@ -126,9 +126,8 @@ def job(job_id: str) -> Response:
 @routes.get("/versions")
 def versions() -> Response:
     """List the versions that are held, of `?project=7` or of every project."""
-    model_dir = context().settings.model_dir
     project = parse_project(request.args.get("project"))
-    names = [project_model(project)] if project is not None else models_in(model_dir)
+    names = [project_model(project)] if project is not None else context().store.models()
     held = {version for name in names if name != OCR_MODEL for version in _load(name)}
     return jsonify({"versions": sorted(held, reverse=True)})
 
@@ -140,7 +139,7 @@ def metrics() -> Response:
 
 
 def _load(name: str) -> tuple[str, ...]:
-    serving = read_manifest(context().settings.model_dir, name)
+    serving = context().store.manifest(name)
     return serving.load if serving else ()
 
 

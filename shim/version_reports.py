@@ -14,7 +14,6 @@ from typing import Any
 
 import cachetools
 
-from layoutloop.store.manifest import project_model
 from layoutloop.store.path import StorePath
 
 _REMEMBERED = 5000
@@ -88,12 +87,6 @@ class VersionReports:
             with self._guard:
                 self._read[key] = report
         return report
-
-
-def report_paths(model_dir: StorePath, project: int, version: str) -> tuple[StorePath, StorePath]:
-    """Return where a version's report lies, as JSON and as a page."""
-    folder, stem = model_dir / project_model(project), f"{project_model(project)}-{version}"
-    return folder / f"{stem}.report.json", folder / f"{stem}.report.html"
 
 
 def _load(path: StorePath) -> VersionReport:

@@ -21,7 +21,7 @@ from layoutloop.connect.queries import StatusFile, project_rows
 from layoutloop.connect.schedule import Pace, RecheckSchedule
 from layoutloop.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import models_in, read_manifest
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.status import STATUS_FILE, read_studio_status
@@ -45,6 +45,7 @@ class VersionTitles(threading.Thread):
     def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         super().__init__(name="version titles", daemon=True)
         self._settings = settings
+        self._store = ModelStore(settings.model_dir)
         self._pace = pace or Pace()
         self._plan = RecheckSchedule(self._pace)
         self._status = StatusFile(settings.home / STATUS_FILE)
@@ -105,10 +106,10 @@ class VersionTitles(threading.Thread):
     def _in_service(self) -> dict[int, str]:
         """Return the stamp in service of each project that has one; a damaged serving.json is the shim's to tell."""
         stamps = {}
-        for name in models_in(self._settings.model_dir):
+        for name in self._store.models():
             if match := _PROJECT.fullmatch(name):
                 try:
-                    serving = read_manifest(self._settings.model_dir, name)
+                    serving = self._store.manifest(name)
                 except ModelNotReady:
                     continue
                 if serving and serving.current:

@@ -9,8 +9,8 @@ from typing import Any
 from handler.ocr_settings import engine_kind
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, read_card, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import UseMarks
 from layoutloop.torchserve.inference import InferenceClient
 
@@ -71,13 +71,13 @@ class InServiceModels:
     """Asks the versions that the model store says are current, pinned, and notes which project was asked.
 
     Args:
-        model_dir: the model store.
+        store: the model store, or a copy of it.
         client: of TorchServe.
         ocr_workers: of model `ocr` on this TorchServe.
         project_workers: of each project's model.
     """
 
-    model_dir: StorePath
+    store: ModelStore
     client: InferenceClient
     ocr_workers: int = 1
     project_workers: int = 1
@@ -85,7 +85,7 @@ class InServiceModels:
 
     def __post_init__(self) -> None:
         """Note nothing yet."""
-        object.__setattr__(self, "_asked", UseMarks(self.model_dir))
+        object.__setattr__(self, "_asked", UseMarks(self.store.path))
 
     def in_service(self, model: str | None) -> InService:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
@@ -97,18 +97,18 @@ class InServiceModels:
         ocr = self._serving(OCR_MODEL)
         if ocr is None or ocr.current is None:
             raise ModelNotReady(
-                f"model `ocr` is not in service in {store_of(self.model_dir)}; `python -m scripts.archive --ocr` puts "
+                f"model `ocr` is not in service in {store_of(self.store.path)}; `python -m scripts.archive --ocr` puts "
                 "it there, or MODEL_DIR names the store where it is"
             )
         serving = self._serving(model) if model else None
         card = None
         if model and serving and serving.current:
-            card = read_card(self.model_dir, model, serving.current)
-        return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
+            card = self.store.card(model, serving.current)
+        return InService(self.store.card(OCR_MODEL, ocr.current), card)
 
     def _serving(self, model: str) -> Manifest | None:
-        filling = is_filling(self.model_dir)  # asked first: what comes meanwhile is found
-        serving = read_manifest(self.model_dir, model)
+        filling = is_filling(self.store.path)  # asked first: what comes meanwhile is found
+        serving = self.store.manifest(model)
         if serving is None and filling:
             raise ModelNotReady(FIRST_COPY)
         return serving

@@ -7,16 +7,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from layoutloop.errors import JobsUnavailable, ModelNotReady
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
-from layoutloop.store.manifest import project_model, read_card, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.stamps import is_stamp, moment_of
 from layoutloop.studio.status import StudioStatus
 from shim.project_titles import ProjectTitles
-from shim.version_reports import VersionReport, VersionReports, report_paths
+from shim.version_reports import VersionReport, VersionReports
 
 MOST_PROJECTS = 100
 """Projects that the page shows: those in which something happened last."""
@@ -24,7 +24,6 @@ MOST_VERSIONS = 50
 MOST_ENDED = 5
 """Ended jobs that the page shows; /jobs has them all."""
 
-_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 _FOLDER = re.compile(r"project-(0|[1-9][0-9]{0,17})")
 
 
@@ -128,19 +127,6 @@ def read_names(titles: ProjectTitles, studio: StudioStatus) -> Names:
     return Names({**told, **studio.titles}, titles.lately() | studio.titles.keys())
 
 
-def is_stamp(version: str) -> bool:
-    """Whether this is how versions are written; nothing else becomes part of a path."""
-    return _STAMP.fullmatch(version) is not None
-
-
-def moment_of(stamp: str) -> float | None:
-    """Return the time that a version's stamp says, Unix seconds."""
-    try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
-
-
 def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
     """Return all jobs, newest first, and those to show."""
     try:
@@ -157,45 +143,43 @@ def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
     return found, JobList((*running, *queued), tuple(ended[:MOST_ENDED]))
 
 
-def read_projects(model_dir: StorePath, reports: VersionReports, names: Names, jobs: Iterable[Job]) -> ProjectList:
+def read_projects(store: ModelStore, reports: VersionReports, names: Names, jobs: Iterable[Job]) -> ProjectList:
     """Return the projects that have a folder in the model store or a job, or that are in use in Label Studio."""
     listed = list(jobs)
-    moments = {number: changed / 1e9 for number, changed in _folders(model_dir).items()}
+    moments = {number: changed / 1e9 for number, changed in _folders(store).items()}
     for job in listed:
         moments[job.project] = max(moments.get(job.project, 0.0), job.created)
     # What only has a title gives way where there are too many.
     moments = dict.fromkeys(names.in_use, 0.0) | moments
     chosen = sorted(moments, key=lambda number: (moments[number], number), reverse=True)[:MOST_PROJECTS]
-    shown = (
-        read_project(model_dir, number, names.titles.get(number, ""), reports, listed) for number in sorted(chosen)
-    )
+    shown = (read_project(store, number, names.titles.get(number, ""), reports, listed) for number in sorted(chosen))
     return ProjectList(tuple(shown), len(moments) - len(chosen))
 
 
 def read_project(
-    model_dir: StorePath, number: int, title: str, reports: VersionReports, jobs: Sequence[Job] = ()
+    store: ModelStore, number: int, title: str, reports: VersionReports, jobs: Sequence[Job] = ()
 ) -> Project:
     """Return one project; one that nobody knows has no versions."""
     name = project_model(number)
     problem, current = "", ""
     try:
-        serving = read_manifest(model_dir, name)
+        serving = store.manifest(name)
         current = serving.current or "" if serving else ""
         if current and not (isinstance(current, str) and is_stamp(current)):
             problem, current = f"{name}/serving.json names {current!r:.80}, which is no version.", ""
     except ModelNotReady as error:
         problem = str(error)
-    stamps = _stamps(model_dir, name, current)
-    versions = tuple(_version(model_dir, number, stamp, current, reports) for stamp in stamps)
+    stamps = _stamps(store, name, current)
+    versions = tuple(_version(store, number, stamp, current, reports) for stamp in stamps)
     return Project(number, title, versions, current, _since(number, current, versions, jobs), problem)
 
 
-def revision(model_dir: StorePath, titles: Mapping[int, str], jobs: Iterable[Job]) -> str:
+def revision(store: ModelStore, titles: Mapping[int, str], jobs: Iterable[Job]) -> str:
     """Return a string that changes when what the page says of projects may have changed; costs next to nothing."""
     listed = list(jobs)
     ended = [job.ended or 0.0 for job in listed if job.state in ("done", "failed")]
     known = (
-        sorted(_folders(model_dir).items()),
+        sorted(_folders(store).items()),
         sorted(titles.items()),
         sorted({job.project for job in listed}),
         max(ended, default=0.0),
@@ -203,14 +187,14 @@ def revision(model_dir: StorePath, titles: Mapping[int, str], jobs: Iterable[Job
     return hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _folders(model_dir: StorePath) -> dict[int, int]:
+def _folders(store: ModelStore) -> dict[int, int]:
     """Return when the folder of each project changed last, by project, in nanoseconds of Unix time.
 
     It changes with every file that comes, goes, or takes another's place, as all do that are written there.
     """
     found = {}
     try:
-        for path in model_dir.iterdir():
+        for path in store.path.iterdir():
             if match := _FOLDER.fullmatch(path.name):
                 with suppress(FileNotFoundError):  # deleted in this moment
                     found[int(match[1])] = path.stat().st_mtime_ns
@@ -219,10 +203,10 @@ def _folders(model_dir: StorePath) -> dict[int, int]:
     return found
 
 
-def _stamps(model_dir: StorePath, name: str, current: str) -> list[str]:
+def _stamps(store: ModelStore, name: str, current: str) -> list[str]:
     """Return the versions of a project that left an archive, a card or a report, newest first."""
     found = {current} if current else set()
-    for path in (model_dir / name).glob(f"{name}-*"):
+    for path in store.folder(name).glob(f"{name}-*"):
         stamp = path.name.removeprefix(f"{name}-").partition(".")[0]
         if is_stamp(stamp):
             found.add(stamp)
@@ -230,23 +214,23 @@ def _stamps(model_dir: StorePath, name: str, current: str) -> list[str]:
     return newest if not current or current in newest else [*newest[:-1], current]
 
 
-def _version(model_dir: StorePath, number: int, stamp: str, current: str, reports: VersionReports) -> Version:
+def _version(store: ModelStore, number: int, stamp: str, current: str, reports: VersionReports) -> Version:
     name = project_model(number)
     restored_from = base_model = ""
     readable = True
     try:
-        card = read_card(model_dir, name, stamp)
+        card = store.card(name, stamp)
         restored_from, base_model = str(card.restored_from or ""), str(card.base_model or "")
     except ModelNotReady:
         readable = False
-    data, page = report_paths(model_dir, number, stamp)
+    report = store.report_path(name, stamp)
     return Version(
         stamp=stamp,
         made=moment_of(stamp),
-        report=reports.of(data),
+        report=reports.of(report),
         in_service=stamp == current,
-        restorable=readable and stamp != current and (model_dir / name / f"checkpoint-{stamp}").is_dir(),
-        has_page=page.is_file(),
+        restorable=readable and stamp != current and store.checkpoint_path(name, stamp).is_dir(),
+        has_page=report.with_suffix(".html").is_file(),
         restored_from=restored_from,
         base_model=base_model,
     )

@@ -19,7 +19,7 @@ from demo.tasks import OCR, exported_task, label_config
 
 COMMANDS = (
     *(f"scripts.{name}" for name in ("archive", "connect", "dataset", "evaluate", "import_documents", "predict")),
-    *("scripts.retrain", "scripts.rollout", "scripts.rollout_commands", "training.worker.job"),
+    *("scripts.retrain", "scripts.rollout", "rollout.process", "training.restore", "training.worker.job"),
     *("demo.invoices", "demo.run", "demo.tasks"),
 )
 """With what they import only when they need it."""

@@ -21,6 +21,7 @@ from handler.wire import page_from_json
 from layoutloop.errors import AddressRefused, ImageUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
 from layoutloop.studio.image_fetcher import ImageFetcher
@@ -81,9 +82,8 @@ class TorchServeReader:
         thumbnail: bool = False,
     ) -> TorchServeReader:
         """Make a reader that asks the nodes."""
-        models = InServiceModels(
-            settings.model_dir, inference_client(settings), settings.ocr_workers, settings.project_workers
-        )
+        store, client = ModelStore(settings.model_dir), inference_client(settings)
+        models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
         return cls(images, models, engine, language, psm, thumbnail)
 
     def like(self, card: VersionCard) -> TorchServeReader:

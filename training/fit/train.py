@@ -24,7 +24,7 @@ from handler.tagging.labels import LabelSet
 from handler.tagging.layoutlm import respect_thread_limit
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import TrainingError, TrainingRefused
-from layoutloop.store.writing import locked
+from layoutloop.store.locks import file_lock
 from training.data.examples import Example, pages_of, read_examples
 from training.fit.bases import RECIPES, Base, continue_from, make_base
 from training.fit.callback import ProgressFile
@@ -126,7 +126,7 @@ def main(arguments: Sequence[str]) -> int:
     """Train; 75 where it was asked to stop and can be resumed, 65 where it would be refused again."""
     folder = Path(arguments[0])
     try:
-        with locked(folder, "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():
+        with file_lock(folder / "steps", "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():
             return 0 if train(folder) else INTERRUPTED
     except TrainingError as error:
         (folder / "refusal.txt").write_text(str(error))

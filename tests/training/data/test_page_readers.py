@@ -18,8 +18,10 @@ from handler.page import Box, Page, Size, Word
 from handler.reading.reader import Reader
 from layoutloop.errors import AddressRefused, ImageUnavailable, ModelNotReady, PageRejected
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, _Handler, _Server, serve
 from tests.handler.samples import encoded, rendered_page
 from training.data.annotations import AnnotatedPage
@@ -59,8 +61,8 @@ def answer_page(handler: _Handler) -> None:
 def torchserve(home: Path) -> Iterator[tuple[Settings, _Server]]:
     """An instance whose `ocr` is in service."""
     store = home / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(home / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", answer_page) as server:
         yield Settings(model_dir=store, home=home, torchserve_port=server.port), server
