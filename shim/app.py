@@ -16,7 +16,7 @@ from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import StoreMirror
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import NO_KEY
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from shim.context import Context
@@ -68,13 +68,8 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages, client.node_count)
     metrics = Metrics(lambda: pool.waiting)
     key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
-    fetcher = ImageFetcher(
-        settings.label_studio_url,
-        key,
-        settings.image_hosts,
-        settings.image_networks,
-        max_bytes=settings.max_image_bytes,
-    )
+    rules = ImageRules(settings.image_hosts, settings.image_networks, settings.max_image_bytes)
+    fetcher = ImageFetcher(settings.label_studio_url, key, rules)
     models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
     memory = AnswerCache(settings.home / "answers.db")
     answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)

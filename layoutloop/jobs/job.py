@@ -88,7 +88,7 @@ class Job:
     def from_json(cls, body: object) -> Job:
         """Read what `to_json` wrote; fields of another release are left out.
 
-        Others may be able to write where the records are, and an id becomes the name of a folder: each field is checked.
+        Others may be able to write records, and an id becomes the name of a folder: each field is checked.
 
         Raises:
             ValueError: not a job's record; names the field.

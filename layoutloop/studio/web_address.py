@@ -1,11 +1,11 @@
-"""An http(s) address taken apart once, the hosts that may be asked, and paths that stay where they belong."""
+"""An http(s) address parsed once, the hosts that may be contacted, and paths that stay where they belong."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from layoutloop.errors import ImageRefused, SettingsInvalid
@@ -16,7 +16,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """An http(s) address taken apart once, so that what is checked is what is asked.
+    """An http(s) address parsed once, so that what is checked is what is requested.
 
     Args:
         scheme: `http` or `https`.
@@ -49,13 +49,17 @@ class WebAddress:
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
+    def below(self, path: str, query: str = "") -> WebAddress:
+        """Return the address of a path below this one."""
+        return replace(self, path=self.path.rstrip("/") + path, query=query)
+
     def __str__(self) -> str:
         """The address for messages: no query, for it may hold a signature."""
         return self.base + self.path[:200]
 
 
 def parse_web_address(url: str) -> WebAddress:
-    """Take an absolute http(s) URL apart.
+    """Parse an absolute http(s) URL.
 
     Raises:
         ImageRefused: it is no such URL, or one that programs read differently.
@@ -67,7 +71,7 @@ def parse_web_address(url: str) -> WebAddress:
     except ValueError as error:
         raise ImageRefused("an image address has a host or port that cannot be read") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise ImageRefused(f"only http and https image addresses are asked, not {parts.scheme[:20] or 'plain paths'}")
+        raise ImageRefused(f"only http and https image addresses are fetched, not {parts.scheme[:20] or 'plain paths'}")
     if "@" in parts.netloc:
         raise ImageRefused("an image address with a user name or password in it is refused")
     host = _checked_host((parts.hostname or "").removesuffix("."), bracketed="[" in parts.netloc)
