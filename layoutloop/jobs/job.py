@@ -86,7 +86,7 @@ class Job:
 
     @classmethod
     def from_json(cls, body: object) -> Job:
-        """Read what `to_json` wrote; fields of another release are left out.
+        """Read what `to_json` wrote; fields of another release, and progress that is no finite number, are left out.
 
         Others may be able to write records, and an id becomes the name of a folder: each field is checked.
 
@@ -102,12 +102,13 @@ class Job:
         for name, value in known.items():
             if not _CHECKS[name](value):
                 raise ValueError(f"`{name}` of a job's record cannot be {value!r:.80}")
-        return cls(**known)
+        return cls(**{name: value for name, value in known.items() if name not in _NUMBERS or _is_finite(value)})
 
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _NEEDED = ("id", "project", "kind", "trigger", "created")
-_TIME_LIMIT = 1e15
+_NUMBERS = ("done", "total", "epoch", "epochs", "loss", "eta_s", "f1")
+_LIMIT = 1e15
 
 
 def _is_count(value: object) -> bool:
@@ -118,9 +119,9 @@ def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _is_time(value: object) -> bool:
-    """Whether a comparison with the clock means something; a NaN is less than nothing."""
-    return type(value) in (int, float) and -_TIME_LIMIT < value < _TIME_LIMIT  # type: ignore[operator]
+def _is_finite(value: object) -> bool:
+    """Whether it can be compared, with the clock for example; a NaN cannot."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT
 
 
 def _is_text(value: object) -> bool:
@@ -148,8 +149,8 @@ _CHECKS: Mapping[str, Callable[[object], bool]] = {
     "verdict": _is_one_of("", *get_args(JobVerdict)),
     "options": _is_options,
     **dict.fromkeys(("attempt", "interruptions", "away"), _is_count),
-    **dict.fromkeys(("created", "updated", "not_before"), _is_time),
-    **dict.fromkeys(("started", "ended"), _or_none(_is_time)),
-    **dict.fromkeys(("done", "total", "epoch", "epochs", "loss", "eta_s", "f1"), _or_none(_is_number)),
+    **dict.fromkeys(("created", "updated", "not_before"), _is_finite),
+    **dict.fromkeys(("started", "ended"), _or_none(_is_finite)),
+    **dict.fromkeys(_NUMBERS, _or_none(_is_number)),
     **dict.fromkeys(("worker", "step", "message", "version", "error"), _is_text),
 }

@@ -116,6 +116,11 @@ def card_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
     return model_dir / name / f"{name}-{version}.json"
 
 
+def report_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
+    """Return where the JSON report of a version is; the page is beside it, with the suffix `.html`."""
+    return model_dir / name / f"{name}-{version}.report.json"
+
+
 def read_manifest(model_dir: StorePath, name: str) -> Manifest | None:
     """Return what is in service under `name`; None where nothing ever was.
 

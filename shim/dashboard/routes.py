@@ -15,24 +15,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
+from layoutloop.store.manifest import project_model, report_path
+from layoutloop.store.writing import is_stamp
 from layoutloop.studio.status import read_studio_status
 from shim.access import authenticate, refuse_other_sites
 from shim.context import context
 from shim.dashboard.page import render
-from shim.dashboard.view import (
-    JobList,
-    Names,
-    Project,
-    is_stamp,
-    read_jobs,
-    read_names,
-    read_project,
-    read_projects,
-    revision,
-)
+from shim.dashboard.view import JobList, Names, Project, StoreView, read_jobs, read_names
 from shim.health import health_now
 from shim.predict.metrics import Metrics
-from shim.version_reports import report_paths
 
 logger = logging.getLogger(__name__)
 dashboard = Blueprint("dashboard", __name__, url_prefix="/dashboard", static_folder="static", static_url_path="/static")
@@ -102,7 +93,7 @@ def overview() -> str:
     """Show everything."""
     kept = context()
     jobs, shown = read_jobs(kept.jobs)
-    projects = read_projects(kept.settings.model_dir, kept.reports, _names(), jobs)
+    projects = _store().projects(_names(), jobs)
     return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
 
 
@@ -143,9 +134,9 @@ def report(project: str, version: str) -> Response:
     if not is_stamp(version):
         _not_there(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
     found = _project(project)
-    _, page = report_paths(context().settings.model_dir, found.id, version)
+    path = report_path(context().settings.model_dir, project_model(found.id), version)
     try:
-        content = page.read_bytes()
+        content = path.with_suffix(".html").read_bytes()
     except OSError:
         _not_there(f"version {version} of project {found.id} has no report (any more)")
     return Response(content, mimetype="text/html", headers={"Content-Security-Policy": _REPORT_POLICY})
@@ -177,7 +168,6 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = context()
-    settings = kept.settings
     service = health_now()
     titles = read_names(kept.titles, service.studio).titles
     return {
@@ -188,8 +178,12 @@ def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
         "titles": titles,
         "warnings": kept.warnings.newest(),
         "started": kept.started,
-        "revision": revision(settings.model_dir, titles, jobs),
+        "revision": _store().revision(titles, jobs),
     }
+
+
+def _store() -> StoreView:
+    return StoreView(context().settings.model_dir, context().reports)
 
 
 def _names() -> Names:
@@ -207,8 +201,7 @@ def _counts(metrics: Metrics) -> dict[str, float]:
 def _project(text: str) -> Project:
     if not _PROJECT.fullmatch(text):
         _not_there(f"a project is a number, got {text!r:.80}")
-    kept = context()
-    return read_project(kept.settings.model_dir, int(text), _names().titles.get(int(text), ""), kept.reports)
+    return _store().project(int(text), _names().titles.get(int(text), ""))
 
 
 def _restorable(text: str, version: str) -> Project:

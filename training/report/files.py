@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from layoutloop.errors import ModelNotReady
+from layoutloop.store.manifest import report_path as report_path
 from layoutloop.store.path import AnyPath, StorePath, store_access
 from layoutloop.store.writing import new_stamp, write_bytes, write_json
 from training.report.drawing import Drawing
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
 KEPT_REJECTED = 5
 _JSON, _HTML = ".report.json", ".report.html"
-
-
-def report_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
-    """Return where the JSON report of a version lies; the page is beside it, with the suffix `.html`."""
-    return model_dir / name / f"{name}-{version}{_JSON}"
 
 
 def read_report(path: StorePath) -> Report:

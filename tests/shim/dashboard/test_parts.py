@@ -115,7 +115,7 @@ def test_what_a_job_does(changes: dict[str, Any], text: str, share: float | None
 
 def test_a_silent_worker_is_told() -> None:
     assert sentences.silence(RUNNING, NOW + 60) == ""
-    assert "No sign of life for 2 min: its worker (box-7080) is gone" in sentences.silence(RUNNING, NOW + 120)
+    assert "No progress report for 2 min: its worker (box-7080) has stopped" in sentences.silence(RUNNING, NOW + 120)
     assert sentences.silence(QUEUED, NOW + 120) == ""
 
 
@@ -248,7 +248,7 @@ def test_a_report_without_validation_pages_has_no_figures() -> None:
 
 def test_a_report_is_read_once_for_as_long_as_it_stays(tmp_path: Path) -> None:
     path, reports = tmp_path / "a.report.json", VersionReports()
-    assert "No report lies beside this version" in reports.of(path).problem
+    assert "No report is beside this version" in reports.of(path).problem
     path.write_text(json.dumps(GOOD))
     first = reports.of(path)
     assert first.f1 == 0.667
