@@ -111,21 +111,13 @@ _NUMBERS = ("done", "total", "epoch", "epochs", "loss", "eta_s", "f1")
 _LIMIT = 1e15
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
 def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
 def _is_finite(value: object) -> bool:
     """Whether it can be compared, with the clock for example; a NaN cannot."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    return _is_number(value) and -_LIMIT < value < _LIMIT  # type: ignore[operator]
 
 
 def _is_options(value: object) -> bool:
@@ -136,21 +128,16 @@ def _is_one_of(*names: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and value in names
 
 
-def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is None or check(value)
-
-
 _CHECKS: Mapping[str, Callable[[object], bool]] = {
     "id": lambda value: isinstance(value, str) and _ID.fullmatch(value) is not None,
-    "project": _is_count,
     "kind": _is_one_of(*get_args(Kind)),
     "trigger": _is_one_of(*get_args(Trigger)),
     "state": _is_one_of(*get_args(State)),
     "verdict": _is_one_of("", *get_args(JobVerdict)),
     "options": _is_options,
-    **dict.fromkeys(("attempt", "interruptions", "away"), _is_count),
+    **dict.fromkeys(("project", "attempt", "interruptions", "away"), lambda value: type(value) is int and value >= 0),
     **dict.fromkeys(("created", "updated", "not_before"), _is_finite),
-    **dict.fromkeys(("started", "ended"), _or_none(_is_finite)),
-    **dict.fromkeys(_NUMBERS, _or_none(_is_number)),
-    **dict.fromkeys(("worker", "step", "message", "version", "error"), _is_text),
+    **dict.fromkeys(("started", "ended"), lambda value: value is None or _is_finite(value)),
+    **dict.fromkeys(_NUMBERS, lambda value: value is None or _is_number(value)),
+    **dict.fromkeys(("worker", "step", "message", "version", "error"), lambda value: isinstance(value, str)),
 }
