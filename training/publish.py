@@ -17,7 +17,7 @@ from layoutloop.errors import ModelNotReady
 from layoutloop.store.manifest import archive_path, project_model, read_manifest
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, drop_from_load, locked, new_stamp, write_json
-from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.inference import InferenceClient, PageRequest
 from rollout.promotion import RolloutFailed, promote
 from training.archive.archive import ProjectSettings, build_project
 from training.data.examples import Example
@@ -203,7 +203,7 @@ def _answer(client: InferenceClient, name: str, version: str, body: bytes, deadl
     """Ask until there is an answer: a TorchServe that was just started again holds the version a moment later."""
     while True:
         try:
-            return client.predict(name, version, body, content_type="application/json", deadline=deadline)
+            return client.predict(PageRequest(name, version, body, "application/json"), deadline)
         except ModelNotReady:
             if time.monotonic() + _PAUSE_S > deadline:
                 raise
