@@ -20,8 +20,8 @@ from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED, SILENT_S, STATUS_FILE, read_studio_status
 from shim.app import create_app
 from shim.dashboard import job_sentences as sentences
-from shim.dashboard.charts import HEIGHT, WIDTH, Point, f1_chart
-from shim.dashboard.page import figure, when
+from shim.dashboard.charts import HEIGHT, WIDTH, Point
+from shim.dashboard.page import f1_chart, figure, when
 from shim.project_titles import DAY_S, LATELY_S, ProjectTitles
 from shim.recent_warnings import KEPT, RecentWarnings, keep_warnings
 from shim.version_reports import VersionReport, VersionReports, parse_report
