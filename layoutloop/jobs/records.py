@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import redis
@@ -45,6 +45,9 @@ class Records(ABC):
     Args:
         place: where they are, for messages.
     """
+
+    _advice: ClassVar[str]
+    """The rest of a sentence on an error, with {error} in it."""
 
     def __init__(self, place: str) -> None:
         self._place = place
@@ -82,16 +85,13 @@ class Records(ABC):
     @abstractmethod
     def _change(self, rule: Rule[T], only: str | None) -> T: ...
 
-    @abstractmethod
-    def _problem(self, error: Exception) -> str:
-        """Return what an error of the storage means, and what to do."""
-
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, redis.RedisError, OSError) as error:
-            raise JobsUnavailable(f"the job records in {self._place} {self._problem(error)}") from error
+            problem = self._advice.format(error=error)
+            raise JobsUnavailable(f"the job records in {self._place} cannot be used{problem}") from error
 
     def _jobs(self, records: Mapping[str, str]) -> dict[str, Job]:
         """Return the valid records: a bad one is logged once, and does not stop the others."""
@@ -131,6 +131,8 @@ class SqliteRecords(Records):
     cut may cost the last moments. WAL needs a local disk: several machines need Redis.
     """
 
+    _advice = ": {error}; LAYOUTLOOP_HOME must be a folder on a local disk that can be written"
+
     def __init__(self, path: Path) -> None:
         """Keep the path."""
         super().__init__(str(path))
@@ -162,9 +164,6 @@ class SqliteRecords(Records):
             connection.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in change.drop])
             return change.result
 
-    def _problem(self, error: Exception) -> str:
-        return f"cannot be used: {error}; LAYOUTLOOP_HOME must be a folder on a local disk that can be written"
-
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -185,6 +184,9 @@ class SqliteRecords(Records):
 
 class RedisRecords(Records):
     """A hash in Redis, changed under WATCH, and tried again where another process was faster."""
+
+    # The client's own message is not shown: it may hold the password.
+    _advice = " ({error.__class__.__name__}); see that it runs and that REDIS_URL has the right host, port and password"
 
     def __init__(self, url: str) -> None:
         """Make the client; it connects at the first use."""
@@ -224,13 +226,6 @@ class RedisRecords(Records):
         pause_s = random.uniform(0.001, 0.01)  # noqa: S311 - spreads those who met
         result = self._client.transaction(attempt, REDIS_KEY, value_from_callable=True, watch_delay=pause_s)  # type: ignore[arg-type]
         return cast("T", result)
-
-    def _problem(self, error: Exception) -> str:
-        # The client's own message is not shown: it may hold the password.
-        return (
-            f"cannot be used ({type(error).__name__}); "
-            "see that it runs and that REDIS_URL has the right host, port and password"
-        )
 
 
 def _from_hash(client: redis.Redis, only: str | None) -> dict[str, str]:

@@ -428,7 +428,7 @@ def test_titles_that_cannot_be_written_are_known_until_the_end(tmp_path: Path) -
             {"time": NOW - SILENT_S - 1, "ok": True},
             "silent",
             NOW - SILENT_S - 1,
-            "since 2026-11-23 07:41 UTC; is the trainer running",
+            "last tried at 2026-11-23 07:41 UTC; is the trainer running",
             id="old",
         ),
         pytest.param({"time": 10**400, "ok": True}, "silent", None, "is damaged", id="400 digits"),
