@@ -63,7 +63,7 @@ class Commands:
         rollout: the watcher.
         shim: the shim.
         worker: the trainer.
-        node_problem: says why no pages should be sent to this node yet, None where they may be.
+        node_problem: returns why no pages should be sent to this node yet, None where they may be.
     """
 
     archive: Sequence[str]
@@ -201,7 +201,7 @@ def torchserve_config(settings: NodeSettings, template: str) -> str:
     """Fill in config.properties for one instance.
 
     Raises:
-        KeyError: the template asks for a name that is not known here.
+        KeyError: the template has a name that is not known here.
     """
     first, host = settings.torchserve_port, settings.torchserve_host
     return Template(template).substitute(

@@ -19,7 +19,7 @@ from layoutloop.store.path import store_path
 from shim.app import create_app
 
 _SPARE_THREADS = 16
-"""Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""
+"""Threads beyond the admitted predicts, for /health, /setup, webhooks and refused predicts."""
 
 
 class Server(BaseApplication):
@@ -42,7 +42,7 @@ class Server(BaseApplication):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; 2 where the settings cannot be used."""
+    """Serve until a signal comes; return 2 where the settings cannot be used."""
     try:
         settings = _settings(_parser().parse_args(arguments))
     except SettingsInvalid as error:

@@ -13,19 +13,19 @@ _OPEN = ("routes.health",)
 
 
 def authenticate() -> None:
-    """Ask for Basic auth where it is set; health stays open, it tells a stranger no more than that we are up."""
+    """Require Basic auth where it is set; health stays open, but shows a stranger only that the shim is up."""
     if request.endpoint not in _OPEN and not is_authenticated():
         raise Unauthorized(
-            "this shim asks for Basic auth: give user and password in Label Studio's model settings (to curl with -u)"
+            "this shim requires Basic auth: give user and password in Label Studio's model settings (to curl with -u)"
         )
 
 
 def refuse_other_sites() -> None:
-    """Refuse what another site's page makes a browser send; a browser names that site, Label Studio names none."""
+    """Refuse what another site's page makes a browser send: it names that site, and Label Studio names none."""
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.host:
         raise CrossSite(
-            f"a page of {origin!r:.100} may not start a training here; ask {request.host} itself (a proxy in front "
+            f"a page of {origin!r:.100} may not start a training here; use {request.host} itself (a proxy in front "
             "must pass the Host header on)"
         )
 

@@ -1,4 +1,4 @@
-"""Puts the shim together: settings in, Flask app out."""
+"""Assembles the shim: settings in, Flask app out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAX_BODY_BYTES = 64 * 2**20
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the app; asks nobody yet but a model store at a URL, which a thread begins to read."""
+    """Return the app; it sends no request yet, but a thread begins to read a model store at a URL."""
     settings = _with_copy(settings)
     app = Flask("layoutloop", static_folder=None)  # Flask's own would serve a `static` of the working folder to anyone
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -71,8 +71,8 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     rules = ImageRules(settings.image_hosts, settings.image_networks, settings.max_image_bytes)
     fetcher = ImageFetcher(settings.label_studio_url, key, rules)
     models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
-    memory = AnswerCache(settings.home / "answers.db")
-    answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)
+    cache = AnswerCache(settings.home / "answers.db")
+    answerer = PageAnswerer(models, fetcher, metrics, cache, settings.deadline_s)
     return Context(
         settings=settings,
         client=client,

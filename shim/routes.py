@@ -1,4 +1,4 @@
-"""The routes that Label Studio and people call. Each is thin: parse, ask, answer."""
+"""The routes that Label Studio and people call. Each is thin: parse, call, answer."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _COLD_START = "a project not among `models` has none yet: with RectangleLabels n
 @routes.get("/")
 @routes.get("/health")
 def health() -> Response:
-    """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
+    """Say that the shim is up, and what is in service; sends no request, so that it is always fast."""
     service = health_now()
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
-        notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
+        notes = dict.fromkeys(note for note in known if note)  # a missing key may be in two of them
         body |= {
             "model_dir": store_of(context().settings.model_dir),
             "models": service.models,
@@ -47,7 +47,7 @@ def health() -> Response:
 
 @routes.post("/setup")
 def setup() -> Response:
-    """Check the label config and name the version; `hostname` and `access_token` are ignored on purpose."""
+    """Check the label config and return the version; `hostname` and `access_token` are ignored on purpose."""
     body = _json_object()
     schema = body.get("schema")
     if not isinstance(schema, str):
@@ -56,7 +56,7 @@ def setup() -> Response:
     try:
         config = parse_label_config(schema)
     except LabelConfigUnsupported:
-        # Label Studio shows its user only "422 Client Error"; the sentence that the error handler logs needs a name.
+        # Label Studio shows its user only "422 Client Error"; the error handler's log line lacks the project.
         logger.warning("the label config of project %s is refused:", project)
         raise
     return jsonify({"model_version": context().predictor.version(project, config)})
@@ -97,7 +97,7 @@ def train() -> tuple[Response, int]:
         raise RequestInvalid(f"/train takes `project` and the flags {', '.join(_TRAIN_FLAGS)}; found {unknown!s:.200}")
     project = parse_project(body.get("project"))
     if project is None:
-        raise RequestInvalid('/train wants to know which project: {"project": 7}')
+        raise RequestInvalid('/train needs the project: {"project": 7}')
     flags = {name: body[name] for name in _TRAIN_FLAGS if name in body}
     for name, value in flags.items():
         if not isinstance(value, bool):
@@ -119,7 +119,7 @@ def jobs() -> Response:
 
 @routes.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
-    """Tell one job's state and progress."""
+    """Return one job's state and progress."""
     return jsonify(context().jobs.get(job_id).to_json())
 
 

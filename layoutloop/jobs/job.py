@@ -28,8 +28,8 @@ class Job:
         kind: "restore" brings an old version back under a new stamp.
         trigger: what queued it; a job of annotations may be skipped when too few are new.
         options: what differs from an ordinary job, such as {"force": True}; options that are off are left out.
-        attempt: 0 before the first claim. It only grows and is the fencing number: whoever works on the job names
-            it with every change, and a process of an earlier attempt is refused.
+        attempt: 0 before the first claim. It only grows and is the fencing number: a process that works on the job
+            names it with every change, and one of an earlier attempt is refused.
         interruptions: attempts that were ended on purpose and do not count as tried.
         away: attempts that found a service down which they need; they do not count as tried either.
         worker: name of the one that runs it, or ran it last.

@@ -66,10 +66,8 @@ def read_studio_status(home: Path, now: float) -> StudioStatus:
         return StudioStatus("silent", None, f"{unknown}: {path.name} is damaged; the trainer rewrites it.")
     titles = _titles(body.get("projects"))
     if now - asked > SILENT_S:
-        last = datetime.fromtimestamp(asked, timezone.utc)
-        problem = (
-            f"Label Studio was last tried at {last:%Y-%m-%d %H:%M} UTC; is the trainer running (logs/trainer.log)?"
-        )
+        last = f"{datetime.fromtimestamp(asked, timezone.utc):%Y-%m-%d %H:%M} UTC"
+        problem = f"Label Studio was last tried at {last}; is the trainer running (logs/trainer.log)?"
         return StudioStatus("silent", asked, problem, titles)
     if body.get("ok") is True:
         return StudioStatus("answers", asked, titles=titles)

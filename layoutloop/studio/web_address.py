@@ -62,7 +62,7 @@ def parse_web_address(url: str) -> WebAddress:
     """Parse an absolute http(s) URL.
 
     Raises:
-        ImageRefused: it is no such URL, or one that programs read differently.
+        ImageRefused: it is no such URL, or one that programs parse differently.
     """
     check_characters(url)
     try:
@@ -81,7 +81,7 @@ def parse_web_address(url: str) -> WebAddress:
 
 
 def _checked_host(host: str, bracketed: bool) -> str:
-    """A plain host name as it is, an IPv6 address in its one short spelling."""
+    """Return a plain host name as it is, an IPv6 address in its one short spelling."""
     if bracketed and "%" not in host:
         try:
             return str(ipaddress.IPv6Address(host))
@@ -136,7 +136,7 @@ def _bad_host(entry: str) -> str:
 
 
 def check_characters(reference: str) -> None:
-    """Refuse what programs read in different ways.
+    """Refuse what programs parse in different ways.
 
     Raises:
         ImageRefused: a backslash or control character is in it.
@@ -166,7 +166,7 @@ def check_path(path: str, query: str) -> None:
 
 
 def _decodings(text: str) -> Iterator[str]:
-    """The text as written, percent-decoded once, twice, and so on until nothing changes."""
+    """Yield the text as written, percent-decoded once, twice, and so on until nothing changes."""
     for _ in range(8):
         yield text
         decoded = unquote(text)

@@ -35,8 +35,8 @@ def what(job: Job) -> str:
     return f"Training ({', '.join(extras)})" if extras else "Training"
 
 
-def asked_by(job: Job) -> str:
-    """Return where the request came from."""
+def requested_by(job: Job) -> str:
+    """Return what queued it."""
     return _TRIGGERS.get(job.trigger, job.trigger)
 
 

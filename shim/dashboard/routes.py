@@ -45,7 +45,7 @@ def refuse_strange_names() -> None:
     """Refuse a browser that came here by a name which is not this machine's own.
 
     Without Basic auth only this machine may look. A page of another site gets past that, and past Origin, where its
-    name is suddenly said to be 127.0.0.1 (DNS rebinding); its browser still tells the name.
+    name is made to resolve to 127.0.0.1 (DNS rebinding); its browser still sends the name.
     """
     settings = context().settings
     if settings.basic_auth_user or settings.allow_open_bind:
@@ -74,7 +74,7 @@ def protect(response: Response) -> Response:
 def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
     """Show what was refused, and why."""
     extra = {"code": error.code, "sentence": str(error)}
-    # Every browser asks first without a password: nothing is wrong then.
+    # Every browser tries without a password first: nothing is wrong then.
     is_first = isinstance(error, Unauthorized) and request.authorization is None
     level = logging.INFO if is_first else logging.WARNING
     logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
@@ -99,14 +99,14 @@ def overview() -> str:
 
 @dashboard.get("/live")
 def live() -> str:
-    """Show the part that changes all the time, for the page's script."""
+    """Show the part that changes often, for the page's script."""
     jobs, shown = read_jobs(context().jobs)
     return render("live", **_live(jobs, shown))
 
 
 @dashboard.get("/projects/<project>/train")
-def ask_to_train(project: str) -> str:
-    """Say what a training does, and ask once."""
+def confirm_train(project: str) -> str:
+    """Say what a training does, and have it confirmed."""
     return render("train", project=_project(project))
 
 
@@ -117,8 +117,8 @@ def train(project: str) -> AnyResponse:
 
 
 @dashboard.get("/projects/<project>/versions/<version>/restore")
-def ask_to_restore(project: str, version: str) -> str:
-    """Say what bringing a version back does, and ask once."""
+def confirm_restore(project: str, version: str) -> str:
+    """Say what bringing a version back does, and have it confirmed."""
     return render("restore", project=_restorable(project, version), version=version)
 
 
@@ -145,16 +145,16 @@ def report(project: str, version: str) -> Response:
 def refuse_strange_forms() -> None:
     """Refuse a form that no page of ours sent.
 
-    A browser says with every form where it stands: Origin, and over TLS or on this machine Sec-Fetch-Site too. One
-    of them must be there, since Basic auth may be off and a password, once given, goes with every site's requests.
+    A browser sends the site of a form with it: Origin, and over TLS or on this machine Sec-Fetch-Site too. One of
+    them must be there, since Basic auth may be off and a password, once given, goes with every site's requests.
 
     Raises:
-        CrossSite: it stands elsewhere, or nobody says where.
+        CrossSite: it is on another site, or no header says where.
     """
     refuse_other_sites()
     site = request.headers.get("Sec-Fetch-Site")
     if site is None and "Origin" not in request.headers:
-        raise CrossSite("a button's request names the page it stands on, and this one names none; programs POST /train")
+        raise CrossSite("a button's request names the page it is on, and this one names none; programs POST /train")
     if site not in (None, "same-origin"):
         raise CrossSite(f"the button of a page elsewhere ({site!r:.40}) may not start anything here")
 

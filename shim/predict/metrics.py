@@ -13,7 +13,7 @@ class Metrics:
     """Counters and times, named as Prometheus wants them.
 
     Args:
-        pages_waiting: asked at each scrape.
+        pages_waiting: called at each scrape.
     """
 
     def __init__(self, pages_waiting: Callable[[], int]) -> None:

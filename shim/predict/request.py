@@ -1,4 +1,4 @@
-"""What Label Studio sends to /predict: tasks, label config, project, and for an interactive ask what was drawn."""
+"""What Label Studio sends to /predict: tasks, label config, project, and in an interactive request what was drawn."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PredictRequest:
         tasks: one mapping each, as Label Studio sends them.
         project_id: None where the request names none.
         config: of the project.
-        is_interactive: asked for what a person is drawing. It never turns into an ordinary ask, whatever is drawn:
-            the editor would take the whole page's boxes for its suggestions.
-        drawn: the rectangle of an interactive ask; None where it has none that can be answered.
+        is_interactive: for what a person is drawing. It is never answered like an ordinary request, whatever is
+            drawn: the editor would take the whole page's boxes for its suggestions.
+        drawn: the rectangle of an interactive request; None where it has none that can be answered.
     """
 
     tasks: tuple[Mapping[str, object], ...]

@@ -244,7 +244,7 @@ MINIMAL = [{"image": "/data/upload/8/a.png", "id": 45, "label": [], "annotator":
         pytest.param([{"id": 1, "data": {}}], "entry 0 has no list of `annotations`", id="tasks to import"),
         pytest.param([{"data": {}, "annotations": []}], "entry 0 has no task id", id="no id"),
         pytest.param([{"id": True, "data": {}, "annotations": []}], "entry 0 has no task id", id="an id that is none"),
-        pytest.param([*TASKS, *TASKS], "task 45 stands in it twice", id="twice"),
+        pytest.param([*TASKS, *TASKS], "task 45 is in it twice", id="twice"),
     ],
 )
 def test_what_is_no_export(body: object, sentence: str) -> None:
