@@ -43,8 +43,9 @@ class Server(BaseApplication):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal comes; return 2 where the settings cannot be used."""
+    given = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
     try:
-        settings = _settings(_parser().parse_args(arguments))
+        settings = replace(Settings.from_env(os.environ), **given)
     except SettingsInvalid as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
         return 2
@@ -68,11 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(LAYOUTLOOP_LOG_LEVEL)")
     parser.add_argument("--model-dir", type=store_path, help="the model store, a folder or a URL (MODEL_DIR)")
     return parser
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    return replace(Settings.from_env(os.environ), **given)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import logging
 
 from flask import request
 
-from layoutloop.errors import CrossSite, Unauthorized
+from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from shim.context import context
+
+logger = logging.getLogger(__name__)
 
 _OPEN = ("routes.health",)
 
@@ -41,3 +44,10 @@ def is_authenticated() -> bool:
     user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
     password = hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
     return user and password
+
+
+def log_refusal(error: LayoutLoopError, level: int = logging.WARNING) -> dict[str, str]:
+    """Log what this request was refused for; return the headers of its answer."""
+    extra = {"code": error.code, "sentence": str(error)}
+    logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
+    return {"WWW-Authenticate": 'Basic realm="LayoutLoop"'} if error.status == 401 else {}

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from layoutloop.errors import LayoutLoopError
@@ -19,6 +19,7 @@ from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
+from shim.access import log_refusal
 from shim.context import Context
 from shim.dashboard.routes import dashboard
 from shim.predict.answer_cache import AnswerCache
@@ -86,13 +87,8 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     )
 
 
-def _on_error(error: LayoutLoopError) -> tuple[Response, int]:
-    extra = {"code": error.code, "sentence": str(error)}
-    logger.warning("%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
-    response = jsonify({"error": {"code": error.code, "message": str(error)}})
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = 'Basic realm="LayoutLoop"'
-    return response, error.status
+def _on_error(error: LayoutLoopError) -> tuple[Response, int, dict[str, str]]:
+    return jsonify({"error": {"code": error.code, "message": str(error)}}), error.status, log_refusal(error)
 
 
 def _on_http_error(error: HTTPException) -> tuple[Response, int]:

@@ -82,9 +82,14 @@ def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Re
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")
     is_held = any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values())
-    starting = _starting(nodes) | ({"": FIRST_COPY} if filling else {})
+    starting = {
+        node: f"TorchServe of {node} is starting"
+        for node, report in nodes.items()
+        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
+    } | ({"": FIRST_COPY} if filling else {})
     if nodes and current and not is_held and not starting:
-        if all(_has_looked(report) for report in nodes.values()):
+        # A node has checked `ocr`, or had time to; see `is_starting`.
+        if all(OCR_MODEL in one.get("checked", ()) or one.get("away_since") is not None for one in nodes.values()):
             missing.append(NOT_LOADED)
         else:
             starting = {"": NOT_LOADED}
@@ -103,20 +108,6 @@ def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Re
         ),
         studio=read_studio_status(home, time.time()),
     )
-
-
-def _starting(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return a sentence for each node whose TorchServe is starting."""
-    return {
-        node: f"TorchServe of {node} is starting"
-        for node, report in nodes.items()
-        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
-    }
-
-
-def _has_looked(report: Mapping[str, Any]) -> bool:
-    """Return whether a node has checked `ocr`, or had time to; see `is_starting`."""
-    return OCR_MODEL in report.get("checked", ()) or report.get("away_since") is not None
 
 
 def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -36,11 +36,8 @@ def health() -> Response:
     if is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # a missing key may be in two of them
-        body |= {
-            "model_dir": store_of(context().settings.model_dir),
-            "models": service.models,
-            "asleep": service.asleep,
-        }
+        store = store_of(context().settings.model_dir)
+        body |= {"model_dir": store, "models": service.models, "asleep": service.asleep}
         body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 
@@ -129,7 +126,8 @@ def versions() -> Response:
     model_dir = context().settings.model_dir
     project = parse_project(request.args.get("project"))
     names = [project_model(project)] if project is not None else models_in(model_dir)
-    held = {version for name in names if name != OCR_MODEL for version in _load(name)}
+    manifests = [read_manifest(model_dir, name) for name in names if name != OCR_MODEL]
+    held = {version for manifest in manifests if manifest for version in manifest.load}
     return jsonify({"versions": sorted(held, reverse=True)})
 
 
@@ -137,11 +135,6 @@ def versions() -> Response:
 def metrics() -> Response:
     """Answer Prometheus."""
     return Response(generate_latest(context().metrics.registry), content_type=CONTENT_TYPE_LATEST)
-
-
-def _load(name: str) -> tuple[str, ...]:
-    serving = read_manifest(context().settings.model_dir, name)
-    return serving.load if serving else ()
 
 
 def _json_object() -> dict[str, Any]:

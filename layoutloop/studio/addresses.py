@@ -192,25 +192,17 @@ class _GuardedTlsConnection(_GuardedConnection, HTTPSConnection):
     """The same over TLS, with the certificate checked against the name."""
 
 
-class _GuardedPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _GuardedConnection
-
-
-class _GuardedTlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _GuardedTlsConnection
-
-
 class _PoolManager(urllib3.PoolManager):
     """Connection pools whose connections all go through one guard."""
 
     def __init__(self, guard: Guard, context: ssl.SSLContext) -> None:
         super().__init__(maxsize=CONNECTIONS_PER_HOST, retries=False, ssl_context=context)
-        self.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTlsPool}
         self._guard = guard
 
-    def _new_pool(self, *args: Any, **options: Any) -> urllib3.HTTPConnectionPool:
-        pool = super()._new_pool(*args, **options)
-        pool.conn_kw["guard"] = self._guard
+    def _new_pool(self, scheme: str, *args: Any, **options: Any) -> urllib3.HTTPConnectionPool:
+        pool = super()._new_pool(scheme, *args, **options)
+        connection = _GuardedTlsConnection if scheme == "https" else _GuardedConnection
+        pool.ConnectionCls = functools.partial(connection, guard=self._guard)  # type: ignore[assignment]
         return pool
 
 

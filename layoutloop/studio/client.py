@@ -19,10 +19,10 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid, StudioRefused, StudioUnavailable
+from layoutloop.errors import ImageUnavailable, StudioRefused, StudioUnavailable
 from layoutloop.studio.addresses import Guard, open_pools
 from layoutloop.studio.api_key import LabelStudioKey
-from layoutloop.studio.web_address import WebAddress, parse_web_address
+from layoutloop.studio.web_address import WebAddress, parse_studio_url
 from layoutloop.studio.web_request import AnswerBroken, WebRequest, compression, read_body
 
 MAX_BYTES = 2**30
@@ -57,10 +57,7 @@ class StudioClient:
         self, url: str, key: LabelStudioKey, *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BYTES
     ) -> None:
         """Open no connection yet."""
-        try:
-            self._home = parse_web_address(url.strip())
-        except ImageRefused as error:
-            raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
+        self._home = parse_studio_url(url)
         self._key = key
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urljoin
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable
 from layoutloop.studio.addresses import Guard, Resolver, open_pools, parse_networks, resolve
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import KEY_VARIABLE
@@ -33,6 +33,7 @@ from layoutloop.studio.web_address import (
     check_characters,
     check_path,
     parse_host_rules,
+    parse_studio_url,
     parse_web_address,
 )
 from layoutloop.studio.web_request import AnswerBroken, WebRequest, compression, read_body
@@ -93,7 +94,7 @@ class ImageFetcher:
     """
 
     def __init__(self, label_studio_url: str, key: LabelStudioKey, rules: ImageRules = _DEFAULT_RULES) -> None:
-        self._home = _parse_home(label_studio_url)
+        self._home = parse_studio_url(label_studio_url).below("/") if label_studio_url else None
         self._key = key
         self._rules = rules
         self._hosts: tuple[HostRule, ...] = parse_host_rules(rules.hosts)
@@ -229,17 +230,6 @@ class ImageFetcher:
         if len(body) > most:
             raise ImageTooBig(f"{hop.address} has more than {most} bytes")
         return body
-
-
-def _parse_home(label_studio_url: str) -> WebAddress | None:
-    """Return Label Studio's address with a path that ends in a slash."""
-    if not label_studio_url:
-        return None
-    try:
-        address = parse_web_address(label_studio_url.strip())
-    except ImageRefused as error:
-        raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
-    return address.below("/")
 
 
 def _left_s(hop: _Hop, deadline: float) -> float:

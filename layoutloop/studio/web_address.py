@@ -80,6 +80,18 @@ def parse_web_address(url: str) -> WebAddress:
     )
 
 
+def parse_studio_url(url: str) -> WebAddress:
+    """Parse the setting LABEL_STUDIO_URL.
+
+    Raises:
+        SettingsInvalid: it is no address.
+    """
+    try:
+        return parse_web_address(url.strip())
+    except ImageRefused as error:
+        raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
+
+
 def _checked_host(host: str, bracketed: bool) -> str:
     """Return a plain host name as it is, an IPv6 address in its one short spelling."""
     if bracketed and "%" not in host:

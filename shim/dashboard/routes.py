@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import re
 import time
-from typing import NoReturn
+from collections.abc import Set
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, redirect, request, url_for
@@ -18,10 +18,10 @@ from layoutloop.jobs.job import Job, Kind
 from layoutloop.store.manifest import project_model, report_path
 from layoutloop.store.writing import is_stamp
 from layoutloop.studio.status import read_studio_status
-from shim.access import authenticate, refuse_other_sites
+from shim.access import authenticate, log_refusal, refuse_other_sites
 from shim.context import context
 from shim.dashboard.page import render
-from shim.dashboard.view import JobList, Names, Project, StoreView, read_jobs, read_names
+from shim.dashboard.view import JobList, Project, StoreView, read_jobs, read_names
 from shim.health import health_now
 from shim.predict.metrics import Metrics
 
@@ -73,12 +73,9 @@ def protect(response: Response) -> Response:
 @dashboard.errorhandler(LayoutLoopError)
 def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
     """Show what was refused, and why."""
-    extra = {"code": error.code, "sentence": str(error)}
     # Every browser tries without a password first: nothing is wrong then.
     is_first = isinstance(error, Unauthorized) and request.authorization is None
-    level = logging.INFO if is_first else logging.WARNING
-    logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
-    headers = {"WWW-Authenticate": 'Basic realm="LayoutLoop"'} if error.status == 401 else {}
+    headers = log_refusal(error, logging.INFO if is_first else logging.WARNING)
     return render("error", title="This was not done", message=str(error)), error.status, headers
 
 
@@ -93,8 +90,9 @@ def overview() -> str:
     """Show everything."""
     kept = context()
     jobs, shown = read_jobs(kept.jobs)
-    projects = _store().projects(_names(), jobs)
-    return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
+    projects, more = _store().projects(*_names(), jobs)
+    values = {"projects": projects, "more": more, "train_every": kept.settings.train_every}
+    return render("dashboard", **_live(jobs, shown), **values)
 
 
 @dashboard.get("/live")
@@ -132,13 +130,13 @@ def restore(project: str, version: str) -> AnyResponse:
 def report(project: str, version: str) -> Response:
     """Serve the page that training wrote beside a version; it may hold nothing that runs."""
     if not is_stamp(version):
-        _not_there(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
+        abort(404, f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
     found = _project(project)
     path = report_path(context().settings.model_dir, project_model(found.id), version)
     try:
         content = path.with_suffix(".html").read_bytes()
     except OSError:
-        _not_there(f"version {version} of project {found.id} has no report (any more)")
+        abort(404, f"version {version} of project {found.id} has no report (any more)")
     return Response(content, mimetype="text/html", headers={"Content-Security-Policy": _REPORT_POLICY})
 
 
@@ -169,7 +167,7 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = context()
     service = health_now()
-    titles = read_names(kept.titles, service.studio).titles
+    titles, _ = read_names(kept.titles, service.studio)
     return {
         "service": service,
         "jobs": jobs,
@@ -186,7 +184,7 @@ def _store() -> StoreView:
     return StoreView(context().settings.model_dir, context().reports)
 
 
-def _names() -> Names:
+def _names() -> tuple[dict[int, str], Set[int]]:
     kept = context()
     return read_names(kept.titles, read_studio_status(kept.settings.home, time.time()))
 
@@ -200,24 +198,20 @@ def _counts(metrics: Metrics) -> dict[str, float]:
 
 def _project(text: str) -> Project:
     if not _PROJECT.fullmatch(text):
-        _not_there(f"a project is a number, got {text!r:.80}")
-    return _store().project(int(text), _names().titles.get(int(text), ""))
+        abort(404, f"a project is a number, got {text!r:.80}")
+    return _store().project(int(text), _names()[0].get(int(text), ""))
 
 
 def _restorable(text: str, version: str) -> Project:
     project = _project(text)
     found = next((one for one in project.versions if one.stamp == version), None)
     if found is None:
-        _not_there(f"project {project.id} has no version {version!r:.40}")
+        abort(404, f"project {project.id} has no version {version!r:.40}")
     if found.in_service:
         abort(409, f"version {version} of project {project.id} is in service already")
     if not found.restorable:
         abort(409, f"the checkpoint of version {version} is no longer kept, so it cannot be brought back")
     return project
-
-
-def _not_there(sentence: str) -> NoReturn:
-    abort(404, sentence)
 
 
 def _is_this_machine(host: str) -> bool:

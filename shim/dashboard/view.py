@@ -94,37 +94,14 @@ class JobList:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectList:
-    """The projects that the page shows.
+def read_names(titles: ProjectTitles, studio: StudioStatus) -> tuple[dict[int, str], Set[int]]:
+    """Return the projects' titles, and which projects show a version of ours or send webhooks, without a request.
 
-    Args:
-        shown: by id, at most `MOST_PROJECTS`.
-        more: how many others there are.
+    The trainer's titles are newer than those from webhooks, for as long as it runs.
     """
-
-    shown: tuple[Project, ...]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What is known of Label Studio's projects without a request to it.
-
-    Args:
-        titles: by id.
-        in_use: those that show a version of ours, or send webhooks.
-    """
-
-    titles: Mapping[int, str]
-    in_use: Set[int]
-
-
-def read_names(titles: ProjectTitles, studio: StudioStatus) -> Names:
-    """Join the titles from webhooks and from the trainer, which are newer for as long as it runs."""
     if studio.state == "silent":
-        return Names({**studio.titles, **titles.all()}, titles.lately())
-    return Names({**titles.all(), **studio.titles}, titles.lately() | studio.titles.keys())
+        return {**studio.titles, **titles.all()}, titles.lately()
+    return {**titles.all(), **studio.titles}, titles.lately() | studio.titles.keys()
 
 
 def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
@@ -155,15 +132,17 @@ class StoreView:
     model_dir: StorePath
     reports: VersionReports
 
-    def projects(self, names: Names, jobs: Sequence[Job]) -> ProjectList:
-        """Return the projects that have a folder or a job, or that are in use in Label Studio."""
+    def projects(
+        self, titles: Mapping[int, str], in_use: Set[int], jobs: Sequence[Job]
+    ) -> tuple[tuple[Project, ...], int]:
+        """Return the projects with a folder or a job, or in use: at most `MOST_PROJECTS`, and how many others."""
         moments = {number: changed / 1e9 for number, changed in self._folders().items()}
         for job in jobs:
             moments[job.project] = max(moments.get(job.project, 0.0), job.created)
-        moments = dict.fromkeys(names.in_use, 0.0) | moments  # what only has a title is the first to be left out
+        moments = dict.fromkeys(in_use, 0.0) | moments  # what is only in use is the first to be left out
         chosen = sorted(moments, key=lambda number: (moments[number], number), reverse=True)[:MOST_PROJECTS]
-        shown = (self.project(number, names.titles.get(number, ""), jobs) for number in sorted(chosen))
-        return ProjectList(tuple(shown), len(moments) - len(chosen))
+        shown = (self.project(number, titles.get(number, ""), jobs) for number in sorted(chosen))
+        return tuple(shown), len(moments) - len(chosen)
 
     def project(self, number: int, title: str, jobs: Sequence[Job] = ()) -> Project:
         """Return one project; an unknown one has no versions."""

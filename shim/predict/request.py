@@ -48,7 +48,11 @@ def parse_predict(body: object) -> PredictRequest:
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         raise RequestInvalid(f"`tasks` is a list of task objects, got {type(tasks).__name__}; found {sorted(body)}")
-    config = parse_label_config(_text(body, "label_config"))
+    xml = body.get("label_config")
+    if not isinstance(xml, str):
+        kind = type(xml).__name__
+        raise RequestInvalid(f"`label_config` is the label config as XML, got {kind}; found {sorted(body)}")
+    config = parse_label_config(xml)
     project = body.get("project")
     if project is None and tasks:
         project = tasks[0].get("project")
@@ -71,10 +75,3 @@ def parse_project(value: object) -> int | None:
     if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise RequestInvalid(f'`project` is a project id such as 7 or "7.1795327242", got {value!r:.80}')
     return int(text)
-
-
-def _text(body: Mapping[str, object], field: str) -> str:
-    value = body.get(field)
-    if not isinstance(value, str):
-        raise RequestInvalid(f"`{field}` is the label config as XML, got {type(value).__name__}; found {sorted(body)}")
-    return value
