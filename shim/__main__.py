@@ -26,7 +26,7 @@ class Server(BaseApplication):
     """gunicorn with our configuration and no command line of its own."""
 
     def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
-        """Keep the options until gunicorn asks for them."""
+        """Keep the options until gunicorn loads them."""
         self._make_app = make_app
         self._options = options
         super().__init__()

@@ -55,7 +55,8 @@ def connect(client: StudioClient, project: int, shim: ShimAddress, say: Say = pr
     """
     with _explained(shim):
         config = parse_label_config(str(client.get(f"/api/projects/{project}/")["label_config"]))
-        say(_config_sentence(config))
+        kind = "RectangleLabels" if config.kind == "rectanglelabels" else "rectangles with labels and text"
+        say(f"the label config can be served: {kind}, {counted(len(config.labels), 'label')}")
         backend, others, backend_changed = _ensure_backend(client, project, shim, say)
         webhook_changed = _ensure_webhook(client, project, shim, say)
         shown_changed = False
@@ -127,7 +128,12 @@ def _ensure_backend(
             f"{backend['error_message'] or 'it cannot be reached from where Label Studio runs (--shim-url)'}"
         )
     for other in others:
-        say(_other_sentence(other, is_first=other["id"] < backend["id"]))
+        is_first = other["id"] < backend["id"]
+        so = f"it is the one used; remove it for {TITLE} to be used" if is_first else f"{TITLE} is"
+        say(
+            f'another ML backend, "{other["title"]}" at {other["url"]}, is left alone. '
+            f"Label Studio uses only the first of a project: {so}"
+        )
     return backend, others, backend not in ours or len(ours) > 1
 
 
@@ -228,19 +234,6 @@ def _faults(row: Mapping[str, Any], shim: ShimAddress) -> list[str]:
 
 def _with_auth(shim: ShimAddress) -> str:
     return ", with Basic auth" if shim.user else ""
-
-
-def _other_sentence(other: Mapping[str, Any], *, is_first: bool) -> str:
-    so = f"it is the one used; remove it for {TITLE} to be used" if is_first else f"{TITLE} is"
-    return (
-        f'another ML backend, "{other["title"]}" at {other["url"]}, is left alone. '
-        f"Label Studio uses only the first of a project: {so}"
-    )
-
-
-def _config_sentence(config: LabelConfig) -> str:
-    kind = "RectangleLabels" if config.kind == "rectanglelabels" else "rectangles with labels and text"
-    return f"the label config can be served: {kind}, {counted(len(config.labels), 'label')}"
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def project_rows(client: StudioClient, *fields: str) -> dict[int, dict[str, Any]
 
 
 class StatusFile:
-    """Tells the dashboard, in a small file, how Label Studio answers.
+    """A small file that shows the dashboard how Label Studio answers.
 
     Args:
         path: of the file, see `layoutloop.studio.status`.

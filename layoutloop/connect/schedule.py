@@ -1,4 +1,4 @@
-"""Which projects are checked in Label Studio, and when: pure, told what was seen and the time.
+"""Which projects are checked in Label Studio, and when. Pure: what was seen and the time are passed in.
 
 A check makes Label Studio call all ML backends of the project, those of others too. So checks are spread out; one that
 finds all as it should be is not soon repeated, and one that does not is repeated ever later.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 import requests
+from urllib3 import make_headers
 
 from layoutloop.errors import ImageRefused, NotConnected, SettingsInvalid
 from layoutloop.settings.serving import Settings
@@ -62,8 +62,7 @@ class ShimAddress:
         """What a request to the shim must carry, such as a webhook's."""
         if not self.user:
             return {}
-        credentials = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        return {"Authorization": f"Basic {credentials}"}
+        return {"Authorization": make_headers(basic_auth=f"{self.user}:{self.password}")["authorization"]}
 
     def is_at(self, url: object, path: str = "") -> bool:
         """Whether a URL of Label Studio's records is this shim's; the names of loopback are one."""

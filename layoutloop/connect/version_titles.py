@@ -10,25 +10,23 @@ what it finds. The same list shows whether Label Studio answers, for the dashboa
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from layoutloop.connect.backend_titles import TitleState, ensure_titles, is_ours
 from layoutloop.connect.queries import StatusFile, project_rows
 from layoutloop.connect.schedule import Pace, RecheckSchedule
 from layoutloop.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import models_in, read_manifest
+from layoutloop.store.manifest import models_in, project_of, read_manifest
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.status import STATUS_FILE, read_studio_status
 
 logger = logging.getLogger(__name__)
 
-_PROJECT = re.compile(r"project-(\d+)")
 _TIMEOUT_S = 30.0
 _ENDS_WITHIN_S = 2.0
 _SHIM_STARTS_S = 60.0
@@ -112,13 +110,11 @@ class VersionTitles(threading.Thread):
         """Return the stamp in service of each project that has one; the shim reports a damaged serving.json."""
         stamps = {}
         for name in models_in(self._settings.model_dir):
-            if match := _PROJECT.fullmatch(name):
-                try:
-                    serving = read_manifest(self._settings.model_dir, name)
-                except ModelNotReady:
-                    continue
-                if serving and serving.current:
-                    stamps[int(match[1])] = serving.current
+            project = project_of(name)
+            with suppress(ModelNotReady):
+                serving = read_manifest(self._settings.model_dir, name)
+                if project is not None and serving and serving.current:
+                    stamps[project] = serving.current
         return stamps
 
     def _list(self, client: StudioClient) -> None:

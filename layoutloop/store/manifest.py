@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ from layoutloop.store.path import AnyPath, StorePath, children, store_access
 logger = logging.getLogger(__name__)
 
 OCR_MODEL = "ocr"
+_PROJECT = re.compile(r"project-(0|[1-9][0-9]{0,17})")
 NODE_SILENT_S = 30.0
 """A node that has not reported for this long no longer holds up a promotion, and is not counted as serving.
 
@@ -104,6 +106,12 @@ class VersionCard:
 def project_model(project_id: int) -> str:
     """Return the model name of a Label Studio project."""
     return f"project-{project_id}"
+
+
+def project_of(name: str) -> int | None:
+    """Return the project of a model; None where the name is no project's."""
+    found = _PROJECT.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def archive_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:

@@ -102,7 +102,7 @@ class StudioClient:
     def upload(self, path: str, name: str, data: bytes, query: Mapping[str, str | int] = _NOTHING) -> Any:
         """Send a file as a form and return the parsed answer; raises as `get`.
 
-        One file: of several in a form Label Studio 1.23.2 keeps the last one, without a word.
+        One file: of several in a form Label Studio 1.23.2 keeps the last one, without an error.
         """
         body, content_type = urllib3.encode_multipart_formdata([("file", (name, data))])
         return self._call(WebRequest(self.address(path, query), "POST", body, content_type))

@@ -63,7 +63,7 @@ class LabelConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """One element; attribute names in lower case, because Label Studio's front end does not tell them apart."""
+    """One element; attribute names in lower case, since Label Studio's front end ignores case."""
 
     tag: str
     attributes: dict[str, str]
@@ -127,7 +127,7 @@ def parse_label_config(xml: str) -> LabelConfig:
 
 
 def image_references(task: Mapping[str, object], config: LabelConfig) -> tuple[str, ...]:
-    """Return the task's image references as they stand there, one per page.
+    """Return the task's image references as they are there, one per page.
 
     Raises:
         TaskInvalid: the task has no image where the label config says one is.

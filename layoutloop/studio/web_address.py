@@ -39,7 +39,7 @@ class WebAddress:
 
     @property
     def target(self) -> str:
-        """What stands in the request line."""
+        """The target in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
@@ -110,7 +110,7 @@ class HostRule:
 
     Args:
         host: `images.example.com`, or for its sub-domains `.example.com`.
-        port: the port it allows; None stands for 80 with http and 443 with https.
+        port: the port it allows; None means 80 with http and 443 with https.
     """
 
     host: str

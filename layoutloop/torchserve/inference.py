@@ -124,7 +124,7 @@ class InferenceClient:
     """Sends pages to one or several TorchServe nodes; for use from many threads.
 
     Args:
-        urls: of the inference interface; several nodes may stand behind each (`layoutloop.torchserve.nodes`).
+        urls: of the inference interface; several nodes may be behind each (`layoutloop.torchserve.nodes`).
         keys: the token file; None where TorchServe wants no keys.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
         start_s: for so long it is no failure that no node has answered yet.

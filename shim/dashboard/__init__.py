@@ -8,6 +8,6 @@ without an ML backend (`connect --remove` reports it at once) leaves the page, u
 
 Every 2 s the page's script fetches `/dashboard/live`; the projects are fetched again only when `revision` changes.
 What the trainer noted about Label Studio (`LAYOUTLOOP_HOME/label-studio.json`, anew at least every minute) shows a
-revoked key without a request. A form counts only with an Origin or a Sec-Fetch-Site that says it stands on our own
+revoked key without a request. A form counts only with an Origin or a Sec-Fetch-Site that says it is on our own
 page.
 """

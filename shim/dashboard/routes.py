@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
 import time
 from collections.abc import Set
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
-from layoutloop.store.manifest import project_model, report_path
+from layoutloop.store.manifest import project_model, project_of, report_path
 from layoutloop.store.writing import is_stamp
 from layoutloop.studio.status import read_studio_status
 from shim.access import authenticate, log_refusal, refuse_other_sites
@@ -37,7 +36,6 @@ _REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
 )
-_PROJECT = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dashboard.before_request
@@ -197,9 +195,10 @@ def _counts(metrics: Metrics) -> dict[str, float]:
 
 
 def _project(text: str) -> Project:
-    if not _PROJECT.fullmatch(text):
+    number = project_of(f"project-{text}")
+    if number is None:
         abort(404, f"a project is a number, got {text!r:.80}")
-    return _store().project(int(text), _names()[0].get(int(text), ""))
+    return _store().project(number, _names()[0].get(number, ""))
 
 
 def _restorable(text: str, version: str) -> Project:

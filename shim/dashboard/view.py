@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from datetime import datetime, timezone
 from layoutloop.errors import JobsUnavailable, ModelNotReady
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
-from layoutloop.store.manifest import project_model, read_card, read_manifest, report_path
+from layoutloop.store.manifest import project_model, project_of, read_card, read_manifest, report_path
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import STAMP_FORMAT, is_stamp
 from layoutloop.studio.status import StudioStatus
@@ -24,8 +23,6 @@ MOST_PROJECTS = 100
 MOST_VERSIONS = 50
 MOST_ENDED = 5
 """Ended jobs that the page shows; /jobs has them all."""
-
-_FOLDER = re.compile(r"project-(0|[1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +169,10 @@ class StoreView:
         found = {}
         try:
             for path in self.model_dir.iterdir():
-                if match := _FOLDER.fullmatch(path.name):
-                    with suppress(FileNotFoundError):  # deleted in this moment
-                        found[int(match[1])] = path.stat().st_mtime_ns
+                number = project_of(path.name)
+                with suppress(FileNotFoundError):  # deleted in this moment
+                    if number is not None:
+                        found[number] = path.stat().st_mtime_ns
         except OSError:
             return {}  # before the first archive there is no model store
         return found

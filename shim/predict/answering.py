@@ -171,5 +171,5 @@ class _PageJob:
 
 
 def _reader(engine: str) -> str:
-    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are what the model asked for."""
+    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are the model's."""
     return engine.rsplit("-", 2)[0]

@@ -7,7 +7,7 @@ What Label Studio 1.23.2's editor does, as drawn with its smart rectangle in a b
   `origin` is a person's hand: when a smart rectangle is deleted, the editor sends those that are left.
 - An answer is a suggestion. Accepted (at once with "Auto-Accept Suggestions"), a suggestion that bears the id of a
   region takes that region's place; one with another id is added, and rectangles of the smart tool are removed.
-  So the answer bears the rectangle's own id, and rough and snapped box never stand side by side.
+  So the answer bears the rectangle's own id, and rough and snapped box are never shown together.
 - A rectangle that got no answer stays, but is removed with the next accepted suggestion, and whatever was typed
   into it. So a rectangle without words comes back as it was drawn, and `[]` is only for what cannot be answered.
 - Accepting sets the label that the person has selected, if any, whatever the answer says. The model's label
@@ -36,7 +36,7 @@ class Drawn:
 
     Args:
         region_id: Label Studio's. The answer bears it too, so that the editor puts it in the rectangle's place.
-        page: index of the page it stands on.
+        page: index of the page it is on.
         results: as the editor sent them: the rectangle, and its labels and text where it has some.
     """
 

@@ -32,7 +32,7 @@ class Metrics:
             registry=self.registry,
         )
         self.cached = Counter(
-            "layoutloop_cached_pages", "pages whose answer was remembered, by stage", ["stage"], registry=self.registry
+            "layoutloop_cached_pages", "pages whose answer was cached, by stage", ["stage"], registry=self.registry
         )
         self.seconds = Histogram(
             "layoutloop_page_seconds", "time of one page by stage", ["stage"], buckets=_STAGES_S, registry=self.registry

@@ -68,7 +68,7 @@ class PredictResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Submitted:
     """The pages of one task that were handed to the pool, or why they could not be.
 
     Args:
@@ -140,9 +140,9 @@ class Predictor:
             return PredictResponse([[] for _ in request.tasks], version)
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
-            asked = [self._ask(request, task, turn) for turn, task in enumerate(request.tasks)]
+            submitted = [self._submit_task(request, task, turn) for turn, task in enumerate(request.tasks)]
             entries = [
-                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, asked, strict=True)
+                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, submitted, strict=True)
             ]
         finally:
             self._admitted.release()
@@ -162,15 +162,15 @@ class Predictor:
             )
         return PredictResponse([entry for entry, _ in entries], version)
 
-    def _ask(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Asked:
+    def _submit_task(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Submitted:
         try:
             references = image_references(task, request.config)
             if request.is_interactive:
                 references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
             pages = tuple(self._submit(request, task, reference, turn) for reference in references)
         except LayoutLoopError as error:
-            return _Asked(error=error)
-        return _Asked(references, pages)
+            return _Submitted(error=error)
+        return _Submitted(references, pages)
 
     def _submit(
         self, request: PredictRequest, task: Mapping[str, object], reference: str, turn: int
@@ -183,12 +183,12 @@ class Predictor:
         return self._pool.submit(key, turn, self._answerer.job(request.model, reference, task_id))
 
     def _entry(
-        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+        self, request: PredictRequest, task: Mapping[str, object], submitted: _Submitted, deadline: float
     ) -> tuple[Entry, TaskStatus]:
         try:
-            if asked.error is not None:
-                raise asked.error
-            return self._prediction(request, self._pages(request, task, asked, deadline)), "ok"
+            if submitted.error is not None:
+                raise submitted.error
+            return self._prediction(request, self._pages(request, task, submitted, deadline)), "ok"
         except (DeadlineExceeded, Overloaded) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
@@ -205,10 +205,10 @@ class Predictor:
         return [], "failed"
 
     def _pages(
-        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+        self, request: PredictRequest, task: Mapping[str, object], submitted: _Submitted, deadline: float
     ) -> list[PageAnswer]:
         """Wait for a task's pages; all of one version, so pages from before a promotion are requested again."""
-        pages = [_wait(future, deadline) for future in asked.pages]
+        pages = [_wait(future, deadline) for future in submitted.pages]
         tries = 0
         while len({page.in_service.versions for page in pages}) > 1:
             tries += 1
@@ -217,7 +217,7 @@ class Predictor:
             current = self._answerer.models.in_service(request.model).versions
             for index, page in enumerate(pages):
                 if page.in_service.versions != current:
-                    pages[index] = _wait(self._submit(request, task, asked.references[index], index), deadline)
+                    pages[index] = _wait(self._submit(request, task, submitted.references[index], index), deadline)
         return pages
 
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
