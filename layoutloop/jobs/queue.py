@@ -81,12 +81,7 @@ class JobStore:
 
     def release(self, job_id: str, attempt: int) -> Job:
         """Queue a job whose attempt was ended on purpose; that attempt does not count."""
-        return self._move(
-            job_id,
-            attempt,
-            lambda job, now: rules.queued(job, now, interruptions=job.interruptions + 1),
-            alone=True,
-        )
+        return self._move(job_id, attempt, rules.released)
 
     def requeue(self, worker: str | None = None) -> tuple[Job, ...]:
         """Queue again what lost its worker; `worker` is the caller's own name where it has just started."""

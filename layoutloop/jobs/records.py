@@ -33,7 +33,6 @@ REDIS_KEY = "layoutloop:jobs"
 """A hash: job id -> record as JSON."""
 _BUSY_S = 5.0
 """How long a change waits for others before it gives up."""
-_WAL_PAUSE_S = 0.02
 
 Rule = Callable[[Mapping[str, str]], Change[T]]
 """Takes records as JSON by job id."""
@@ -245,7 +244,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
             # SQLite does not wait by itself where two processes make the file's first WAL at once.
             if time.monotonic() > end:
                 raise
-            time.sleep(_WAL_PAUSE_S)
+            time.sleep(0.02)
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, record TEXT NOT NULL)")
 

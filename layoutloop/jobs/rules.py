@@ -154,16 +154,16 @@ def ended(job: Job, now: float, **outcome: str | float) -> Job:
     return replace(job, updated=now, ended=now, eta_s=None, **outcome)  # type: ignore[arg-type]
 
 
-def queued(job: Job, now: float, pause_s: float = 0.0, **changes: str | int) -> Job:
-    """Return a job that may be claimed again after a pause."""
-    return replace(job, state="queued", updated=now, not_before=now + pause_s, eta_s=None, **changes)  # type: ignore[arg-type]
+def released(job: Job, now: float) -> Job:
+    """Return a job whose attempt was ended on purpose: queued, and that attempt does not count."""
+    return _queued(job, now, 0.0, interruptions=job.interruptions + 1)
 
 
 def retried(job: Job, now: float, error: str, pause_s: float) -> Job:
     """Return a job whose attempt broke off: queued after a pause that grows, or failed after `MAX_ATTEMPTS`."""
     if job.tries >= MAX_ATTEMPTS:
         return _given_up(job, now, job.tries, error)
-    return queued(job, now, pause_s * 2 ** (job.tries - 1), error=error)
+    return _queued(job, now, pause_s * 2 ** (job.tries - 1), error=error)
 
 
 def postponed(job: Job, now: float, error: str) -> Job:
@@ -171,7 +171,7 @@ def postponed(job: Job, now: float, error: str) -> Job:
     job = replace(job, away=job.away + 1)
     if job.away >= MAX_WAITS:
         return _given_up(job, now, job.away, error)
-    return queued(job, now, min(LONGEST_PAUSE_S, RETRY_PAUSE_S * 2 ** (job.away - 1)), error=error)
+    return _queued(job, now, min(LONGEST_PAUSE_S, RETRY_PAUSE_S * 2 ** (job.away - 1)), error=error)
 
 
 def move(jobs: Jobs, *moved: Job) -> Change[tuple[Job, ...]]:
@@ -223,6 +223,10 @@ def _hurried(job: Job, wanted: Job) -> Job:
     trigger = wanted.trigger if job.trigger == "annotations" and _takes_all(job) else job.trigger
     not_before = min(job.not_before, wanted.not_before)
     return replace(job, trigger=trigger, not_before=not_before, updated=wanted.created)
+
+
+def _queued(job: Job, now: float, pause_s: float, **changes: str | int) -> Job:
+    return replace(job, state="queued", updated=now, not_before=now + pause_s, eta_s=None, **changes)  # type: ignore[arg-type]
 
 
 def _given_up(job: Job, now: float, attempts: int, error: str) -> Job:

@@ -108,27 +108,17 @@ class StudioClient:
         return self._call(WebRequest(self.address(path, query), "POST", body, content_type))
 
     def _call(self, request: WebRequest) -> Any:
-        status, body = self._exchange(request)
-        if not body and request.method != "GET":
-            return None
-        try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise StudioUnavailable(
-                f"{request.address} answered {status} with something that is no JSON", status
-            ) from error
-
-    def _exchange(self, request: WebRequest) -> tuple[int, bytes]:
-        """Return the status and body of a 2xx."""
+        """Return the JSON of a 2xx, None where a change is answered with nothing."""
         address, accepted = request.address, {"Accept": "application/json"}
         try:
             with closing(
                 self._key.send(lambda key: request.send(self._pools, accepted | key, self._timeout_s))
             ) as response:
-                if not 200 <= response.status < 300:
-                    raise _refusal(address, response.status, _reason(response), self._key)
+                status = response.status
+                if not 200 <= status < 300:
+                    raise _refusal(address, status, _reason(response), self._key)
                 if problem := compression(response):
-                    raise StudioUnavailable(f"{address} {problem}", response.status)
+                    raise StudioUnavailable(f"{address} {problem}", status)
                 body = read_body(response, self._max_bytes)
         except ImageUnavailable as error:  # no connection, or no access token for the key
             raise StudioUnavailable(f"{address} could not be reached: {error}") from error
@@ -138,9 +128,14 @@ class StudioClient:
             raise StudioUnavailable(
                 f"{address} answers with more than {self._max_bytes:,} bytes; "
                 "export in parts in Label Studio and train with --annotations FILE",
-                response.status,
+                status,
             )
-        return response.status, body
+        if not body and request.method != "GET":
+            return None
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise StudioUnavailable(f"{address} answered {status} with something that is no JSON", status) from error
 
 
 @contextmanager
