@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from benchmarks.forward_speed import in_turns, padded_inputs
+from benchmarks.forward_sides import in_turns, padded_inputs
 from benchmarks.speed_subjects import MODELS, WindowJob, add_page_options, given_pages, jobs_of
 from benchmarks.timing import Clock, machine, spread
 from handler.tagging.encoding import LENGTH_STEP, collate

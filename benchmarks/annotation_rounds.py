@@ -39,11 +39,9 @@ from demo.tasks import label_config
 from handler.errors import HandlerError
 from handler.page import TaggedPage
 from handler.tagging.tagger import TaggerSettings
-from handler.wire import tagged_page_to_json
 from layoutloop.settings.training import MINILM_BASE
 from layoutloop.studio.label_config import parse_label_config
 from layoutloop.studio.results import regions_to_results, results_to_prediction
-from layoutloop.torchserve.answered_pages import parse_regions
 from training.data.examples import Example
 from training.data.split import validation_tasks
 from training.fit.plan import Plan
@@ -144,13 +142,10 @@ def pool_layouts() -> list[int]:
 def prediction_score(example: Example, answer: TaggedPage | HandlerError) -> float:
     """Return the score that Label Studio gets for a page."""
     assert isinstance(answer, TaggedPage), answer
-    _, regions = parse_regions(tagged_page_to_json(answer, "v"))
-    size = example.page.size
     drawn = regions_to_results(
-        regions,
+        answer.regions,
         CONFIG,
-        int(size.width),
-        int(size.height),
+        example.page.size,
         item_index=None,
         threshold=0.0,
         read_only=False,

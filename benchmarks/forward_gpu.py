@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from transformers import LayoutLMv3Config
 
-from benchmarks.forward_speed import NOTEBOOK_LENGTH, Answers, Side, check, eager_name, in_turns, padded_inputs, rows_of
+from benchmarks.forward_sides import NOTEBOOK_LENGTH, Answers, Side, check, eager_name, in_turns, padded_inputs, rows_of
 from benchmarks.speed_subjects import MODELS, WindowJob, given_pages, jobs_of
 from benchmarks.timing import Spent, machine, spread, timed
 from handler.errors import HandlerError

@@ -30,7 +30,7 @@ SURE = 20.0
 """Far above any logit of a random head."""
 FORM_LABELS = ("header", "question", "answer")
 
-Job = tuple[Window, NDArray[np.float32] | None]
+WindowJob = tuple[Window, NDArray[np.float32] | None]
 """A window and its page's pixel values."""
 
 
@@ -103,7 +103,7 @@ def given_pages(funsd: Path | None, sroie: Path | None, docbank: Path | None) ->
     return mixed if sets else invoice_pages()
 
 
-def jobs_of(model: LayoutLM, pages: Sequence[Page]) -> list[Job]:
+def jobs_of(model: LayoutLM, pages: Sequence[Page]) -> list[WindowJob]:
     """Return every window of the pages, in order."""
     encoder = Encoder(model.tokenizer, model.pad_id, uses_image=model.uses_image)
     encodings = [encoder.encode(page) for page in pages]

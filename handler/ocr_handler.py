@@ -1,7 +1,8 @@
 """TorchServe entry of model `ocr`: the bytes of one page image in, Page JSON out. CPU, no weights.
 
-Headers, each optional: `X-LayoutLoop-Language` and `X-LayoutLoop-Psm` (as the model that asks was trained with),
-and `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image branch looks at.
+Headers, each optional: `X-LayoutLoop-Engine`, `X-LayoutLoop-Language` and `X-LayoutLoop-Psm` (as the pages were read
+that the model was trained with), and `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image
+branch looks at.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class OcrHandler:
         return page_to_json(
             self._reader.read(
                 item.body,
+                engine=item.parameters.get("engine"),
                 language=item.parameters.get("language"),
                 psm=integer_parameter(item, "psm"),
                 thumbnail=item.parameters.get("thumbnail", "0") in ("1", "true"),

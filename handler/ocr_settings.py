@@ -11,6 +11,11 @@ PAGE_SEGMENTATION_MODES = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 """Tesseract's modes that yield words (0 and 2 do not)."""
 
 
+def engine_kind(name: str) -> str:
+    """Return which of ENGINES an engine's own name says, for example `rapidocr` of `rapidocr-3.10.0-eng-psm3`."""
+    return name.partition("-")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class OcrSettings:
     """How a page is read.

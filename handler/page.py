@@ -39,10 +39,11 @@ class Box:
 
     def __post_init__(self) -> None:
         """Refuse what no conversion could give a meaning to."""
+        if -math.inf < self.left <= self.right < math.inf and -math.inf < self.top <= self.bottom < math.inf:
+            return
         if not all(math.isfinite(edge) for edge in (self.left, self.top, self.right, self.bottom)):
             raise ValueError(f"a box needs four finite numbers, got {self}")
-        if self.left > self.right or self.top > self.bottom:
-            raise ValueError(f"a box runs from top left to bottom right, got {self}; use Box.from_corners")
+        raise ValueError(f"a box runs from top left to bottom right, got {self}; use Box.from_corners")
 
     @classmethod
     def from_corners(cls, x0: float, y0: float, x1: float, y1: float) -> Box:
@@ -98,17 +99,17 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One labelled area of a page.
+    """One area of a page.
 
     Args:
-        label: class name without the B-/I- prefix.
+        label: class name without the B-/I- prefix; None for a text line that no model has seen.
         box: smallest box around its words.
-        score: mean probability of its words, in [0, 1].
+        score: mean probability (or OCR confidence) of its words, in [0, 1].
         text: its words joined by spaces.
         words: indices into `Page.words`, ascending.
     """
 
-    label: str
+    label: str | None
     box: Box
     score: float
     text: str

@@ -1,11 +1,16 @@
-"""Page and Regions to and from the JSON on the wire; the only place that knows its field names."""
+"""Page and Regions to and from the JSON on the wire, in two pairs that undo each other.
+
+The only place that knows its field names. Everything taken is checked, for whoever takes it: a number that is not
+finite, or a box that runs backwards, would reach the model or the annotator.
+"""
 
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from handler.errors import FormatUnsupported, HandlerError, PageInvalid
 from handler.page import Box, Page, Region, Size, TaggedPage, Word
@@ -13,8 +18,17 @@ from handler.page import Box, Page, Region, Size, TaggedPage, Word
 FORMAT = 1
 MAX_WORDS = 20_000
 MAX_TEXT_CHARACTERS = 1_000_000
-MAX_SIDE_PIXELS = 2**31 - 1
+MAX_INTEGER = 2**31 - 1
 MAX_THUMBNAIL_BYTES = 2**20
+
+_NUMBERS, _INTEGERS = frozenset((int, float)), frozenset((int,))  # as JSON has them: True is no number
+_ROUNDING = 1e-4
+"""A mean of float32 probabilities may be 1.0000001: what is this little outside of [0, 1] is clipped."""
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_LEFT_OUT = {"confidence": 1.0, "line": 0}
+"""What a request need not say of a word."""
+
+T = TypeVar("T")
 
 
 def page_to_json(page: Page) -> dict[str, Any]:
@@ -39,39 +53,23 @@ def page_to_json(page: Page) -> dict[str, Any]:
     return body
 
 
-def page_from_json(body: Any) -> Page:
-    """Return the page of a wire message.
+def page_from_json(body: Any, *, is_request: bool = False) -> Page:
+    """Return the page of a wire message. Boxes may reach past the page: the model's grid clips them.
 
-    Corners may come in any order; boxes may reach past the page (the model's grid clips them).
+    Args:
+        body: the message, decoded.
+        is_request: a person may have written it. Corners may then come in any order, and a word's confidence and line
+            and the page's engine be left out.
 
     Raises:
         FormatUnsupported: another format number.
         PageInvalid: names the field, what was found and what is expected.
     """
-    if not isinstance(body, Mapping):
-        raise PageInvalid(f"a Page is a JSON object, got {type(body).__name__}")
-    if body.get("format") != FORMAT:
-        raise FormatUnsupported(
-            f"this archive reads Page format {FORMAT}, got {_found(body.get('format'))}; "
-            "`python -m scripts.archive --refresh` rebuilds every archive in service with today's handler"
-        )
+    _require_format(body, "Page")
     try:
-        size = Size(_side(body, "width"), _side(body, "height"))
-    except ValueError as error:
+        return _page(body, is_request)
+    except (ValueError, OverflowError) as error:
         raise PageInvalid(str(error)) from error
-    entries = body.get("words")
-    if not isinstance(entries, Sequence) or isinstance(entries, str):
-        raise PageInvalid(f"`words` is a list, got {type(entries).__name__}")
-    if len(entries) > MAX_WORDS:
-        raise PageInvalid(f"a page has at most {MAX_WORDS:,} words, got {len(entries):,}")
-    words = tuple(_word_from_json(entry, index) for index, entry in enumerate(entries))
-    characters = sum(len(word.text) for word in words)
-    if characters > MAX_TEXT_CHARACTERS:
-        raise PageInvalid(f"a page has at most {MAX_TEXT_CHARACTERS:,} characters, got {characters:,}")
-    engine = body.get("engine", "")
-    if not isinstance(engine, str):
-        raise PageInvalid(f"`engine` is a string, got {_found(engine)}")
-    return Page(size, engine, words, _thumbnail(body.get("thumbnail")))
 
 
 def tagged_page_to_json(tagged: TaggedPage, model_version: str) -> dict[str, Any]:
@@ -82,6 +80,25 @@ def tagged_page_to_json(tagged: TaggedPage, model_version: str) -> dict[str, Any
         "windows": tagged.windows,
         "regions": [_region_to_json(region) for region in tagged.regions],
     }
+
+
+def tagged_page_from_json(body: Any, page: Page) -> tuple[TaggedPage, str]:
+    """Return what a model says about a page, and the model's version.
+
+    Args:
+        body: the message, decoded.
+        page: the one that was labelled; regions name its words.
+
+    Raises:
+        FormatUnsupported: another format number.
+        PageInvalid: names the field, what was found and what is expected.
+    """
+    _require_format(body, "Regions")
+    try:
+        regions = _each(body, "region", partial(_region, words=len(page.words)))
+        return TaggedPage(regions, _count(body, "windows")), _text(body, "model_version")
+    except (ValueError, OverflowError) as error:
+        raise PageInvalid(str(error)) from error
 
 
 def error_to_json(error: HandlerError) -> dict[str, Any]:
@@ -103,48 +120,110 @@ def _box_to_json(box: Box) -> list[float]:
     return [int(edge) if edge == int(edge) else edge for edge in (box.left, box.top, box.right, box.bottom)]
 
 
-def _word_from_json(entry: Any, index: int) -> Word:
-    if not isinstance(entry, Mapping):
-        raise PageInvalid(f"word {index} is an object, got {_found(entry)}")
-    if not isinstance(entry.get("text"), str):
-        raise PageInvalid(f"word {index}: `text` is a string, got {_found(entry.get('text'))}")
-    if any("\ud800" <= character <= "\udfff" for character in entry["text"]):
-        raise PageInvalid(f"word {index}: `text` holds half a surrogate pair, which is no character")
+def _require_format(body: Any, kind: str) -> None:
+    if type(body) is not dict:
+        raise PageInvalid(f"a {kind} is a JSON object, got {type(body).__name__}")
+    found = body.get("format")
+    if type(found) is not int or found != FORMAT:
+        raise FormatUnsupported(
+            f"`format`: this version reads {kind} format {FORMAT}, got {_found(found)}; "
+            "`python -m scripts.archive --refresh` rebuilds every archive in service with today's handler"
+        )
+
+
+def _page(body: dict[str, Any], is_request: bool) -> Page:
+    size = Size(_integer(body, "width", " number of pixels"), _integer(body, "height", " number of pixels"))
+    words = _each(body, "word", partial(_word, is_request=is_request), MAX_WORDS)
+    characters = sum(len(word.text) for word in words)
+    if characters > MAX_TEXT_CHARACTERS:
+        raise ValueError(f"a page has at most {MAX_TEXT_CHARACTERS:,} characters, got {characters:,}")
+    engine = "" if is_request and "engine" not in body else _text(body, "engine")
+    return Page(size, engine, words, _thumbnail(body.get("thumbnail")))
+
+
+def _word(entry: dict[str, Any], is_request: bool) -> Word:
+    if is_request:
+        entry = _LEFT_OUT | entry
+    box = _box(entry, Box.from_corners if is_request else Box)
+    return Word(_text(entry, "text"), box, _share(entry, "confidence"), _count(entry, "line"))
+
+
+def _region(entry: dict[str, Any], words: int) -> Region:
+    members = entry.get("words")
+    if type(members) is not list or not _INTEGERS.issuperset(map(type, members)):
+        raise ValueError(f"`words` are indices of words, got {_found(members)}")
+    if members != sorted(set(members)) or (members and not 0 <= members[0] <= members[-1] < words):
+        raise ValueError(f"`words` are ascending indices below {words}, got {members!r:.80}")
+    label, text = _text(entry, "label"), _text(entry, "text")
+    return Region(label, _box(entry, Box), _share(entry, "score"), text, tuple(members))
+
+
+def _each(
+    body: dict[str, Any], kind: str, parse: Callable[[dict[str, Any]], T], most: int = MAX_INTEGER
+) -> tuple[T, ...]:
+    """Return what each entry of a list says; an error names the entry by its number."""
+    entries = body.get(f"{kind}s")
+    if type(entries) is not list:
+        raise ValueError(f"`{kind}s` is a list, got {type(entries).__name__}")
+    if len(entries) > most:
+        raise ValueError(f"a page has at most {most:,} {kind}s, got {len(entries):,}")
+    parsed = []
+    for index, entry in enumerate(entries):
+        if type(entry) is not dict:
+            raise ValueError(f"{kind} {index} is an object, got {_found(entry)}")
+        try:
+            parsed.append(parse(entry))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{kind} {index}: {error}") from error
+    return tuple(parsed)
+
+
+def _box(entry: dict[str, Any], make: Callable[[float, float, float, float], Box]) -> Box:
     edges = entry.get("box")
-    if not isinstance(edges, Sequence) or len(edges) != 4 or not all(_is_number(edge) for edge in edges):
-        raise PageInvalid(f"word {index}: `box` is [left, top, right, bottom] in pixels, got {_found(edges)}")
-    confidence, line = entry.get("confidence", 1.0), entry.get("line", 0)
-    if not _is_number(confidence) or not 0 <= confidence <= 1:
-        raise PageInvalid(f"word {index}: `confidence` is a number in [0, 1], got {_found(confidence)}")
-    if not isinstance(line, int) or isinstance(line, bool):
-        raise PageInvalid(f"word {index}: `line` is an integer, got {_found(line)}")
-    try:
-        box = Box.from_corners(*(float(edge) for edge in edges))
-    except (ValueError, OverflowError) as error:
-        raise PageInvalid(f"word {index}: {error}") from error
-    return Word(entry["text"], box, float(confidence), line)
+    if type(edges) is not list or len(edges) != 4 or not _NUMBERS.issuperset(map(type, edges)):
+        raise ValueError(f"`box` is [left, top, right, bottom] in pixels, got {_found(edges)}")
+    return make(*map(float, edges))
+
+
+def _text(entry: dict[str, Any], field: str) -> str:
+    value = entry.get(field)
+    if type(value) is not str:
+        raise ValueError(f"`{field}` is a string, got {_found(value)}")
+    if not value.isascii() and _HALF_CHARACTER.search(value):
+        raise ValueError(f"`{field}` holds half a surrogate pair, which is no character")
+    return value
+
+
+def _share(entry: dict[str, Any], field: str) -> float:
+    value: Any = entry.get(field)
+    if type(value) not in _NUMBERS or not -_ROUNDING <= value <= 1 + _ROUNDING:
+        raise ValueError(f"`{field}` is a number in [0, 1], got {_found(value)}")
+    return min(1.0, max(0.0, float(value)))
+
+
+def _integer(entry: dict[str, Any], field: str, unit: str = "") -> int:
+    value = entry.get(field)
+    if type(value) is not int or value > MAX_INTEGER:
+        raise ValueError(f"`{field}` is an integer{unit}, got {_found(value)}")
+    return value
+
+
+def _count(entry: dict[str, Any], field: str) -> int:
+    value = _integer(entry, field)
+    if value < 0:
+        raise ValueError(f"`{field}` is at least 0, got {value}")
+    return value
 
 
 def _thumbnail(value: Any) -> bytes | None:
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > MAX_THUMBNAIL_BYTES:
-        raise PageInvalid("`thumbnail` is the base64 of a 224 x 224 PNG")
+    if type(value) is not str or len(value) > MAX_THUMBNAIL_BYTES:
+        raise ValueError("`thumbnail` is the base64 of a 224 x 224 PNG")
     try:
         return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise PageInvalid(f"`thumbnail` is no base64: {error}") from error
-
-
-def _side(body: Mapping[str, Any], field: str) -> int:
-    value = body.get(field)
-    if not isinstance(value, int) or isinstance(value, bool) or value > MAX_SIDE_PIXELS:
-        raise PageInvalid(f"`{field}` is an integer number of pixels, got {_found(value)}")
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    except ValueError as error:
+        raise ValueError(f"`thumbnail` is no base64: {error}") from error
 
 
 def _found(value: Any) -> str:

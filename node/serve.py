@@ -22,7 +22,8 @@ from typing import TextIO
 
 import requests
 
-from layoutloop.errors import SettingsInvalid
+from layoutloop.errors import FileUnusable
+from layoutloop.processes.command import as_command
 from layoutloop.processes.parts import PARTS, parse_parts, part_locks
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
@@ -207,6 +208,7 @@ def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopS
     say("stopping; this takes a few seconds")
 
 
+@as_command
 def main(arguments: Sequence[str], commands: Commands) -> int:
     """Read the command line and the environment, then serve."""
     parser = argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__)
@@ -218,13 +220,8 @@ def main(arguments: Sequence[str], commands: Commands) -> int:
         parts = parse_parts(options.parts)
     except ValueError as error:
         parser.error(str(error))
-    try:
-        settings = NodeSettings.from_env(os.environ)
-    except SettingsInvalid as error:
-        say(str(error))
-        return 2
+    settings = NodeSettings.from_env(os.environ)
     try:
         return serve(Instance(settings, commands, os.environ, parts))
     except OSError as error:
-        say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
-        return 1
+        raise FileUnusable(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from handler.reading.reader import Reader
 from layoutloop.errors import TorchServeUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.client import open_studio
-from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.studio.export import export_project, read_export, read_label_config, read_project
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from scripts.archive import ocr_settings
 from training.data.annotations import Selection
@@ -29,7 +30,6 @@ from training.data.page_readers import (
     TorchServeReader,
     torchserve_problem,
 )
-from training.errors import ExportInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,14 @@ class Reading:
     """How pages are read.
 
     Args:
+        engine: one of ENGINES; None for the one that `ocr` is set to.
         language: Tesseract's.
         psm: Tesseract's page segmentation mode.
         thumbnail: whether a model will look at the image.
         local: in this process, without TorchServe.
     """
 
+    engine: str | None
     language: str
     psm: int
     thumbnail: bool = False
@@ -79,8 +81,8 @@ def source_problem(options: argparse.Namespace) -> str | None:
         return "one of --project and --annotations is needed"
     if options.project is None and options.label_config is None:
         return "--annotations without --project needs --label-config: which labels there are is not in the export"
-    if options.images is not None and not options.images.is_dir():
-        return f"--images {options.images} is no folder"
+    if options.images is not None and not os.path.isdir(options.images):  # Path.is_dir may raise
+        return f"--images {options.images} is no folder that can be read"
     return None
 
 
@@ -98,11 +100,12 @@ def get_annotations(options: argparse.Namespace, settings: Settings) -> Annotati
     """Read the files, and ask Label Studio for what they do not say.
 
     Raises:
-        ExportInvalid, LayoutLoopError: a file cannot be read, or Label Studio does not answer.
+        FileUnusable, ExportInvalid: a file cannot be read, or is something else.
+        StudioUnavailable: Label Studio does not answer.
     """
     title = options.annotations.stem if options.annotations else ""
     tasks = read_export(options.annotations) if options.annotations else None
-    xml = _text(options.label_config) if options.label_config else None
+    xml = read_label_config(options.label_config) if options.label_config else None
     if tasks is None or xml is None:
         with open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio:
             project = read_project(studio, options.project)
@@ -124,10 +127,16 @@ def page_reader(settings: Settings, images: Images, reading: Reading) -> PageRea
     """
     if not reading.local:
         return TorchServeReader.from_settings(
-            settings, images, language=reading.language, psm=reading.psm, thumbnail=reading.thumbnail
+            settings,
+            images,
+            engine=reading.engine,
+            language=reading.language,
+            psm=reading.psm,
+            thumbnail=reading.thumbnail,
         )
-    # The program, whatever serving uses: the library in process is not for several threads.
-    local = replace(ocr_settings(), engine="pytesseract", language=reading.language, psm=reading.psm)
+    settings_here = ocr_settings()
+    engine = reading.engine or settings_here.engine
+    local = replace(settings_here, engine=engine, language=reading.language, psm=reading.psm)
     limits = ImageLimits(max_bytes=settings.max_image_bytes)
     return LocalReader(images, Reader(local, limits, None), reading.thumbnail)
 
@@ -147,10 +156,3 @@ def show(bar: tqdm[Any], done: int, total: int) -> None:
     """Move a bar."""
     bar.total = total
     bar.update(done - bar.n)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportInvalid(f"--label-config {path} cannot be read: {error}") from error

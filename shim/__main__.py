@@ -12,7 +12,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.command import as_command
 from layoutloop.processes.logs import set_up_logging
 from layoutloop.settings.serving import Settings
 from layoutloop.store.path import store_path
@@ -41,14 +41,11 @@ class Server(BaseApplication):
         return self._make_app()
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes; return 2 where the settings cannot be used."""
+    """Serve until a signal comes."""
     given = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
-    try:
-        settings = replace(Settings.from_env(os.environ), **given)
-    except SettingsInvalid as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
-        return 2
+    settings = replace(Settings.from_env(os.environ), **given)
     set_up_logging(settings.log_level)
     options = {
         "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",

@@ -14,6 +14,7 @@ from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import StoreMirror
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
@@ -71,11 +72,13 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
     rules = ImageRules(settings.image_hosts, settings.image_networks, settings.max_image_bytes)
     fetcher = ImageFetcher(settings.label_studio_url, key, rules)
-    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    store = ModelStore(settings.model_dir)
+    models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
     cache = AnswerCache(settings.home / "answers.db")
     answerer = PageAnswerer(models, fetcher, metrics, cache, settings.deadline_s)
     return Context(
         settings=settings,
+        store=store,
         client=client,
         predictor=Predictor(settings, answerer, pool, metrics),
         metrics=metrics,

@@ -8,6 +8,7 @@ from flask import current_app
 
 from layoutloop.jobs.queue import JobStore
 from layoutloop.settings.serving import Settings
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.inference import InferenceClient
 from shim.predict.metrics import Metrics
 from shim.predict.predictor import Predictor
@@ -22,6 +23,7 @@ class Context:
 
     Args:
         settings: the shim's.
+        store: the model store as it is read here.
         client: of TorchServe.
         predictor: answers /predict.
         metrics: what is counted.
@@ -33,6 +35,7 @@ class Context:
     """
 
     settings: Settings
+    store: ModelStore
     client: InferenceClient
     predictor: Predictor
     metrics: Metrics

@@ -10,8 +10,8 @@ from typing import Any
 
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.copy import FIRST_COPY, is_filling
-from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.status import StudioStatus, read_studio_status
 from layoutloop.torchserve.nodes import Refusals
@@ -53,21 +53,21 @@ class Health:
     studio: StudioStatus
 
 
-def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Health:
+def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Health:
     """Return what is in service.
 
     Args:
-        model_dir: the model store.
+        store: the model store, or a copy of it.
         home: where this installation keeps its own files.
         has_key: whether Label Studio's key is set.
         refusals: nodes that refused the last page sent to them.
     """
     models: dict[str, Any] = {}
     missing = []
-    filling = is_filling(model_dir)
-    for name in models_in(model_dir):
+    filling = is_filling(store.path)
+    for name in store.models():
         try:
-            serving = read_manifest(model_dir, name)
+            serving = store.manifest(name)
             models[name] = {"current": serving.current, "load": serving.load} if serving else None
         except ModelNotReady as error:
             # Not a 503, at which Label Studio would show every project as disconnected.
@@ -77,7 +77,7 @@ def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Re
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
         missing.append(NO_KEY)
-    nodes = live_nodes(model_dir)
+    nodes = store.live_nodes()
     if not nodes and not filling:
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")
@@ -121,6 +121,7 @@ def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def health_now() -> Health:
     """Return what is in service, from files and from the answers to recent pages."""
-    settings, refusals = context().settings, context().client.refusals()
+    kept = context()
+    settings, refusals = kept.settings, kept.client.refusals()
     has_key = bool(settings.label_studio_api_key)
-    return read_health(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)
+    return read_health(kept.store, settings.home, has_key=has_key, refusals=refusals)

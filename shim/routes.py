@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
 from layoutloop.store.copy import store_of
-from layoutloop.store.manifest import OCR_MODEL, models_in, project_model, read_manifest
+from layoutloop.store.manifest import OCR_MODEL, project_model
 from layoutloop.studio.label_config import parse_label_config
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
@@ -36,8 +36,7 @@ def health() -> Response:
     if is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
         notes = dict.fromkeys(note for note in known if note)  # a missing key may be in two of them
-        store = store_of(context().settings.model_dir)
-        body |= {"model_dir": store, "models": service.models, "asleep": service.asleep}
+        body |= {"model_dir": store_of(context().store.path), "models": service.models, "asleep": service.asleep}
         body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 
@@ -123,10 +122,10 @@ def job(job_id: str) -> Response:
 @routes.get("/versions")
 def versions() -> Response:
     """List the versions that are held, of `?project=7` or of every project."""
-    model_dir = context().settings.model_dir
     project = parse_project(request.args.get("project"))
-    names = [project_model(project)] if project is not None else models_in(model_dir)
-    manifests = [read_manifest(model_dir, name) for name in names if name != OCR_MODEL]
+    store = context().store
+    names = [project_model(project)] if project is not None else store.models()
+    manifests = [store.manifest(name) for name in names if name != OCR_MODEL]
     held = {version for manifest in manifests if manifest for version in manifest.load}
     return jsonify({"versions": sorted(held, reverse=True)})
 

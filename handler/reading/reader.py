@@ -19,7 +19,7 @@ _MAX_ENGINES = 8
 
 
 class Reader:
-    """Reads page images; engines are made once for each language and mode asked for.
+    """Reads page images; engines are made once for each engine, language and mode of a request.
 
     Args:
         settings: what a request that names nothing gets.
@@ -35,19 +35,33 @@ class Reader:
         self._engines: dict[OcrSettings, OcrEngine] = {settings: make_engine(settings)}
 
     def read(
-        self, data: bytes, *, language: str | None = None, psm: int | None = None, thumbnail: bool = False
+        self,
+        data: bytes,
+        *,
+        engine: str | None = None,
+        language: str | None = None,
+        psm: int | None = None,
+        thumbnail: bool = False,
     ) -> Page:
         """Return the page in `data`.
 
+        Args:
+            data: of one image.
+            engine: one of ENGINES; None, here and below, for what the settings say.
+            language: Tesseract's name.
+            psm: Tesseract's page segmentation mode.
+            thumbnail: whether a model will look at the image.
+
         Raises:
-            HandlerError: the image's or Tesseract's fault, see `handler.errors`.
+            HandlerError: the image's or the engine's fault, see `handler.errors`.
         """
         settings = replace(
             self.settings,
+            engine=self.settings.engine if engine is None else engine,
             language=self.settings.language if language is None else language,
             psm=self.settings.psm if psm is None else psm,
         )
-        engine = self._engine(settings)
+        reads = self._engine(settings)
         decoded: list[Image.Image] = []
 
         def image() -> Image.Image:
@@ -55,7 +69,7 @@ class Reader:
                 decoded.append(open_page(data, self._limits))
             return decoded[0]
 
-        page = self._cached_page(data, engine, image)
+        page = self._cached_page(data, reads, image)
         if not thumbnail:
             return page
         return replace(page, thumbnail=self._cached(b"thumbnail", data, lambda: make_thumbnail(image())))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import requests
 from urllib3 import make_headers
 
-from layoutloop.errors import ImageRefused, NotConnected, SettingsInvalid
+from layoutloop.errors import AddressRefused, NotConnected, SettingsInvalid
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED
 from layoutloop.studio.web_address import parse_web_address
@@ -37,7 +37,7 @@ class ShimAddress:
     def __post_init__(self) -> None:
         try:
             parse_web_address(self.url)
-        except ImageRefused as error:
+        except AddressRefused as error:
             raise SettingsInvalid(
                 f"the shim's address {self.url!r:.200} cannot be used; write for example http://127.0.0.1:9090"
             ) from error
@@ -117,7 +117,7 @@ def tell_disconnected(shim: ShimAddress, project: int) -> None:
 def _place(url: str) -> tuple[str, str, int, str] | str:
     try:
         address = parse_web_address(url)
-    except ImageRefused:
+    except AddressRefused:
         return url
     host = _LOOPBACK[0] if address.host in _LOOPBACK else address.host
     return address.scheme, host, address.port, address.path.rstrip("/")

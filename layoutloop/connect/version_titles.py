@@ -20,7 +20,8 @@ from layoutloop.connect.queries import StatusFile, project_rows
 from layoutloop.connect.schedule import Pace, RecheckSchedule
 from layoutloop.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import models_in, project_of, read_manifest
+from layoutloop.store.manifest import project_of
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.status import STATUS_FILE, read_studio_status
@@ -43,6 +44,7 @@ class VersionTitles(threading.Thread):
     def __init__(self, settings: Settings, pace: Pace | None = None) -> None:
         super().__init__(name="version titles", daemon=True)
         self._settings = settings
+        self._store = ModelStore(settings.model_dir)
         self._pace = pace or Pace()
         self._schedule = RecheckSchedule(self._pace)
         self._status = StatusFile(settings.home / STATUS_FILE)
@@ -109,10 +111,10 @@ class VersionTitles(threading.Thread):
     def _in_service(self) -> dict[int, str]:
         """Return the stamp in service of each project that has one; the shim reports a damaged serving.json."""
         stamps = {}
-        for name in models_in(self._settings.model_dir):
+        for name in self._store.models():
             project = project_of(name)
             with suppress(ModelNotReady):
-                serving = read_manifest(self._settings.model_dir, name)
+                serving = self._store.manifest(name)
                 if project is not None and serving and serving.current:
                     stamps[project] = serving.current
         return stamps
@@ -162,7 +164,7 @@ class VersionTitles(threading.Thread):
             self._schedule.forget(project, time.monotonic())
         else:
             self._schedule.check_again(project, time.monotonic())
-        if isinstance(error, StudioUnavailable) and error.is_away:
+        if isinstance(error, StudioUnavailable) and error.is_temporary:
             raise error
         self._log(project, f"Label Studio does not know which version of project {project} is in service: {error}")
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from handler.errors import HandlerError, ImageHasSeveralPages
 from handler.images import FORMATS, ImageLimits, open_page
-from layoutloop.documents.split import DocumentUnreadable, page_count, pages_of
+from layoutloop.documents.split import page_count, pages_of
+from layoutloop.errors import DocumentUnreadable
 
 MAX_FILE_BYTES = 2**29
 """Of an image file. A TIFF may be much larger than the PNG that it becomes."""

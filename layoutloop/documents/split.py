@@ -14,6 +14,7 @@ import pypdfium2
 from PIL import Image
 
 from handler.images import ImageLimits
+from layoutloop.errors import DocumentUnreadable
 
 DEFAULT_DPI = 200
 MAX_DPI = 2400
@@ -27,10 +28,6 @@ _BROKEN = (
     *(struct.error, zlib.error, Image.DecompressionBombError, pypdfium2.PdfiumError, Warning),
 )
 """What reading a file, Pillow's decoders and PDFium raise on damaged data; warnings where these are errors."""
-
-
-class DocumentUnreadable(Exception):
-    """The file is no document that can be split; the message says why."""
 
 
 def pages_of(path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None) -> Iterator[bytes]:

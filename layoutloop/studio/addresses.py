@@ -20,7 +20,7 @@ import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnreachable, SettingsInvalid
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -112,16 +112,16 @@ class Guard:
         """Resolve a host to the numeric addresses that may be connected, best first.
 
         Raises:
-            ImageUnavailable: the name does not resolve.
-            ImageRefused: it resolves only to addresses that are not allowed.
+            HostUnreachable: the name does not resolve.
+            AddressRefused: it resolves only to addresses that are not allowed.
         """
         try:
             found = list(self.resolver(host, port))
         except (OSError, UnicodeError) as error:
-            raise ImageUnavailable(f"the host name {host} does not resolve: {error}") from error
+            raise HostUnreachable(f"the host name {host} does not resolve: {error}") from error
         allowed = [address for address in found if self.allows(address)]
         if not allowed:
-            raise ImageRefused(
+            raise AddressRefused(
                 f"{host} is at {', '.join(found[:4]) or 'no address'}, which is not on the public internet; "
                 "if it is one of your own image servers, add its network to LAYOUTLOOP_IMAGE_NETWORKS"
             )
@@ -168,7 +168,7 @@ def _connect(host: str, port: int, timeout_s: float, guard: Guard) -> socket.soc
             problem = error
         else:
             return connection
-    raise ImageUnavailable(f"{host}:{port} does not take connections: {problem}") from problem
+    raise HostUnreachable(f"{host}:{port} does not take connections: {problem}") from problem
 
 
 class _GuardedConnection(HTTPConnection):

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnreachable, SettingsInvalid, StudioUnavailable
 from layoutloop.studio.addresses import Guard, open_pools
 from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE, check_key, read_key_file
 from layoutloop.studio.web_address import parse_web_address
-from layoutloop.studio.web_request import AnswerBroken, WebRequest, read_body
+from layoutloop.studio.web_request import WebRequest, read_body
 
 logger = logging.getLogger(__name__)
 
@@ -101,12 +101,12 @@ class LabelStudioKey:
         """Return the header to send to Label Studio; empty without a key.
 
         Raises:
-            ImageUnavailable: the personal access token could not be exchanged in time.
+            StudioUnavailable: the personal access token could not be exchanged in time.
         """
         end = time.monotonic() + timeout_s
         while _is_personal(key := self._key):  # another thread, or a refusal, may replace it by one of the other kind
             if not self._exchanging.acquire(timeout=max(0.0, end - time.monotonic())):
-                raise ImageUnavailable(f"another request is still exchanging {self.variable} at Label Studio")
+                raise StudioUnavailable(f"another request is still exchanging {self.variable} at Label Studio")
             try:
                 access = self._access
                 if not (access and access.key == key and time.monotonic() < access.good_until):  # which may be NaN
@@ -130,7 +130,7 @@ class LabelStudioKey:
             timeout_s: for an exchange of the key.
 
         Raises:
-            ImageUnavailable: as `header`.
+            StudioUnavailable: as `header`.
         """
         refused = self.header(timeout_s)
         response = request(refused)
@@ -141,7 +141,7 @@ class LabelStudioKey:
         self._read_again()
         try:
             header = self.header(timeout_s)
-        except ImageUnavailable:
+        except StudioUnavailable:
             response.close()
             raise
         if header == refused:
@@ -168,7 +168,7 @@ class LabelStudioKey:
         if _is_personal(key):
             try:
                 parse_web_address(self._url)
-            except ImageRefused as error:
+            except AddressRefused as error:
                 raise SettingsInvalid(f"LABEL_STUDIO_URL is needed for a personal access token: {error}") from error
         return key
 
@@ -201,31 +201,31 @@ class LabelStudioKey:
                 status, answer = response.status, read_body(response, MAX_ANSWER_BYTES)
             finally:
                 response.close()
-        except AnswerBroken as error:
-            raise ImageUnavailable(
+        except HostUnreachable as error:
+            raise StudioUnavailable(
                 f"{base} did not answer the exchange of the personal access token: {error}"
             ) from error
         if status in (400, 401, 403):
             self._read_again()
             if self._key != key:
                 return None
-            raise ImageUnavailable(
+            raise StudioUnavailable(
                 f"Label Studio does not take the personal access token of {self.variable} ({status}); "
                 "make a new one under Account & Settings, Personal Access Token"
                 + (f", and put it {self._into}" if self._file else "")
             )
         if 300 <= status < 400:
-            raise ImageUnavailable(
+            raise StudioUnavailable(
                 f"{base} redirects ({status}): set LABEL_STUDIO_URL to the address that it redirects to"
             )
         if status != 200:
-            raise ImageUnavailable(f"{base} answered {status} to the exchange of the personal access token")
+            raise StudioUnavailable(f"{base} answered {status} to the exchange of the personal access token")
         try:
             access = json.loads(answer)["access"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ImageUnavailable(f"{base} exchanged the personal access token for no token") from error
+            raise StudioUnavailable(f"{base} exchanged the personal access token for no token") from error
         if not isinstance(access, str) or not _JWT.fullmatch(access):
-            raise ImageUnavailable(f"{base} exchanged the personal access token for something that is no JWT")
+            raise StudioUnavailable(f"{base} exchanged the personal access token for something that is no JWT")
         return _AccessToken(key, access, time.monotonic() + _life_s(access) - RENEW_BEFORE_S)
 
 

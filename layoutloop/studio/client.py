@@ -19,11 +19,11 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from layoutloop.errors import ImageUnavailable, StudioRefused, StudioUnavailable
+from layoutloop.errors import HostUnreachable, StudioRefused, StudioUnavailable
 from layoutloop.studio.addresses import Guard, open_pools
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.web_address import WebAddress, parse_studio_url
-from layoutloop.studio.web_request import AnswerBroken, WebRequest, compression, read_body
+from layoutloop.studio.web_request import WebRequest, compression, read_body
 
 MAX_BYTES = 2**30
 TIMEOUT_S = 600.0
@@ -120,10 +120,8 @@ class StudioClient:
                 if problem := compression(response):
                     raise StudioUnavailable(f"{address} {problem}", status)
                 body = read_body(response, self._max_bytes)
-        except ImageUnavailable as error:  # no connection, or no access token for the key
+        except HostUnreachable as error:
             raise StudioUnavailable(f"{address} could not be reached: {error}") from error
-        except AnswerBroken as error:
-            raise StudioUnavailable(f"{address} {error}") from error
         if len(body) > self._max_bytes:  # only an export is ever that long
             raise StudioUnavailable(
                 f"{address} answers with more than {self._max_bytes:,} bytes; "

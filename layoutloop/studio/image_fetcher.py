@@ -22,7 +22,14 @@ from urllib.parse import parse_qsl, urljoin
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable
+from handler.errors import ImageTooLarge
+from layoutloop.errors import (
+    AddressRefused,
+    HostUnreachable,
+    ImageSourceUnreachable,
+    ImageUnavailable,
+    StudioUnavailable,
+)
 from layoutloop.studio.addresses import Guard, Resolver, open_pools, parse_networks, resolve
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import KEY_VARIABLE
@@ -36,7 +43,7 @@ from layoutloop.studio.web_address import (
     parse_studio_url,
     parse_web_address,
 )
-from layoutloop.studio.web_request import AnswerBroken, WebRequest, compression, read_body
+from layoutloop.studio.web_request import WebRequest, compression, read_body
 
 MAX_REFERENCE_CHARS = 8192
 MAX_REDIRECTS = 5
@@ -109,9 +116,9 @@ class ImageFetcher:
         with base64.urlsafe_b64decode; it streams the bytes or answers 303 to a presigned address).
 
         Raises:
-            ImageRefused: the reference, or a redirect, points to something that may not be fetched.
-            ImageTooBig: more bytes than allowed.
-            ImageSourceAway: no connection, no answer in time or a 5xx.
+            AddressRefused: the reference, or a redirect, points to something that may not be fetched.
+            ImageTooLarge, ImageUnreadable: more bytes than allowed; a `data:` reference that is no image.
+            ImageSourceUnreachable: no connection, no answer in time or a 5xx.
             ImageUnavailable: everything else; the message never holds the key or a query string.
         """
         if reference[:5].lower() == "data:":
@@ -132,7 +139,9 @@ class ImageFetcher:
 
     def _first_hop(self, reference: str, task_id: int | None) -> _Hop:
         if len(reference) > MAX_REFERENCE_CHARS:
-            raise ImageRefused(f"an image reference of {len(reference)} characters is too long ({MAX_REFERENCE_CHARS})")
+            raise AddressRefused(
+                f"an image reference of {len(reference)} characters is too long ({MAX_REFERENCE_CHARS})"
+            )
         check_characters(reference)
         scheme = reference.partition("://")[0].lower() if "://" in reference else ""
         if reference.lower().startswith(CLOUD):
@@ -145,7 +154,7 @@ class ImageFetcher:
             return self._home_hop(path, query)
         if scheme in ("http", "https"):
             return self._web_hop(parse_web_address(reference))
-        raise ImageRefused(
+        raise AddressRefused(
             f"an image reference that begins with {reference.partition(':')[0][:20]!r} is not fetched: use an upload, "
             "local files or cloud storage of Label Studio, or http(s) on a host of LAYOUTLOOP_IMAGE_HOSTS "
             "(and LAYOUTLOOP_IMAGE_NETWORKS, if it is private)"
@@ -159,12 +168,12 @@ class ImageFetcher:
         try:
             target = parse_web_address(urljoin(f"{hop.address.base}{hop.address.path}", location))
         except ValueError as error:
-            raise ImageRefused(f"{hop.address} redirects to an address that cannot be read") from error
+            raise AddressRefused(f"{hop.address} redirects to an address that cannot be read") from error
         if hop.address.scheme == "https" and target.scheme == "http":
-            raise ImageRefused(f"{hop.address} redirects from https to http, which is refused")
+            raise AddressRefused(f"{hop.address} redirects from https to http, which is refused")
         following = self._web_hop(target)
         if following.keyed and not hop.keyed:
-            raise ImageRefused(
+            raise AddressRefused(
                 f"{hop.address} redirects into Label Studio; another host may not choose what is read there"
             )
         return following
@@ -174,7 +183,7 @@ class ImageFetcher:
         home = self._home
         if home is not None and address.origin == home.origin:
             if not address.path.startswith(home.path):
-                raise ImageRefused(f"{address} is on Label Studio's host but not below {home} (LABEL_STUDIO_URL)")
+                raise AddressRefused(f"{address} is on Label Studio's host but not below {home} (LABEL_STUDIO_URL)")
             return self._home_hop(address.path, address.query)
         if any(rule.allows(address) for rule in self._hosts):
             return _Hop(address, keyed=False)
@@ -182,7 +191,7 @@ class ImageFetcher:
         if home is not None and (_KEYED_PATHS.fullmatch(address.path) or address.host == home.host):
             hint = f" (if it is Label Studio itself: LABEL_STUDIO_URL is {home}, and only that gets the key)"
         host = address.base.partition("://")[2]
-        raise ImageRefused(f"{address} is not on an allowed host; add {host} to LAYOUTLOOP_IMAGE_HOSTS{hint}")
+        raise AddressRefused(f"{address} is not on an allowed host; add {host} to LAYOUTLOOP_IMAGE_HOSTS{hint}")
 
     def _home_hop(self, path: str, query: str) -> _Hop:
         """Return a path of Label Studio, with or without its prefix, if it is one that serves images."""
@@ -192,7 +201,7 @@ class ImageFetcher:
         inner = path.removeprefix(home.path.rstrip("/")) if path.startswith(home.path) else path
         if not _KEYED_PATHS.fullmatch(inner):
             login = f"; it wants a login: set {KEY_VARIABLE}" if inner.startswith("/user/login") else ""
-            raise ImageRefused(f"{inner[:200]} of Label Studio serves no image and is not fetched{login}")
+            raise AddressRefused(f"{inner[:200]} of Label Studio serves no image and is not fetched{login}")
         check_path(inner, query)
         return _Hop(home.below(inner, query), keyed=True)
 
@@ -205,37 +214,33 @@ class ImageFetcher:
 
         try:
             return self._key.send(request, _left_s(hop, deadline)) if hop.keyed else request({})
-        except AnswerBroken as error:
-            raise ImageSourceAway(f"{hop.address} {error}") from error
-        except (ImageRefused, ImageSourceAway):
-            raise
-        except ImageUnavailable as error:  # of the name, the connection, or the exchange of the key
-            raise ImageSourceAway(str(error)) from error
+        except (HostUnreachable, StudioUnavailable) as error:  # the latter: no access token for the key
+            raise ImageSourceUnreachable(f"{hop.address} could not be reached: {error}") from error
 
     def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status != 200:
             # A key that is refused says nothing about this image: with another one all of them can be had.
-            is_away = response.status >= 500 or (hop.keyed and response.status == 401)
-            error = ImageSourceAway if is_away else ImageUnavailable
+            is_down = response.status >= 500 or (hop.keyed and response.status == 401)
+            error = ImageSourceUnreachable if is_down else ImageUnavailable
             raise error(_status_sentence(hop, response.status, self._key))
         if problem := compression(response):
             raise ImageUnavailable(f"{hop.address} {problem}")
         length, most = response.headers.get("Content-Length", ""), self._rules.max_bytes
         if length.isdecimal() and int(length[:20]) > most:
-            raise ImageTooBig(f"{hop.address} has {length[:20]} bytes; at most {most} are read")
+            raise ImageTooLarge(f"{hop.address} has {length[:20]} bytes; at most {most} are read")
         try:
             body = read_body(response, most)
-        except AnswerBroken as error:
-            raise ImageSourceAway(f"{hop.address} {error}") from error
+        except HostUnreachable as error:
+            raise ImageSourceUnreachable(f"{hop.address} could not be read: {error}") from error
         if len(body) > most:
-            raise ImageTooBig(f"{hop.address} has more than {most} bytes")
+            raise ImageTooLarge(f"{hop.address} has more than {most} bytes")
         return body
 
 
 def _left_s(hop: _Hop, deadline: float) -> float:
     left_s = deadline - time.monotonic()
     if left_s <= 0:
-        raise ImageSourceAway(f"{hop.address} did not send the image in time")
+        raise ImageSourceUnreachable(f"{hop.address} did not send the image in time")
     return left_s
 
 

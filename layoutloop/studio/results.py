@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+from handler.page import Box, Region, Size
 from layoutloop.studio.label_config import LabelConfig
-from layoutloop.torchserve.answered_pages import Box, Region
 
 MIN_VISIBLE_PERCENT = 0.1
 _MOST = 1e6  # percent or degrees; beyond it a number is no drawing
@@ -125,8 +125,7 @@ class LabelledBox:
 def regions_to_results(
     regions: Sequence[Region],
     config: LabelConfig,
-    width: int,
-    height: int,
+    size: Size,
     *,
     item_index: int | None,
     threshold: float,
@@ -147,11 +146,11 @@ def regions_to_results(
         for index, region in enumerate(regions)
         if region.label is None or region.score >= threshold
     ]
-    common = _common(config, width, height, item_index, read_only)
+    common = _common(config, size, item_index, read_only)
     items = tuple(
         ResultDict(id=_region_id(item_index, index, region), score=region.score, **drawn, **common)
         for index, region, label in shown
-        for drawn in _drawn(region, label, _geometry(region.box, width, height), config)
+        for drawn in _drawn(region, label, _geometry(region.box, size), config)
     )
     score = min((region.score for _, region, label in shown if label is not None), default=None)
     unknown = sum(region.label is not None and label is None for _, region, label in shown)
@@ -176,7 +175,7 @@ def results_to_prediction(pages: Sequence[Results]) -> PredictionDict:
 
 
 def results_to_regions(
-    results: Sequence[Mapping[str, object]], width: int, height: int, *, to_name: str | None = None
+    results: Sequence[Mapping[str, object]], size: Size, *, to_name: str | None = None
 ) -> list[LabelledBox]:
     """Turn an annotation's results back into boxes, in the order of their rectangles.
 
@@ -186,24 +185,23 @@ def results_to_regions(
 
     Args:
         results: `annotation["result"]`.
-        width: of the upright page, in pixels.
-        height: the same.
+        size: of the upright page.
         to_name: only the results on this <Image>; None for all.
     """
     groups: dict[object, list[Mapping[str, object]]] = {}
     for position, result in enumerate(results):
         if to_name is None or result.get("to_name") == to_name:
             groups.setdefault(result.get("id") or position, []).append(result)
-    boxes = (_labelled_box(group, width, height) for group in groups.values())
+    boxes = (_labelled_box(group, size) for group in groups.values())
     return [box for box in boxes if box is not None]
 
 
-def _common(config: LabelConfig, width: int, height: int, item_index: int | None, read_only: bool) -> _Common:
+def _common(config: LabelConfig, size: Size, item_index: int | None, read_only: bool) -> _Common:
     common: _Common = {
         "to_name": config.to_name,
         "origin": "prediction",
-        "original_width": width,
-        "original_height": height,
+        "original_width": size.width,
+        "original_height": size.height,
         "image_rotation": 0,
     }
     if config.is_list:
@@ -228,15 +226,15 @@ def _drawn(region: Region, label: str | None, geometry: GeometryValue, config: L
         yield _Drawn(from_name=config.textarea_name, type="textarea", value=written)
 
 
-def _geometry(box: Box, width: int, height: int) -> GeometryValue:
-    x, extent_x = _span(box.left, box.right, width)
-    y, extent_y = _span(box.top, box.bottom, height)
+def _geometry(box: Box, size: Size) -> GeometryValue:
+    x, extent_x = _span(box.left, box.right, size.width)
+    y, extent_y = _span(box.top, box.bottom, size.height)
     return {"x": x, "y": y, "width": extent_x, "height": extent_y, "rotation": 0}
 
 
-def _span(low: float, high: float, size: int) -> tuple[float, float]:
+def _span(low: float, high: float, side: int) -> tuple[float, float]:
     """Convert two pixel edges to (start, extent) in percent: inside 0..100, and wide enough to be seen."""
-    start, end = (min(100.0, max(0.0, 100.0 * edge / size)) for edge in (low, high))
+    start, end = (min(100.0, max(0.0, 100.0 * edge / side)) for edge in (low, high))
     start = round(min(start, 100.0 - MIN_VISIBLE_PERCENT), _DECIMALS)
     extent = max(round(end - start, _DECIMALS), MIN_VISIBLE_PERCENT)
     return start, min(extent, 100.0 - start)
@@ -249,7 +247,7 @@ def _region_id(item_index: int | None, index: int, region: Region) -> str:
     return base64.b32encode(hashlib.sha256(identity.encode()).digest()).decode().lower()[:10]
 
 
-def _labelled_box(group: Sequence[Mapping[str, object]], width: int, height: int) -> LabelledBox | None:
+def _labelled_box(group: Sequence[Mapping[str, object]], size: Size) -> LabelledBox | None:
     label, text = None, ""
     box: Box | None = None
     item_index: int | None = None
@@ -259,7 +257,7 @@ def _labelled_box(group: Sequence[Mapping[str, object]], width: int, height: int
             continue
         kind = result.get("type")
         if kind in ("rectangle", "rectanglelabels"):
-            box = box or _pixels(value, width, height)
+            box = box or _pixels(value, size)
         if kind in ("labels", "rectanglelabels"):
             label = label or _first_string(value.get(kind))
         if kind == "textarea":
@@ -269,18 +267,18 @@ def _labelled_box(group: Sequence[Mapping[str, object]], width: int, height: int
     return None if box is None else LabelledBox(label, box, text, item_index)
 
 
-def _pixels(value: Mapping[str, object], width: int, height: int) -> Box | None:
+def _pixels(value: Mapping[str, object], size: Size) -> Box | None:
     """Convert a rectangle in percent to the pixel box around it; None where a number is missing or absurd."""
     numbers = [_number(value.get(key, 0.0 if key == "rotation" else None)) for key in GeometryValue.__annotations__]
     x, y, extent_x, extent_y, rotation = numbers
     if x is None or y is None or extent_x is None or extent_y is None or rotation is None:
         return None
-    left, top = x * width / 100, y * height / 100
-    across, down = extent_x * width / 100, extent_y * height / 100
+    left, top = x * size.width / 100, y * size.height / 100
+    across, down = extent_x * size.width / 100, extent_y * size.height / 100
     cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
     corners = [(dx * cosine - dy * sine, dx * sine + dy * cosine) for dx in (0.0, across) for dy in (0.0, down)]
-    xs = [min(max(left + dx, 0.0), float(width)) for dx, _ in corners]
-    ys = [min(max(top + dy, 0.0), float(height)) for _, dy in corners]
+    xs = [min(max(left + dx, 0.0), float(size.width)) for dx, _ in corners]
+    ys = [min(max(top + dy, 0.0), float(size.height)) for _, dy in corners]
     return Box(min(xs), min(ys), max(xs), max(ys))
 
 

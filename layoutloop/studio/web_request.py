@@ -8,15 +8,12 @@ from dataclasses import dataclass
 
 import urllib3
 
+from layoutloop.errors import HostUnreachable
 from layoutloop.studio.addresses import CONNECT_TIMEOUT_S
 from layoutloop.studio.web_address import WebAddress
 
 _CHUNK_BYTES = 2**20
 _LEAST_S = 0.05
-
-
-class AnswerBroken(Exception):
-    """No whole answer came; the message is the rest of a sentence that begins with the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +38,8 @@ class WebRequest:
         """Return the answer, its body unread; a kept connection that the server had closed is replaced once for a GET.
 
         Raises:
-            AnswerBroken: there is none.
-            ImageUnavailable: no connection could be opened.
+            HostUnreachable: there is none.
+            AddressRefused: the pools may not connect there.
         """
         end = time.monotonic() + timeout_s
         pool = pools.connection_from_host(self.address.host, self.address.port, self.address.scheme)
@@ -72,7 +69,7 @@ def read_body(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
     """Return the body, or where it is longer than `most_bytes` a beginning that is longer too.
 
     Raises:
-        AnswerBroken: it broke off.
+        HostUnreachable: it broke off.
     """
     body = bytearray()
     try:
@@ -89,10 +86,10 @@ def compression(response: urllib3.BaseHTTPResponse) -> str:
     return "" if encoding in ("identity", "") else f"sends its answer compressed ({encoding[:20]}), unrequested"
 
 
-def _broken(error: urllib3.exceptions.HTTPError) -> AnswerBroken:
+def _broken(error: urllib3.exceptions.HTTPError) -> HostUnreachable:
     """Return what went wrong, in words of our own; urllib3's hold the query string."""
     if isinstance(error, urllib3.exceptions.TimeoutError):
-        return AnswerBroken("did not send its whole answer in time")
+        return HostUnreachable("it did not send its whole answer in time")
     if isinstance(error, urllib3.exceptions.SSLError):
-        return AnswerBroken(f"has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
-    return AnswerBroken(f"broke off its answer ({type(error).__name__})")
+        return HostUnreachable(f"it has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
+    return HostUnreachable(f"it broke off its answer ({type(error).__name__})")

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from handler.ocr_settings import engine_kind
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, read_card, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import UseMarks
 from layoutloop.torchserve.inference import InferenceClient, PageRequest
 
@@ -40,10 +41,24 @@ class InService:
         if self.model is None:
             return {}
         return {
+            "engine": self.model.engine_kind,
             "language": self.model.language,
             "psm": str(self.model.psm),
             "thumbnail": "1" if self.model.uses_image else "0",
         }
+
+    @property
+    def engine(self) -> str:
+        """The engine that pages are read with, by its name, in the language and mode that `ocr` is set to.
+
+        Part of what Label Studio is told (`layoutloop.studio.version`): another engine of `ocr` changes nothing for a
+        project whose model keeps the engine of its training.
+        """
+        ocr = self.ocr.engine or ""
+        if self.model is None or self.model.engine is None or self.model.engine_kind == engine_kind(ocr):
+            return ocr
+        program = self.model.engine.rsplit("-", 2)[0]
+        return f"{program}-{self.ocr.language}-psm{self.ocr.psm}"
 
     @property
     def stamp(self) -> str | None:
@@ -56,20 +71,20 @@ class InServiceModels:
     """Sends pages to the versions that the model store says are current, pinned, and marks their project as used.
 
     Args:
-        model_dir: the model store.
+        store: the model store, or a copy of it.
         client: of TorchServe.
         ocr_workers: of model `ocr` on this TorchServe.
         project_workers: of each project's model.
     """
 
-    model_dir: StorePath
+    store: ModelStore
     client: InferenceClient
     ocr_workers: int = 1
     project_workers: int = 1
     _marks: UseMarks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_marks", UseMarks(self.model_dir))
+        object.__setattr__(self, "_marks", UseMarks(self.store.path))
 
     def in_service(self, model: str | None) -> InService:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
@@ -81,33 +96,41 @@ class InServiceModels:
         ocr = self._serving(OCR_MODEL)
         if ocr is None or ocr.current is None:
             raise ModelNotReady(
-                f"model `ocr` is not in service in {store_of(self.model_dir)}; `python -m scripts.archive --ocr` puts "
+                f"model `ocr` is not in service in {store_of(self.store.path)}; `python -m scripts.archive --ocr` puts "
                 "it there, or MODEL_DIR names the store where it is"
             )
         serving = self._serving(model) if model else None
-        card = read_card(self.model_dir, model, serving.current) if model and serving and serving.current else None
-        return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
+        card = self.store.card(model, serving.current) if model and serving and serving.current else None
+        return InService(self.store.card(OCR_MODEL, ocr.current), card)
 
     def _serving(self, model: str) -> Manifest | None:
-        filling = is_filling(self.model_dir)  # read first: what comes meanwhile is found
-        serving = read_manifest(self.model_dir, model)
+        filling = is_filling(self.store.path)  # read first: what comes meanwhile is found
+        serving = self.store.manifest(model)
         if serving is None and filling:
             raise ModelNotReady(FIRST_COPY)
         return serving
 
     def read(self, data: bytes, in_service: InService, deadline: float) -> dict[str, Any]:
-        """Return the Page JSON of an image, read in the language and mode that the project's model was trained with.
+        """Return the Page JSON of an image, read as the pages that the project's model was trained with.
 
         An idle project's worker starts meanwhile.
 
         Raises:
+            ModelNotReady: the `ocr` in service is of before engines could be chosen, and its own is another one.
             LayoutLoopError: see `InferenceClient.predict`.
         """
         if in_service.model:
             self._marks.note(in_service.model.model)
         version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
         request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", in_service.reading, in_flight)
-        return self.client.predict(request, deadline)
+        body = self.client.predict(request, deadline)
+        wanted, read_by = in_service.reading.get("engine"), body.get("engine")
+        if wanted is not None and isinstance(read_by, str) and engine_kind(read_by) != wanted:
+            raise ModelNotReady(
+                f"`ocr` {in_service.ocr.version} reads with {read_by}, not with {wanted} as pages of this project are; "
+                "`python -m scripts.archive --ocr` builds the one that reads with either"
+            )
+        return body
 
     def tag(self, page: dict[str, Any], model: VersionCard, deadline: float) -> dict[str, Any]:
         """Return the Regions JSON of a page.

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import requests
 
-from layoutloop.errors import TorchServeUnavailable
+from layoutloop.errors import ManagementError, TorchServeUnavailable, TorchServeUnreachable
 from layoutloop.torchserve.answers import torchserve_error, wants_key
 from layoutloop.torchserve.inference import TokenFile, make_session
 
@@ -26,14 +26,6 @@ _REGISTER_TIMEOUT_S = 330.0
 """Above the archives' startupTimeout of 300 s, so that TorchServe answers before this ends."""
 _SETTLE_S = 3.0
 _DRAIN_LIMIT_S = 120.0
-
-
-class ManagementError(Exception):
-    """TorchServe refused, or did not answer; the message quotes it."""
-
-
-class TorchServeAway(ManagementError):
-    """It does not answer at all: it is starting, or has stopped; no archive is the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +132,7 @@ class ManagementClient:
                 )
             except (requests.RequestException, TorchServeUnavailable) as error:
                 self._keys.forget()
-                raise TorchServeAway(f"TorchServe does not answer: {error}") from error
+                raise TorchServeUnreachable(f"TorchServe does not answer: {error}") from error
             if is_last or not wants_key(answer):
                 break
             self._keys.forget()

@@ -14,8 +14,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
-from layoutloop.store.manifest import project_model, project_of, report_path
-from layoutloop.store.writing import is_stamp
+from layoutloop.store.manifest import project_model, project_of
+from layoutloop.store.stamps import is_stamp
 from layoutloop.studio.status import read_studio_status
 from shim.access import authenticate, log_refusal, refuse_other_sites
 from shim.context import context
@@ -130,7 +130,7 @@ def report(project: str, version: str) -> Response:
     if not is_stamp(version):
         abort(404, f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
     found = _project(project)
-    path = report_path(context().settings.model_dir, project_model(found.id), version)
+    path = context().store.report_path(project_model(found.id), version)
     try:
         content = path.with_suffix(".html").read_bytes()
     except OSError:
@@ -179,7 +179,7 @@ def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
 
 
 def _store() -> StoreView:
-    return StoreView(context().settings.model_dir, context().reports)
+    return StoreView(context().store, context().reports)
 
 
 def _names() -> tuple[dict[int, str], Set[int]]:

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from layoutloop.errors import JobsUnavailable, ModelNotReady
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
-from layoutloop.store.manifest import project_model, project_of, read_card, read_manifest, report_path
-from layoutloop.store.path import StorePath
-from layoutloop.store.writing import STAMP_FORMAT, is_stamp
+from layoutloop.store.manifest import project_model, project_of
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.stamps import is_stamp, moment_of
 from layoutloop.studio.status import StudioStatus
 from shim.project_titles import ProjectTitles
 from shim.version_reports import VersionReport, VersionReports
@@ -122,11 +121,11 @@ class StoreView:
     """The model store, for the dashboard.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         reports: reads the reports beside its versions.
     """
 
-    model_dir: StorePath
+    store: ModelStore
     reports: VersionReports
 
     def projects(
@@ -146,7 +145,7 @@ class StoreView:
         name = project_model(number)
         problem, current = "", ""
         try:
-            serving = read_manifest(self.model_dir, name)
+            serving = self.store.manifest(name)
             current = serving.current or "" if serving else ""
             if current and not (isinstance(current, str) and is_stamp(current)):
                 problem, current = f"{name}/serving.json names {current!r:.80}, which is no version.", ""
@@ -168,7 +167,7 @@ class StoreView:
         """
         found = {}
         try:
-            for path in self.model_dir.iterdir():
+            for path in self.store.path.iterdir():
                 number = project_of(path.name)
                 with suppress(FileNotFoundError):  # deleted in this moment
                     if number is not None:
@@ -179,7 +178,7 @@ class StoreView:
 
     def _stamps(self, name: str, current: str) -> list[str]:
         """Return the versions of a model that have an archive, a card or a report, newest first."""
-        files = (self.model_dir / name).glob(f"{name}-*")
+        files = self.store.folder(name).glob(f"{name}-*")
         stamps = {path.name.removeprefix(f"{name}-").partition(".")[0] for path in files}
         found = sorted({current, *stamps} if current else stamps, reverse=True)
         newest = [stamp for stamp in found if is_stamp(stamp)][:MOST_VERSIONS]
@@ -187,14 +186,14 @@ class StoreView:
 
     def _version(self, name: str, stamp: str, current: str) -> Version:
         try:
-            card = read_card(self.model_dir, name, stamp)
+            card = self.store.card(name, stamp)
         except ModelNotReady:
             card = None
-        report = report_path(self.model_dir, name, stamp)
-        has_checkpoint = (self.model_dir / name / f"checkpoint-{stamp}").is_dir()
+        report = self.store.report_path(name, stamp)
+        has_checkpoint = self.store.checkpoint_path(name, stamp).is_dir()
         return Version(
             stamp=stamp,
-            made=_moment_of(stamp),
+            made=moment_of(stamp),
             report=self.reports.of(report),
             in_service=stamp == current,
             restorable=card is not None and stamp != current and has_checkpoint,
@@ -202,14 +201,6 @@ class StoreView:
             restored_from=str(card.restored_from or "") if card else "",
             base_model=str(card.base_model or "") if card else "",
         )
-
-
-def _moment_of(stamp: str) -> float | None:
-    """Return the time in a version's stamp, Unix seconds."""
-    try:
-        return datetime.strptime(stamp, STAMP_FORMAT).replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
 
 
 def _since(current: str, versions: Sequence[Version], jobs: Sequence[Job]) -> float | None:

@@ -9,19 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from handler.page import Page, Region, Size, Word
+from handler.wire import FORMAT
 from layoutloop.errors import ImageUnavailable, ModelNotReady
 from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.image_fetcher import ImageFetcher
-from layoutloop.torchserve.answered_pages import (
-    WIRE_FORMAT,
-    ReadPage,
-    Region,
-    Word,
-    parse_page,
-    parse_regions,
-    parse_word_regions,
-    text_lines,
-)
+from layoutloop.torchserve.answered_pages import parse_page, parse_tagged_page, text_lines
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from shim.predict.answer_cache import AnswerCache
 from shim.predict.metrics import Metrics
@@ -36,22 +29,18 @@ _PAUSE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """One page as it is answered, in pixels of `width` x `height`.
+    """One page as it is answered.
 
     Args:
-        width: of the upright page.
-        height: the same.
-        regions: what the model found; text lines in cold start.
+        size: of the upright page.
         words: all that was read, in reading order.
-        word_regions: for each word the index of the model's region it belongs to; None for a word of no region.
+        regions: what the model found; text lines in cold start.
         in_service: who made it.
     """
 
-    width: int
-    height: int
-    regions: tuple[Region, ...]
+    size: Size
     words: tuple[Word, ...]
-    word_regions: tuple[int | None, ...]
+    regions: tuple[Region, ...]
     in_service: InService
 
 
@@ -98,19 +87,18 @@ class PageAnswerer:
 
     def answer(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
         """Return the answer of an image: as TorchServe gives it, or gave it before."""
-        page_key = (WIRE_FORMAT, digest, in_service.ocr.version, *in_service.reading.values())
+        page_key = (FORMAT, digest, in_service.ocr.version, *in_service.reading.values())
         body, page = self._ask("read", page_key, lambda: self.models.read(data, in_service, deadline), parse_page)
         model = in_service.model
         if model is None:
-            nothing = (None,) * len(page.words)
-            return PageAnswer(page.width, page.height, tuple(text_lines(page)), page.words, nothing, in_service)
-        _, (regions, word_regions) = self._ask(
+            return PageAnswer(page.size, page.words, tuple(text_lines(page)), in_service)
+        _, tagged = self._ask(
             "tag",
             (*page_key, model.model, model.version),
             lambda: self._tag(body, page, model, deadline),
-            lambda tagged: (parse_regions(tagged)[1], parse_word_regions(tagged, len(page.words))),
+            lambda answer: parse_tagged_page(answer, page),
         )
-        return PageAnswer(page.width, page.height, regions, page.words, word_regions, in_service)
+        return PageAnswer(page.size, page.words, tagged.regions, in_service)
 
     def _ask(
         self,
@@ -130,12 +118,12 @@ class PageAnswerer:
         self._memory.put(key, body)
         return body, parsed
 
-    def _tag(self, body: dict[str, Any], page: ReadPage, model: VersionCard, deadline: float) -> dict[str, Any]:
+    def _tag(self, body: dict[str, Any], page: Page, model: VersionCard, deadline: float) -> dict[str, Any]:
         self._notice_engine(page, model)
         return self.models.tag(body, model, deadline)
 
-    def _notice_engine(self, page: ReadPage, model: VersionCard) -> None:
-        if model.engine and _reader(page.engine) != _reader(model.engine):
+    def _notice_engine(self, page: Page, model: VersionCard) -> None:
+        if model.engine and model.engine != model.engine_kind and _reader(page.engine) != _reader(model.engine):
             self._metrics.other_engine.inc()
             logger.warning(
                 "%s was trained on pages of %s, this one was read by %s", model.model, model.engine, page.engine

@@ -20,10 +20,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from handler.page import Box, Region, Size, Word
 from layoutloop.errors import RequestInvalid
 from layoutloop.studio.label_config import LabelConfig
 from layoutloop.studio.results import PredictionDict, regions_to_results, results_to_prediction, results_to_regions
-from layoutloop.torchserve.answered_pages import Box, Region, Word
 from shim.predict.answering import PageAnswer
 
 _COVERED = 0.5  # of a word's area; what is covered less was not meant
@@ -59,7 +59,7 @@ def parse_context(context: object, config: LabelConfig) -> Drawn | None:
         return None
     region_id, newest = list(groups.items())[-1]
     # The page's size is not known yet; a rectangle can be drawn on any page or on none.
-    boxes = results_to_regions(newest, 100, 100, to_name=config.to_name)
+    boxes = results_to_regions(newest, Size(100, 100), to_name=config.to_name)
     if not boxes or any(result.get("origin") not in _BY_HAND for result in newest):
         return None
     return Drawn(region_id, (boxes[0].item_index or 0) if config.is_list else 0, tuple(newest))
@@ -97,8 +97,7 @@ def drawn_to_prediction(
     results = regions_to_results(
         [region],
         config,
-        page.width,
-        page.height,
+        page.size,
         item_index=drawn.page,
         threshold=0.0,  # a label that a person chose has no score
         read_only=False,
@@ -119,17 +118,17 @@ def snap(drawn: Drawn, page: PageAnswer, config: LabelConfig, threshold: float) 
     (the first in reading order where two are equal), and the score the mean of theirs. Where it labels none, the
     label is the one the person chose, if any, and the score the mean confidence with which the words were read.
     """
-    (rough,) = results_to_regions(drawn.results, page.width, page.height, to_name=config.to_name)
+    (rough,) = results_to_regions(drawn.results, page.size, to_name=config.to_name)
     chosen = config.project_label(rough.label)
     covered = covered_words(page.words, rough.box)
     if not covered:
-        return Region(chosen, rough.box, 1.0, "")
+        return Region(chosen, rough.box, 1.0, "", ())
     words = [page.words[index] for index in covered]
-    votes = [vote for index in covered if (vote := _vote(page, index, config, threshold)) is not None]
+    votes = _votes(page, covered, config, threshold)
     label = Counter(label for label, _ in votes).most_common(1)[0][0] if votes else chosen
     scores = [score for voted, score in votes if voted == label] or [word.confidence for word in words]
     text = " ".join(word.text.strip() for word in words)
-    return Region(label, Box.around(word.box for word in words), sum(scores) / len(scores), text)
+    return Region(label, Box.around(word.box for word in words), sum(scores) / len(scores), text, tuple(covered))
 
 
 def covered_words(words: Sequence[Word], rough: Box) -> list[int]:
@@ -144,13 +143,14 @@ def covered_words(words: Sequence[Word], rough: Box) -> list[int]:
     ]
 
 
-def _vote(page: PageAnswer, word: int, config: LabelConfig, threshold: float) -> tuple[str, float] | None:
-    """Return the project's label of a word and its score; None where the model gives it none."""
-    index = page.word_regions[word]
-    if index is None or page.regions[index].score < threshold:
-        return None
-    label = config.project_label(page.regions[index].label)
-    return None if label is None else (label, page.regions[index].score)
+def _votes(page: PageAnswer, words: Sequence[int], config: LabelConfig, threshold: float) -> list[tuple[str, float]]:
+    """Return the project's label and its score for each of the words that the model gives one, in their order."""
+    votes: dict[int, tuple[str, float]] = {}
+    for region in page.regions:
+        label = config.project_label(region.label)
+        if label is not None and region.score >= threshold:
+            votes |= dict.fromkeys(region.words, (label, region.score))
+    return [votes[word] for word in words if word in votes]
 
 
 def _share(low: float, high: float, start: float, end: float) -> float:

@@ -252,8 +252,7 @@ class Predictor:
         return regions_to_results(
             page.regions,
             config,
-            page.width,
-            page.height,
+            page.size,
             item_index=index if config.is_list else None,
             threshold=self._settings.score_threshold,
             read_only=self._settings.read_only_boxes,
@@ -261,9 +260,9 @@ class Predictor:
         )
 
     def _reported(self, in_service: InService, config: LabelConfig) -> str:
-        engine, settings = in_service.ocr.engine or "", self._settings
+        settings = self._settings
         return reported_version(
-            in_service.stamp, config, engine, settings.score_threshold, read_only=settings.read_only_boxes
+            in_service.stamp, config, in_service.engine, settings.score_threshold, read_only=settings.read_only_boxes
         )
 
     def _note(self, request: PredictRequest, task: Mapping[str, object], error: LayoutLoopError, level: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from typing import Any
 
 import pytest
@@ -16,14 +17,21 @@ from handler.wire import (
     error_to_json,
     page_from_json,
     page_to_json,
+    tagged_page_from_json,
     tagged_page_to_json,
 )
 from tests.handler.samples import noisy_thumbnail
 
 WORD = {"text": "Total", "box": [10, 20, 30, 40], "confidence": 0.96, "line": 12}
 BODY = {"format": FORMAT, "width": 100, "height": 200, "engine": "pytesseract-5.3.0-eng-psm3", "words": [WORD]}
+REGION = {"label": "total", "box": [10, 20, 60.5, 40], "score": 0.98, "text": "Total 12.50", "words": [1, 2]}
+REGIONS = {"format": FORMAT, "model_version": "20261122T083000Z", "windows": 2, "regions": [REGION]}
+LABELLED = Page(Size(100, 200), "e", (Word("Total", Box(0, 0, 1, 1)),) * 6)
+
+either_way = pytest.mark.parametrize("is_request", [pytest.param(False, id="answer"), pytest.param(True, id="request")])
 
 
+@either_way
 @pytest.mark.parametrize(
     "page",
     [
@@ -38,8 +46,36 @@ BODY = {"format": FORMAT, "width": 100, "height": 200, "engine": "pytesseract-5.
         pytest.param(Page(Size(9, 9), "e", (), noisy_thumbnail()), id="with the thumbnail"),
     ],
 )
-def test_a_page_survives_the_wire(page: Page) -> None:
-    assert page_from_json(json.loads(json.dumps(page_to_json(page), allow_nan=False))) == page
+def test_a_page_survives_the_wire(page: Page, is_request: bool) -> None:
+    assert page_from_json(over_the_wire(page_to_json(page)), is_request=is_request) == page
+
+
+def over_the_wire(body: dict[str, Any]) -> Any:
+    return json.loads(json.dumps(body, allow_nan=False))
+
+
+def test_whatever_is_written_is_read_again() -> None:
+    """Pages and regions of any shape, with as many decimals as the wire carries."""
+    chance = random.Random(0)
+
+    def box() -> Box:
+        corners = (chance.choice((chance.randrange(-50, 5000), chance.uniform(-50, 5000))) for _ in range(4))
+        return Box.from_corners(*corners)
+
+    def text() -> str:
+        return "".join(chance.choices("aÄ 5€\t😀\u2028", k=chance.randrange(12)))
+
+    for count in range(60):
+        words = tuple(Word(text(), box(), round(chance.random(), 4), chance.randrange(99)) for _ in range(count))
+        thumbnail = chance.choice((None, chance.randbytes(count)))
+        page = Page(Size(chance.randrange(1, 5000), chance.randrange(1, 5000)), text(), words, thumbnail)
+        regions = tuple(
+            Region(text(), box(), round(chance.random(), 6), text(), tuple(sorted(chance.sample(range(count), size))))
+            for size in range(count)
+        )
+        tagged = TaggedPage(regions, chance.randrange(9))
+        assert page_from_json(over_the_wire(page_to_json(page))) == page
+        assert tagged_page_from_json(over_the_wire(tagged_page_to_json(tagged, "v")), page) == (tagged, "v")
 
 
 def test_the_wire_form_is_the_one_that_was_agreed() -> None:
@@ -48,14 +84,62 @@ def test_the_wire_form_is_the_one_that_was_agreed() -> None:
 
 
 def test_corners_come_in_any_order() -> None:
-    """P2."""
+    """P2. In a request: a person may have written it."""
     for box in ([10, 20, 30, 40], [30, 40, 10, 20], [30, 20, 10, 40], [10, 40, 30, 20]):
-        assert page_from_json(BODY | {"words": [WORD | {"box": box}]}).words[0].box == Box(10, 20, 30, 40)
+        body = BODY | {"words": [WORD | {"box": box}]}
+        assert page_from_json(body, is_request=True).words[0].box == Box(10, 20, 30, 40)
 
 
 def test_what_may_be_left_out() -> None:
-    page = page_from_json({"format": 1, "width": 9, "height": 9, "words": [{"text": "a", "box": [0, 0, 1, 1]}]})
-    assert page == Page(Size(9, 9), "", (Word("a", Box(0, 0, 1, 1), 1.0, 0),))
+    body = {"format": 1, "width": 9, "height": 9, "words": [{"text": "a", "box": [0, 0, 1, 1]}]}
+    assert page_from_json(body, is_request=True) == Page(Size(9, 9), "", (Word("a", Box(0, 0, 1, 1), 1.0, 0),))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param(
+            BODY | {"words": [WORD, WORD | {"box": [5, 2, 3, 4]}]},
+            r"word 1: a box runs from top left to bottom right, got Box\(left=5.0, top=2.0, right=3.0, bottom=4.0",
+            id="left after right",
+        ),
+        pytest.param(
+            BODY | {"words": [WORD | {"box": [3, 5, 3, 4]}]}, "word 0: a box runs from", id="top after bottom"
+        ),
+        pytest.param(
+            {key: value for key, value in BODY.items() if key != "engine"},
+            "`engine` is a string, got None",
+            id="engine",
+        ),
+        pytest.param(
+            BODY | {"words": [{"text": "a", "box": [0, 0, 1, 1], "line": 0}]}, "word 0: `confidence`", id="confidence"
+        ),
+        pytest.param(
+            BODY | {"words": [{"text": "a", "box": [0, 0, 1, 1], "confidence": 1}]}, "word 0: `line`", id="line"
+        ),
+    ],
+)
+def test_an_answer_says_everything_in_order(body: Any, message: str) -> None:
+    with pytest.raises(PageInvalid, match=message):
+        page_from_json(body)
+
+
+def test_what_the_model_said_is_read() -> None:
+    tagged, version = tagged_page_from_json(REGIONS, LABELLED)
+    assert version == "20261122T083000Z"
+    assert tagged == TaggedPage((Region("total", Box(10, 20, 60.5, 40), 0.98, "Total 12.50", (1, 2)),), 2)
+
+
+def test_empty_answers() -> None:
+    assert page_from_json(BODY | {"words": []}).words == ()
+    assert tagged_page_from_json(REGIONS | {"regions": []}, LABELLED) == (TaggedPage((), 2), "20261122T083000Z")
+
+
+@pytest.mark.parametrize(("score", "kept"), [(1.0000001, 1.0), (-1e-9, 0.0), (1, 1.0), (0, 0.0)])
+def test_scores_are_clipped_to_0_1(score: float, kept: float) -> None:
+    tagged, _ = tagged_page_from_json(REGIONS | {"regions": [REGION | {"score": score}]}, LABELLED)
+    assert tagged.regions[0].score == kept
+    assert page_from_json(BODY | {"words": [WORD | {"confidence": score}]}).words[0].confidence == kept
 
 
 def field(name: str, value: Any) -> dict[str, Any]:
@@ -70,6 +154,7 @@ def word(name: str, value: Any) -> dict[str, Any]:
     return BODY | {"words": [WORD, WORD | {name: value}]}
 
 
+@either_way
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -84,7 +169,11 @@ def word(name: str, value: Any) -> dict[str, Any]:
         pytest.param(field("height", 0), "at least 1 x 1 pixels, got 100 x 0", id="height 0"),
         pytest.param(field("height", -200), "at least 1 x 1 pixels", id="height negative"),
         pytest.param(field("height", 10**400), "`height` is an integer", id="height beyond all numbers"),
+        pytest.param(field("width", 0), "at least 1 x 1 pixels, got 0 x 200", id="width 0"),
+        pytest.param(field("height", 9.5), "`height` is an integer .* got 9.5", id="height a fraction"),
         pytest.param(field("engine", 5), "`engine` is a string, got 5", id="engine a number"),
+        pytest.param(field("engine", None), "`engine` is a string, got None", id="engine null"),
+        pytest.param(field("engine", "e\udfff"), "`engine` holds half a surrogate", id="engine no characters"),
         pytest.param(without("words"), "`words` is a list, got NoneType", id="no words"),
         pytest.param(field("words", "Total"), "`words` is a list, got str", id="words a string"),
         pytest.param(field("words", {"0": WORD}), "`words` is a list, got dict", id="words an object"),
@@ -111,6 +200,10 @@ def word(name: str, value: Any) -> dict[str, Any]:
         pytest.param(word("confidence", 96), r"word 1: `confidence` is .* \[0, 1\], got 96", id="confidence percent"),
         pytest.param(word("confidence", -0.1), "word 1: `confidence` is", id="confidence negative"),
         pytest.param(word("confidence", math.nan), "word 1: `confidence` is", id="confidence NaN"),
+        pytest.param(word("confidence", math.inf), "word 1: `confidence` is", id="confidence Infinity"),
+        pytest.param(word("confidence", 10**400), "word 1: `confidence` is", id="confidence beyond all numbers"),
+        pytest.param(word("confidence", True), "word 1: `confidence` is .* got True$", id="confidence true"),
+        pytest.param(word("line", -1), "word 1: `line` is at least 0, got -1", id="line negative"),
         pytest.param(word("line", 1.5), "word 1: `line` is an integer, got 1.5", id="line a fraction"),
         pytest.param(word("line", None), "word 1: `line` is an integer", id="line null"),
         pytest.param(word("line", False), "word 1: `line` is an integer", id="line false"),
@@ -125,16 +218,61 @@ def word(name: str, value: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_a_bad_field_is_named(body: Any, message: str) -> None:
+def test_a_bad_field_is_named(body: Any, message: str, is_request: bool) -> None:
     with pytest.raises(PageInvalid, match=message) as raised:
-        page_from_json(body)
+        page_from_json(body, is_request=is_request)
     assert raised.value.status == 422
     assert len(str(raised.value)) < 300, "a message never repeats a whole body"
 
 
+def region(name: str, value: Any) -> dict[str, Any]:
+    return REGIONS | {"regions": [REGION, REGION | {name: value}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        pytest.param([REGIONS], "a Regions is a JSON object, got list", id="a list"),
+        pytest.param("<html>", "a Regions is a JSON object, got str", id="a page of a proxy"),
+        pytest.param(REGIONS | {"model_version": None}, "`model_version` is a string, got None", id="no version"),
+        pytest.param(REGIONS | {"windows": None}, "`windows` is an integer, got None", id="no windows"),
+        pytest.param(REGIONS | {"windows": -1}, "`windows` is at least 0, got -1", id="windows negative"),
+        pytest.param(REGIONS | {"regions": None}, "`regions` is a list, got NoneType", id="no regions"),
+        pytest.param(REGIONS | {"regions": [[]]}, "region 0 is an object, got a list of 0", id="a list for a region"),
+        pytest.param(region("label", None), "region 1: `label` is a string, got None", id="no label"),
+        pytest.param(region("label", "a\ud800"), "region 1: `label` holds half a surrogate", id="label no characters"),
+        pytest.param(region("score", math.nan), r"region 1: `score` is a number in \[0, 1\], got nan", id="score NaN"),
+        pytest.param(region("score", 98), r"region 1: `score` is a number in \[0, 1\], got 98", id="score percent"),
+        pytest.param(region("text", None), "region 1: `text` is a string, got None", id="no text"),
+        pytest.param(region("box", [1, 2, 3]), "region 1: `box` is", id="box of three"),
+        pytest.param(region("box", [5, 2, 3, 4]), "region 1: a box runs from top left", id="box backwards"),
+        pytest.param(region("box", [1, 2, math.nan, 4]), "region 1: a box needs four finite", id="edge NaN"),
+        pytest.param(region("words", None), "region 1: `words` are indices of words, got None", id="no words"),
+        pytest.param(region("words", "01"), "region 1: `words` are indices of words, got str$", id="words a string"),
+        pytest.param(region("words", [True]), "region 1: `words` are indices", id="a word true"),
+        pytest.param(region("words", [1.0]), "region 1: `words` are indices", id="a word a fraction"),
+        pytest.param(
+            region("words", [6]), r"region 1: `words` are ascending indices below 6, got \[6\]", id="not there"
+        ),
+        pytest.param(region("words", [-1]), "region 1: `words` are ascending", id="a word negative"),
+        pytest.param(region("words", [2, 1]), "region 1: `words` are ascending", id="words descending"),
+        pytest.param(region("words", [1, 1]), "region 1: `words` are ascending", id="a word twice"),
+        pytest.param(
+            region("words", list(range(999))), "region 1: `words` are ascending", id="many that are not there"
+        ),
+    ],
+)
+def test_a_bad_field_of_what_the_model_says_is_named(body: Any, message: str) -> None:
+    with pytest.raises(PageInvalid, match=message) as raised:
+        tagged_page_from_json(body, LABELLED)
+    assert len(str(raised.value)) < 300
+
+
+@either_way
 @pytest.mark.parametrize(
     "body",
     [
+        pytest.param(field("words", "Mustermann"), id="words"),
         pytest.param(field("words", ["Mustermann"]), id="a word that is none"),
         pytest.param(field("words", [["Mustermann"]]), id="a list for a word"),
         pytest.param(field("words", [{"txt": "Mustermann", "box": [0, 0, 1, 1]}]), id="another name for the text"),
@@ -150,18 +288,21 @@ def test_a_bad_field_is_named(body: Any, message: str) -> None:
         pytest.param(field("thumbnail", "Mustermann"), id="thumbnail"),
     ],
 )
-def test_a_message_never_repeats_a_pages_words(body: Any) -> None:
+def test_a_message_never_repeats_a_pages_words(body: Any, is_request: bool) -> None:
     """Messages are logged."""
     with pytest.raises(PageInvalid) as raised:
-        page_from_json(body)
+        page_from_json(body, is_request=is_request)
     assert "Muster" not in str(raised.value)
     assert "txt" not in str(raised.value)
 
 
-@pytest.mark.parametrize("number", [0, 2, "1", None, 1.5, [1]], ids=repr)
-def test_another_format_says_what_to_do(number: Any) -> None:
+@either_way
+@pytest.mark.parametrize("number", [0, 2, 17, "1", None, 1.5, 1.0, True, [1]], ids=repr)
+def test_another_format_says_what_to_do(number: Any, is_request: bool) -> None:
     with pytest.raises(FormatUnsupported, match=r"reads Page format 1, got .*`python -m scripts.archive --refresh`"):
-        page_from_json(BODY | {"format": number})
+        page_from_json(BODY | {"format": number}, is_request=is_request)
+    with pytest.raises(FormatUnsupported, match=r"reads Regions format 1, got .*`python -m scripts.archive --refresh`"):
+        tagged_page_from_json(REGIONS | {"format": number}, LABELLED)
 
 
 def test_no_format_is_another_format() -> None:

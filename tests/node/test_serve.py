@@ -19,8 +19,10 @@ from layoutloop.processes.launch import program_environment
 from layoutloop.processes.parts import PARTS, instance_lock, parse_parts, part_locks
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
+from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import Manifest
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from node.processes import INSTANCE, PART, instance_processes
 from node.serve import SUPERVISOR_STOPS_S, make_folders, port_problem, private_tmp
 from node.startup import WAITING, Startup, health, ready_line
@@ -362,7 +364,7 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
     with requests.Session() as session:
         both = Startup(node, settings, ("torchserve", "rollout"), session, readiness_problem)
         assert both.look() == (False, "waiting for the rollout watcher")
-        write_json(note_path(tmp_path), note_of(tmp_path / "store", {"ocr": ["1"]}, {}))
+        write_json(note_path(tmp_path), note_of(ModelStore(tmp_path / "store"), {"ocr": ["1"]}, {}))
         assert both.look() == (True, f"TorchServe holds all that is in service: {node.node} is ready.")
         assert both.studio_problem() is None, "a node never asks Label Studio"
         assert Startup(node, settings, ("trainer",), session, readiness_problem).look() == (
@@ -385,9 +387,9 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_start_waits_for(tmp_path: Path, away_s: float | None, parts: tuple[str, ...], says: str) -> None:
-    write_manifest(tmp_path / "store", "ocr", Manifest(("1",), "1"))
+    write_manifest(ModelStore(tmp_path / "store"), "ocr", Manifest(("1",), "1"))
     if away_s is not None:
-        note = note_of(tmp_path / "store", {}, {"torchserve": "refused"}, time.time() - away_s)
+        note = note_of(ModelStore(tmp_path / "store"), {}, {"torchserve": "refused"}, time.time() - away_s)
         write_json(note_path(tmp_path), note)
     body = json.dumps({"status": "UP", "ready": False}).encode()
     with requests.Session() as session, far_servers.serve("127.0.0.1", lambda asked: asked.reply(200, body)) as shim:

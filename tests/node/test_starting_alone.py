@@ -15,9 +15,10 @@ import pytest
 
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import REPOSITORY, NodeSettings
-from layoutloop.store.manifest import OCR_MODEL, Manifest, read_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_path
-from layoutloop.store.writing import write_manifest
 from node.serve import prepare_models
 from node.supervision import Instance
 from scripts.archive import main as archive
@@ -50,10 +51,10 @@ def stop() -> Iterator[StopSignals]:
 def test_an_ocr_that_is_there_needs_no_redis(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL")
     assert archive(["--ocr"]) == 0
-    built = read_manifest(store, OCR_MODEL)
+    built = ModelStore(store).manifest(OCR_MODEL)
     monkeypatch.setenv("REDIS_URL", NOBODY)
     assert archive(["--ocr"]) == 0
-    assert read_manifest(store, OCR_MODEL) == built
+    assert ModelStore(store).manifest(OCR_MODEL) == built
     monkeypatch.setenv("LAYOUTLOOP_OCR_PSM", "6")
     assert archive(["--ocr"]) == 1, "one that must be built does"
 
@@ -73,7 +74,7 @@ def test_an_ocr_that_must_be_built_waits_for_redis(store: Path, tmp_path: Path) 
         building.kill()
         building.communicate()
         redis.kill()
-    serving = read_manifest(store, OCR_MODEL)
+    serving = ModelStore(store).manifest(OCR_MODEL)
     assert serving is not None
     assert serving.current is not None
 
@@ -82,8 +83,8 @@ def test_what_waiting_cannot_mend_is_not_waited_for(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("REDIS_URL")
-    write_manifest(store, OCR_MODEL, Manifest(("20261121T080000Z",), "20261121T080000Z", number=3))
-    assert archive(["--ocr", "--wait"]) == 1
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest(("20261121T080000Z",), "20261121T080000Z", number=3))
+    assert archive(["--ocr", "--wait"]) == 2
     assert "are in Redis: set REDIS_URL" in capsys.readouterr().err
 
 

@@ -465,34 +465,36 @@ def test_the_same_refusal_is_told_once(
 
 
 @pytest.mark.parametrize(
-    ("health", "environment", "sentence"),
+    ("health", "environment", "status", "sentence"),
     [
-        pytest.param(Health(guarded=True), {}, "wants Basic auth", id="no Basic auth here"),
+        pytest.param(Health(guarded=True), {}, 1, "wants Basic auth", id="no Basic auth here"),
         pytest.param(
             Health(guarded=True),
             {"BASIC_AUTH_USER": "studio", "BASIC_AUTH_PASS": "x"},
+            1,
             "does not take the BASIC_AUTH_USER and BASIC_AUTH_PASS",
             id="another Basic auth",
         ),
-        pytest.param(Health(body={"status": "UP", "v2": True}), {}, "is not LayoutLoop", id="another back end"),
-        pytest.param(Health(body=[]), {}, "is not LayoutLoop", id="something else"),
-        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": "f" * 40}, "Invalid token.", id="a wrong key"),
-        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": ""}, "LABEL_STUDIO_API_KEY is not set", id="no key"),
-        pytest.param(Health(), {"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "does not take connections", id="nobody"),
-        pytest.param(Health(), {"LABEL_STUDIO_URL": "ftp://x"}, "LABEL_STUDIO_URL", id="no address"),
+        pytest.param(Health(body={"status": "UP", "v2": True}), {}, 1, "is not LayoutLoop", id="another back end"),
+        pytest.param(Health(body=[]), {}, 1, "is not LayoutLoop", id="something else"),
+        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": "f" * 40}, 1, "Invalid token.", id="a wrong key"),
+        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": ""}, 2, "LABEL_STUDIO_API_KEY is not set", id="no key"),
+        pytest.param(Health(), {"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, 1, "does not take connections", id="nobody"),
+        pytest.param(Health(), {"LABEL_STUDIO_URL": "ftp://x"}, 2, "LABEL_STUDIO_URL", id="no address"),
     ],
 )
 def test_the_command_ends_before_it_changes_anything(
     command: Bench,
     health: Health,
     environment: dict[str, str],
+    status: int,
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert run(monkeypatch, health, "--project", "7") == 1
+    assert run(monkeypatch, health, "--project", "7") == status
     said = capsys.readouterr()
     assert sentence in said.err
     assert LEGACY_KEY not in said.err + said.out

@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from scripts.dataset import main
 from tests.far_servers import LEGACY_KEY, _Handler, serve
 from tests.handler.samples import encoded, rendered_page
@@ -82,7 +84,13 @@ def torchserve(handler: _Handler) -> None:
         {"text": text, "box": [left, 10, left + 40, 20], "confidence": 0.5, "line": 0}
         for left, text in ((10, "Total"), (60, "12.50"))
     ]
-    page = {"format": 1, "width": PIXELS[0], "height": PIXELS[1], "engine": "e", "words": words}
+    page = {
+        "format": 1,
+        "width": PIXELS[0],
+        "height": PIXELS[1],
+        "engine": "pytesseract-5.3.0-eng-psm3",
+        "words": words,
+    }
     handler.reply(200, json.dumps(page).encode(), Content_Type="application/json")
 
 
@@ -96,8 +104,8 @@ class Instance:
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
     """A running instance as the command finds it through the environment."""
     store = tmp_path / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(tmp_path / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", label_studio) as studio, serve("127.0.0.1", torchserve) as ocr:
         for name, value in {

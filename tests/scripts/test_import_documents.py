@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from handler.images import ImageLimits, open_page
-from layoutloop.documents.split import DocumentUnreadable, pages_of
+from layoutloop.documents.split import pages_of
+from layoutloop.errors import DocumentUnreadable
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher
 from layoutloop.studio.label_config import image_references, parse_label_config

@@ -16,8 +16,10 @@ import pytest
 from PIL import Image
 
 from layoutloop.settings.node import REPOSITORY
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from scripts.predict import in_order, main
 from tests.far_servers import _Handler, serve
 from tests.layoutloop.torchserve.test_inference import NO_WORKER
@@ -49,7 +51,7 @@ def read_page(handler: _Handler) -> None:
         {"text": text, "box": [left, 10, left + 40, 20], "confidence": 0.5, "line": 0}
         for left, text in ((10, "Total"), (60, "12.50"))
     ]
-    page = {"format": 1, "width": width, "height": height, "engine": "e", "words": words}
+    page = {"format": 1, "width": width, "height": height, "engine": "pytesseract-5.3.0-eng-psm3", "words": words}
     handler.reply(200, json.dumps(page).encode(), Content_Type="application/json")
 
 
@@ -57,8 +59,8 @@ def read_page(handler: _Handler) -> None:
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An instance whose `ocr` is in service."""
     store = tmp_path / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(tmp_path / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", read_page) as torchserve:
         monkeypatch.setenv("MODEL_DIR", str(store))
@@ -92,8 +94,10 @@ def test_every_page_is_a_line_in_order(instance: Path, capsys: pytest.CaptureFix
 
 def test_an_idle_projects_model_is_waited_for(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = instance / "store"
-    write_manifest(store, "project-7", Manifest((VERSION,), VERSION))
-    write_json(card_path(store, "project-7", VERSION), VersionCard("project-7", VERSION, ("total",)).to_json())
+    write_manifest(ModelStore(store), "project-7", Manifest((VERSION,), VERSION))
+    write_json(
+        ModelStore(store).card_path("project-7", VERSION), VersionCard("project-7", VERSION, ("total",)).to_json()
+    )
     status, (answer,) = ask(capsys, image(instance / "page.png"), "--project", 7)
     assert (status, answer.get("model_version")) == (0, VERSION)
     assert (store / ".asked" / "project-7").is_file()

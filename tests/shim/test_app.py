@@ -296,7 +296,7 @@ def test_metrics(bench: Bench) -> None:
     lines = answer.text.splitlines()
     assert 'layoutloop_tasks_total{outcome="ok"} 1.0' in lines
     assert 'layoutloop_tasks_total{outcome="failed"} 1.0' in lines
-    assert 'layoutloop_errors_total{code="image_refused"} 1.0' in lines
+    assert 'layoutloop_errors_total{code="address_refused"} 1.0' in lines
     assert 'layoutloop_page_seconds_count{stage="tag"} 1.0' in lines
     assert "layoutloop_pages_waiting 0.0" in lines
 

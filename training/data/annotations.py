@@ -134,7 +134,7 @@ def labelled_boxes(page: AnnotatedPage, config: LabelConfig, size: Size, left_ou
     boxes = []
     place = f"task {page.task}, page {page.item}"
     for group in page.drawn:
-        found = results_to_regions(group, size.width, size.height)
+        found = results_to_regions(group, size)
         if not found:
             left_out.add(NO_NUMBERS, f"{place}: {_shown(group)}")
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.page import Box, Page
+from handler.page import Box, Page, Region
 from handler.tagging.labels import OUTSIDE, LabelSet
 from handler.wire import page_from_json, page_to_json
 
@@ -59,6 +59,20 @@ class Example:
                 tags[list(entity.words)] = ids[f"I-{entity.label}"]
                 tags[entity.words[0]] = ids[f"B-{entity.label}"]
         return tags
+
+
+def entities_of(regions: Iterable[Region], label_map: Mapping[str, str]) -> list[Entity]:
+    """Return what a model found as a person would have marked it, in order; a region without a label marks nothing.
+
+    Args:
+        regions: the model's answer.
+        label_map: model's label -> project's label (`predicted_values`); a label that is not in it stays as it is.
+    """
+    return [
+        Entity(label_map.get(region.label, region.label), region.box, region.words)
+        for region in regions
+        if region.label is not None
+    ]
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:

@@ -6,18 +6,22 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from handler.errors import ImageTooLarge
 from handler.images import ImageLimits
 from handler.page import Page
 from handler.reading.reader import Reader
 from handler.wire import page_from_json
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable
+from layoutloop.errors import AddressRefused, ImageUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
 from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
@@ -53,6 +57,7 @@ class TorchServeReader:
     Args:
         images: where the images come from.
         models: the models in service.
+        engine: one of ENGINES; None for the one that `ocr` is set to.
         language: Tesseract's language, as the model will ask for it.
         psm: Tesseract's page segmentation mode.
         thumbnail: whether the model looks at the image.
@@ -60,26 +65,38 @@ class TorchServeReader:
 
     images: Images
     models: InServiceModels
+    engine: str | None = None
     language: str = "eng"
     psm: int = 3
     thumbnail: bool = False
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, images: Images, *, language: str = "eng", psm: int = 3, thumbnail: bool = False
+        cls,
+        settings: Settings,
+        images: Images,
+        *,
+        engine: str | None = None,
+        language: str = "eng",
+        psm: int = 3,
+        thumbnail: bool = False,
     ) -> TorchServeReader:
         """Make a reader that asks the nodes."""
-        models = InServiceModels(
-            settings.model_dir, inference_client(settings), settings.ocr_workers, settings.project_workers
-        )
-        return cls(images, models, language, psm, thumbnail)
+        store, client = ModelStore(settings.model_dir), inference_client(settings)
+        models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
+        return cls(images, models, engine, language, psm, thumbnail)
+
+    def like(self, card: VersionCard) -> TorchServeReader:
+        """Return a reader of the same images that reads as a version's training pages were read."""
+        return replace(self, engine=card.engine_kind, language=card.language, psm=card.psm)
 
     def __call__(self, page: AnnotatedPage) -> Page:
         """Return the page; a dropped request is sent again until its 120 s are over."""
         data = self.images(page)
         # A promotion of another `ocr` in the middle changes who reads; the page's `engine` tells.
         ocr = self.models.in_service(None).ocr
-        wanted = VersionCard("", "", language=self.language, psm=self.psm, uses_image=self.thumbnail)
+        engine = self.engine or ocr.engine_kind
+        wanted = VersionCard("", "", engine=engine, language=self.language, psm=self.psm, uses_image=self.thumbnail)
         return page_from_json(self.models.read(data, InService(ocr, wanted), time.monotonic() + PAGE_LIMIT_S))
 
 
@@ -89,17 +106,20 @@ class LocalReader:
 
     Args:
         images: where the images come from.
-        reader: with language and mode as its default; its engine must bear several threads (pytesseract does).
+        reader: with engine, language and mode as its defaults.
         thumbnail: whether the model looks at the image.
     """
 
     images: Images
     reader: Reader
     thumbnail: bool = False
+    _alone: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __call__(self, page: AnnotatedPage) -> Page:
-        """Return the page."""
-        return self.reader.read(self.images(page), thumbnail=self.thumbnail)
+        """Return the page; an engine in process reads one at a time, whoever calls."""
+        data = self.images(page)
+        with nullcontext() if self.reader.settings.engine == "pytesseract" else self._alone:
+            return self.reader.read(data, thumbnail=self.thumbnail)
 
 
 class StudioImages:
@@ -140,8 +160,8 @@ class FolderImages:
         """Return the bytes of the file.
 
         Raises:
-            ImageRefused: a link leads out of the folder.
-            ImageTooBig, ImageUnavailable: no such file, or one that cannot be read.
+            AddressRefused: a link leads out of the folder.
+            ImageTooLarge, ImageUnavailable: no such file, or one that cannot be read.
         """
         if page.reference[:5].lower() == "data:":
             return decode_data_uri(page.reference, self.max_bytes)
@@ -154,9 +174,9 @@ class FolderImages:
                 if candidate in ("", ".", "..") or not path.is_file():
                     continue
                 if not path.is_relative_to(root):
-                    raise ImageRefused(f"{root / candidate} is a link that leads out of {root}")
+                    raise AddressRefused(f"{root / candidate} is a link that leads out of {root}")
                 if path.stat().st_size > self.max_bytes:
-                    raise ImageTooBig(f"{path} has more than {self.max_bytes:,} bytes")
+                    raise ImageTooLarge(f"{path} has more than {self.max_bytes:,} bytes")
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
             raise ImageUnavailable(f"the image {name[:100]!r} cannot be read from {self.folder}: {error}") from error

@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 from handler.errors import CheckpointInvalid, HandlerError, PageInvalid
 from handler.page import BOX_LEVELS, TaggedPage
 from handler.tagging.tagger import TaggerSettings
-from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import VersionCard, project_model, read_card, read_manifest
+from layoutloop.errors import ModelNotReady, PageRejected
+from layoutloop.store.manifest import VersionCard, project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath, children
 from layoutloop.store.transfer import folder_here
 from training.data.collect import Collected
 from training.data.examples import Example
+from training.measure.boxes import score_boxes
 from training.measure.evaluate import tag_examples
 from training.measure.scoring import Compared, Scores, score
 
@@ -38,106 +40,117 @@ class Comparison:
     """A candidate on the validation pages, and the kept versions on the same ones.
 
     Args:
-        scores: the candidate's.
+        scores: the candidate's, by the words of its entities.
         answers: the candidate's.
         rivals: best first.
         unmeasured: version -> why it could not be run on these pages.
+        box_scores: the candidate's by its boxes, where a rival reads with another engine: then `rivals` are by boxes,
+            too, each on the words of its own engine. None where words were compared.
     """
 
     scores: Scores
     answers: Answers
     rivals: tuple[Compared, ...]
     unmeasured: Mapping[str, str]
+    box_scores: Scores | None = None
+
+    @property
+    def comparable(self) -> Scores:
+        """The candidate's scores, counted as those of the rivals are."""
+        return self.box_scores or self.scores
 
 
-def kept_versions(model_dir: StorePath, project: int) -> list[KeptVersion]:
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a training made.
+
+    Args:
+        checkpoint: its folder.
+        box_level: `words` or `lines`, as in training.
+        pages: that validate, as the candidate reads them.
+        engine_kind: of the OCR engine that read them.
+    """
+
+    checkpoint: Path
+    box_level: str
+    pages: Sequence[Example]
+    engine_kind: str
+
+
+def kept_versions(store: ModelStore, project: int) -> list[KeptVersion]:
     """Return the versions of a project that can be measured and restored, newest first."""
     name = project_model(project)
     found = []
-    for checkpoint in reversed(children(model_dir / name, "checkpoint-*")):
+    for checkpoint in reversed(children(store.folder(name), "checkpoint-*")):
         version = checkpoint.name.removeprefix("checkpoint-")
         try:
-            found.append(KeptVersion(read_card(model_dir, name, version), checkpoint))
+            found.append(KeptVersion(store.card(name, version), checkpoint))
         except ModelNotReady as error:
             logger.info("%s is not compared with: %s", checkpoint, error)
     return found
 
 
-def rivals(model_dir: StorePath, project: int, besides: str | None = None) -> list[KeptVersion]:
+def rivals(store: ModelStore, project: int, besides: str | None = None) -> list[KeptVersion]:
     """Return the kept versions to measure a candidate against, newest first.
 
     A version that was archived again under a new stamp is the same model twice: only the new one is measured.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         project: Label Studio's id.
-        besides: the candidate's own version, where it has one already.
+        besides: the candidate's own version, where an earlier try archived it.
     """
-    kept = [one for one in kept_versions(model_dir, project) if one.card.version != besides]
+    kept = [one for one in kept_versions(store, project) if one.card.version != besides]
     copied = {one.card.restored_from for one in kept}
     return [one for one in kept if one.card.version not in copied]
 
 
-def measure(
-    checkpoint: Path, box_level: str, examples: Sequence[Example], labels: Sequence[str], label_map: Mapping[str, str]
-) -> tuple[Scores, Answers]:
-    """Return how well a checkpoint finds what is marked on pages, and what it answered.
-
-    Raises:
-        CheckpointInvalid, PageInvalid: it cannot be run on these pages.
-    """
-    level = next(level for level in BOX_LEVELS if level == box_level)
-    answers = tag_examples(checkpoint, examples, TaggerSettings(box_level=level))
-    return score(examples, answers, labels, label_map), answers
-
-
 def compare(
-    model_dir: StorePath,
-    project: int,
-    checkpoint: Path,
-    box_level: str,
-    examples: Sequence[Example],
+    candidate: Candidate,
+    kept: Sequence[KeptVersion],
     collected: Collected,
+    as_read_for: Callable[[VersionCard], Sequence[Example]],
     told: Callable[[int, int], None],
-    besides: str | None = None,
 ) -> Comparison:
-    """Measure a candidate and every kept version on the same pages.
+    """Measure a candidate and kept versions on the same pages.
+
+    Words of two OCR engines do not compare. Where a kept version reads with another engine than the candidate, each
+    gets the words of its own engine, and all are counted by boxes.
 
     Args:
-        model_dir: the model store.
-        project: Label Studio's id.
-        checkpoint: the candidate's.
-        box_level: the candidate's.
-        examples: the validation pages, perhaps none.
+        candidate: with the validation pages, perhaps none.
+        kept: see `rivals`.
         collected: the project's labels.
+        as_read_for: the validation pages with the words that a version is given; may raise LayoutLoopError.
         told: how many models are measured, of how many.
-        besides: the candidate's own version, where an earlier try archived it.
+
+    Raises:
+        CheckpointInvalid, PageInvalid: the candidate cannot be run on these pages.
     """
     labels, label_map = collected.labels, collected.label_map
-    kept = rivals(model_dir, project, besides)
-    scores, answers = measure(checkpoint, box_level, examples, labels, label_map)
+    answers = _answers(candidate.checkpoint, candidate.box_level, candidate.pages)
+    scores = score(candidate.pages, answers, labels, label_map)
     told(1, 1 + len(kept))
+    others = {one.card.engine_kind for one in kept} - {candidate.engine_kind}
+    count = score_boxes if candidate.pages and others else score
     measured, unmeasured = [], {}
     for done, one in enumerate(kept, start=2):
         try:
-            with TemporaryDirectory(prefix="kept-", dir=checkpoint.parent) as scratch:
+            same_engine = one.card.engine_kind == candidate.engine_kind
+            pages = candidate.pages if same_engine else as_read_for(one.card)
+            with TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch:
                 theirs_here = folder_here(one.checkpoint, Path(scratch) / "checkpoint")
-                theirs, _ = measure(theirs_here, one.card.box_level, examples, labels, label_map)
+                theirs = count(pages, _answers(theirs_here, one.card.box_level, pages), labels, label_map)
             measured.append(Compared(one.card.version, theirs))
-        except (CheckpointInvalid, PageInvalid) as error:
+        except (CheckpointInvalid, PageInvalid, PageRejected) as error:
             logger.warning("version %s cannot be compared with: %s", one.card.version, error)
             unmeasured[one.card.version] = str(error)
         told(done, 1 + len(kept))
     best_first = sorted(measured, key=lambda one: one.scores.overall.f1, reverse=True)
-    return Comparison(scores, answers, tuple(best_first), unmeasured)
+    by_boxes = count(candidate.pages, answers, labels, label_map) if count is score_boxes else None
+    return Comparison(scores, answers, tuple(best_first), unmeasured, by_boxes)
 
 
-def current_card(model_dir: StorePath, project: int) -> VersionCard | None:
-    """Return the card of the version in service, None in cold start.
-
-    Raises:
-        ModelNotReady: serving.json or the card cannot be understood.
-    """
-    name = project_model(project)
-    serving = read_manifest(model_dir, name)
-    return read_card(model_dir, name, serving.current) if serving and serving.current else None
+def _answers(checkpoint: Path, box_level: str, examples: Sequence[Example]) -> Answers:
+    level = next(level for level in BOX_LEVELS if level == box_level)
+    return tag_examples(checkpoint, examples, TaggerSettings(box_level=level))

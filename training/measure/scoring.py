@@ -20,12 +20,13 @@ from sklearn.metrics import precision_recall_fscore_support  # type: ignore[impo
 
 from handler.errors import HandlerError
 from handler.page import TaggedPage
-from training.data.examples import Example
+from training.data.examples import Example, entities_of
 
 MICRO = "all labels"
 """Name of the row that counts every entity alike, whatever its label."""
 
-_Key = tuple[str, tuple[int, ...]]
+Key = tuple[str, tuple[int, ...]]
+"""Label and words of an entity; or label and the number of its place, where boxes are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,17 @@ def score(
         raise ValueError(f"{len(examples)} pages need as many answers, got {len(tagged)}")
     gold = [Counter((entity.label, entity.words) for entity in example.entities) for example in examples]
     found = [_predicted(answer, label_map or {}) for answer in tagged]
+    return scores_of(examples, tagged, gold, found, labels)
+
+
+def scores_of(
+    examples: Sequence[Example],
+    tagged: Sequence[TaggedPage | HandlerError],
+    gold: Sequence[Counter[Key]],
+    found: Sequence[Counter[Key]],
+    labels: Sequence[str],
+) -> Scores:
+    """Count what is equal in `gold` and `found`, which have one entry for each page, as `score` says."""
     places = list(_places(gold, found))
     others = sorted({label for place in places for label in place if label is not None} - set(labels))
     rows = _label_scores(places, [*dict.fromkeys(labels), *others])
@@ -140,24 +152,24 @@ def reading_ceiling(examples: Sequence[Example]) -> float | None:
     return sum(read) / len(read) if read else None
 
 
-def _predicted(answer: TaggedPage | HandlerError, label_map: Mapping[str, str]) -> Counter[_Key]:
+def _predicted(answer: TaggedPage | HandlerError, label_map: Mapping[str, str]) -> Counter[Key]:
     if isinstance(answer, HandlerError):
         return Counter()
-    return Counter((label_map.get(region.label, region.label), region.words) for region in answer.regions)
+    return Counter((entity.label, entity.words) for entity in entities_of(answer.regions, label_map))
 
 
 def _page_score(
-    example: Example, answer: TaggedPage | HandlerError, gold: Counter[_Key], found: Counter[_Key]
+    example: Example, answer: TaggedPage | HandlerError, gold: Counter[Key], found: Counter[Key]
 ) -> PageScore:
     counts = PageScore(example.task, example.item, _right(gold, found).total(), gold.total(), found.total())
     return replace(counts, error=str(answer)) if isinstance(answer, HandlerError) else counts
 
 
-def _right(gold: Counter[_Key], found: Counter[_Key]) -> Counter[_Key]:
+def _right(gold: Counter[Key], found: Counter[Key]) -> Counter[Key]:
     return Counter({key: count for key, count in (gold & found).items() if key[1]})  # nothing is not equal to nothing
 
 
-def _places(gold: Sequence[Counter[_Key]], found: Sequence[Counter[_Key]]) -> Iterator[tuple[str | None, str | None]]:
+def _places(gold: Sequence[Counter[Key]], found: Sequence[Counter[Key]]) -> Iterator[tuple[str | None, str | None]]:
     """Yield what is marked and what is predicted at each distinct place, None for nothing.
 
     A place is one entity of one page: its label and words. Duplicates are places of their own. The two agree

@@ -15,7 +15,7 @@ from handler.images import ImageLimits, open_page
 from handler.page import Box, Region, TaggedPage
 from layoutloop.documents.drawing import Colour, Side, draw_caption
 from layoutloop.errors import LayoutLoopError
-from training.data.examples import Entity, Example
+from training.data.examples import Entity, Example, entities_of
 
 if TYPE_CHECKING:
     from training.measure.scoring import (
@@ -70,7 +70,7 @@ def draw_worst(
         examples: annotated pages.
         tagged: the model's answer for each, in the same order.
         scores: of those answers.
-        image_of: returns the encoded image of a page; may raise HandlerError, LayoutLoopError or OSError.
+        image_of: returns the encoded image of a page; may raise LayoutLoopError or OSError.
         label_map: model's label -> project's label, as for the scores.
         limit: pages drawn at most.
     """
@@ -82,7 +82,7 @@ def draw_worst(
             break
         try:
             image = open_page(image_of(examples[index]), ImageLimits())
-        except (HandlerError, LayoutLoopError, OSError) as error:
+        except (LayoutLoopError, OSError) as error:
             logger.warning("task %d, page %d is not drawn: %s", page.task, page.item + 1, error)
             continue
         picture = draw_comparison(image, examples[index].entities, _regions(tagged[index]), label_map)
@@ -104,7 +104,7 @@ def draw_comparison(
     was marked, below it for what was predicted, so that the words in question can be read.
     """
     marked = [(entity.label, entity.box, entity.words) for entity in entities]
-    found = [((label_map or {}).get(region.label, region.label), region.box, region.words) for region in regions]
+    found = [(entity.label, entity.box, entity.words) for entity in entities_of(regions, label_map or {})]
     scale = min(1.0, MAX_SIDE_PIXELS / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     page = image.convert("RGB").resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)

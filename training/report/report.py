@@ -24,6 +24,8 @@ class Report:
         verdict: of the gate; None where nothing was trained.
         dry_run: it was only tried: nothing goes into service, whatever the verdict.
         scores: of the candidate on the validation pages; None where there are none.
+        counted_by: what was counted, of the candidate and of the others: `words` of entities, or `boxes` where the
+            others read with another OCR engine.
         compared: other versions on the same pages, first the one that the verdict is about.
         base: what training started from.
         base_kind: `graft`, `checkpoint`, `scratch`, `current`.
@@ -56,6 +58,7 @@ class Report:
     verdict: Verdict | None = None
     dry_run: bool = False
     scores: Scores | None = None
+    counted_by: str = "words"
     compared: tuple[Compared, ...] = ()
     base: str | None = None
     base_kind: str | None = None

@@ -177,7 +177,7 @@ def test_what_a_crash_left_behind_goes(tmp_path: Path, age_s: float, kept: bool)
 WORKER = """
 import sys
 from pathlib import Path
-from handler.reading.reader.cache import FileCache
+from handler.reading.cache import FileCache
 cache = FileCache(Path(sys.argv[1]), 40_000)
 wrong = 0
 for round in range(40):

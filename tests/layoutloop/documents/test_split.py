@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from handler.images import ImageLimits, open_page
-from layoutloop.documents.split import MAX_PAGES, DocumentUnreadable, page_count, pages_of
+from layoutloop.documents.split import MAX_PAGES, page_count, pages_of
+from layoutloop.errors import DocumentUnreadable
 
 UPRIGHT, TURNED_RIGHT, UPSIDE_DOWN = 1, 6, 3
 

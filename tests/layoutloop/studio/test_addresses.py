@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnreachable, ImageUnavailable, SettingsInvalid
 from layoutloop.studio.addresses import Guard, is_public, open_pools, parse_networks
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
@@ -74,9 +74,9 @@ def test_first_address_that_answers_is_taken() -> None:
 
 
 def test_name_that_does_not_resolve() -> None:
-    with pytest.raises(ImageUnavailable, match=r"gone\.test does not resolve"):
+    with pytest.raises(HostUnreachable, match=r"gone\.test does not resolve"):
         Guard(resolver=Names({})).addresses("gone.test", 80)
-    with pytest.raises(ImageUnavailable, match="does not resolve"):
+    with pytest.raises(HostUnreachable, match="does not resolve"):
         Guard().addresses("a" * 70 + ".test", 80)
 
 
@@ -131,7 +131,7 @@ def test_host_rules(entry: str, url: str, allowed: bool) -> None:
      "http://a%2eb/", "http://-a/", "http://a\tb/", "http:a", "javascript:x", "http://ä.test/"],
 )  # fmt: skip
 def test_unclear_addresses_are_refused(url: str) -> None:
-    with pytest.raises(ImageRefused):
+    with pytest.raises(AddressRefused):
         parse_web_address(url)
 
 
@@ -185,7 +185,7 @@ def test_unknown_authority_is_refused(tls: tuple[ssl.SSLContext, Path]) -> None:
 
 @pytest.mark.parametrize("target", ["http://tls.test/data/upload/1/a.png", "http://127.0.0.2/a.png"])
 def test_redirect_from_https_to_http_is_refused(target: str, secure: tuple[ImageFetcher, int]) -> None:
-    with pytest.raises(ImageRefused, match="from https to http"):
+    with pytest.raises(AddressRefused, match="from https to http"):
         secure[0].fetch(f"/data/upload/1/to?{target}")
 
 

@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from layoutloop.errors import SettingsInvalid, StudioUnavailable
+from layoutloop.errors import ExportInvalid, FileUnusable, SettingsInvalid, StudioUnavailable
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.export import Project, check_export, export_project, read_export, read_project
 from tests.far_servers import LEGACY_KEY, PERSONAL_KEY, SECRET, _Handler, _Server, jwt, serve
-from training.errors import ExportInvalid
 
 CONFIG = '<View><Image name="image" value="$image"/></View>'
 PROJECT = {
@@ -262,7 +261,7 @@ def test_a_file_that_was_exported(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     path = tmp_path / "export.csv"
-    with pytest.raises(ExportInvalid, match="cannot be read: No such file"):
+    with pytest.raises(FileUnusable, match="cannot be read: No such file"):
         read_export(path)
     path.write_bytes(b"image,id\n\xff")
     with pytest.raises(ExportInvalid, match=r"is no JSON; choose Export > JSON"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from handler.page import Box, Region, Size
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from layoutloop.studio.results import (
     LabelledBox,
@@ -16,7 +17,6 @@ from layoutloop.studio.results import (
     results_to_prediction,
     results_to_regions,
 )
-from layoutloop.torchserve.answered_pages import Box, Region
 
 CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 VERSION = "20261122T083000Z-0a1b2c3d"
@@ -45,8 +45,7 @@ def drawn(
     return regions_to_results(
         regions,
         served,
-        width,
-        height,
+        Size(width, height),
         item_index=item_index,
         threshold=threshold,
         read_only=read_only,
@@ -55,7 +54,7 @@ def drawn(
 
 
 def region(label: str | None = "total", score: float = 0.9, text: str = "12.50", box: Box | None = None) -> Region:
-    return Region(label, box or Box(80, 60, 240, 120), score, text)
+    return Region(label, box or Box(80, 60, 240, 120), score, text, ())
 
 
 def annotation(capture: str) -> list[dict[str, Any]]:
@@ -219,7 +218,7 @@ def test_threshold_score_and_unknown_labels(
     kind: str, regions: list[Region], threshold: float, labels: list[str | None], score: float | None, unknown: int
 ) -> None:
     results = drawn(regions, config(kind), threshold=threshold)
-    assert [box.label for box in results_to_regions(results.items, 800, 600)] == labels
+    assert [box.label for box in results_to_regions(results.items, Size(800, 600))] == labels
     assert (results.score, results.unknown_labels, results.model_version) == (score, unknown, VERSION)
 
 
@@ -287,7 +286,7 @@ ROUND_TRIP = [
 @pytest.mark.parametrize("pages", [False, True])
 def test_results_come_back_as_the_regions_they_were(kind: str, pages: bool) -> None:
     served = config(kind, pages=pages)
-    boxes = results_to_regions(drawn(ROUND_TRIP, served, item_index=1).items, 800, 600)
+    boxes = results_to_regions(drawn(ROUND_TRIP, served, item_index=1).items, Size(800, 600))
     assert [box.label for box in boxes] == ["Header", "Total", None, None]
     assert [box.text for box in boxes] == [given.text for given in ROUND_TRIP]
     assert {box.item_index for box in boxes} == {1 if pages else None}
@@ -374,13 +373,13 @@ BOX = Box(100, 100, 400, 300)  # of `rectangle()` on a page of 1000 x 500
     ],
 )
 def test_annotations_become_boxes(results: list[dict[str, Any]], expected: list[LabelledBox]) -> None:
-    assert results_to_regions(results, 1000, 500) == expected
+    assert results_to_regions(results, Size(1000, 500)) == expected
 
 
 def test_only_one_of_two_images() -> None:
     results = [{**rectangle("a"), "to_name": "thumbnail"}, rectangle("b")]
-    assert len(results_to_regions(results, 1000, 500)) == 2
-    assert results_to_regions(results, 1000, 500, to_name="image") == [LabelledBox(None, BOX, "", None)]
+    assert len(results_to_regions(results, Size(1000, 500))) == 2
+    assert results_to_regions(results, Size(1000, 500), to_name="image") == [LabelledBox(None, BOX, "", None)]
 
 
 @pytest.mark.parametrize(
@@ -395,7 +394,7 @@ def test_only_one_of_two_images() -> None:
     ],
 )
 def test_rotation_is_about_the_top_left_corner(rotation: float, expected: Box) -> None:
-    (found,) = results_to_regions([rectangle(rotation=rotation)], 1000, 500)
+    (found,) = results_to_regions([rectangle(rotation=rotation)], Size(1000, 500))
     for edge in ("left", "top", "right", "bottom"):
         assert getattr(found.box, edge) == pytest.approx(getattr(expected, edge), abs=1e-9)
 
@@ -406,7 +405,7 @@ def test_rotation_is_one_of_pixels_not_of_percent(width: int, height: int, rotat
     across, down = width * 0.1, height * 0.1
     turn = math.radians(rotation)
     given = rectangle(x=50, y=50, width=10, height=10, rotation=rotation)
-    (found,) = results_to_regions([given], width, height)
+    (found,) = results_to_regions([given], Size(width, height))
     assert found.box.left == pytest.approx(width / 2 - down * math.sin(turn))
     assert found.box.top == pytest.approx(height / 2)
     assert found.box.right == pytest.approx(width / 2 + across * math.cos(turn))
@@ -426,12 +425,12 @@ def test_rotation_is_one_of_pixels_not_of_percent(width: int, height: int, rotat
     ],
 )
 def test_captured_annotations(capture: str, expected: list[LabelledBox]) -> None:
-    assert results_to_regions(annotation(capture), 800, 600) == expected
+    assert results_to_regions(annotation(capture), Size(800, 600)) == expected
 
 
 def test_captured_prediction_with_text() -> None:
     body = json.loads((CAPTURES / "predict_interactive.json").read_text())["body"]
     (prediction,) = body["tasks"][0]["predictions"]
-    assert results_to_regions(prediction["result"], 800, 600) == [
+    assert results_to_regions(prediction["result"], Size(800, 600)) == [
         LabelledBox("Header", Box(80, 60, 240, 120), "hi", None)
     ]

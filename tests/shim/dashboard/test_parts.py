@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import ImageRefused
+from layoutloop.errors import AddressRefused
 from layoutloop.jobs.job import Job
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED, SILENT_S, STATUS_FILE, read_studio_status
@@ -271,9 +271,9 @@ def warned(*lines: tuple[Any, ...]) -> RecentWarnings:
 
 
 def test_a_warning_names_its_task_and_its_error() -> None:
-    refused = ImageRefused("10.0.0.1 is private")
+    refused = AddressRefused("10.0.0.1 is private")
     (one,) = warned(("project %s task %s: %s: %s", 7, 101, refused.code, refused)).newest()
-    assert (one.project, one.task, one.code, one.sentence) == ("7", "101", "image_refused", "10.0.0.1 is private")
+    assert (one.project, one.task, one.code, one.sentence) == ("7", "101", "address_refused", "10.0.0.1 is private")
     (one,) = warned(("project-8 %s", "x" * 9999)).newest()
     assert (one.project, one.task, one.code, len(one.sentence)) == ("8", "", "", 500)
 

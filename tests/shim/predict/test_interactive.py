@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import TorchServeUnavailable
-from layoutloop.torchserve.answered_pages import Box, Word, parse_word_regions
+from handler.page import Box, Word
 from shim.predict.interactive import covered_words
 from shim.predict.request import parse_predict
 from tests.far_servers import Seen
@@ -23,7 +22,6 @@ from tests.shim.predict.test_predictor import (
     OCR_TEMPLATE,
     PAGES,
     RECTANGLES,
-    V1,
     WAIT_S,
     Bench,
     image,
@@ -367,18 +365,3 @@ def test_any_context_makes_an_ask_interactive(context: object, is_interactive: b
 @pytest.mark.parametrize("params", [None, [], "x", 5, {}], ids=repr)
 def test_no_context_is_an_ordinary_ask(params: object) -> None:
     assert not parse_predict({"tasks": [], "label_config": RECTANGLES, "params": params}).is_interactive
-
-
-def tagged(*words: object) -> dict[str, Any]:
-    regions = [{"label": "total", "box": [0, 0, 1, 1], "score": 1.0, "text": "", "words": one} for one in words]
-    return {"format": 1, "model_version": V1, "windows": 1, "regions": regions}
-
-
-def test_which_region_a_word_belongs_to() -> None:
-    assert parse_word_regions(tagged([1, 2], [4]), 6) == (None, 0, 0, None, 1, None)
-
-
-@pytest.mark.parametrize("words", [[3], [-1], [True], [1.0], None, "01"], ids=repr)
-def test_words_that_the_page_has_not(words: object) -> None:
-    with pytest.raises(TorchServeUnavailable, match="`words` of a region should be"):
-        parse_word_regions(tagged(words), 3)

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from handler.page import Size
+from handler.page import Box, Size
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
-from layoutloop.torchserve.answered_pages import Box
 from training.data import annotations as reasons
 from training.data.annotations import (
     AnnotatedPage,

@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import ImageUnreadable, PageInvalid
+from handler.errors import ImageTooLarge, ImageUnreadable, PageInvalid
 from handler.images import ImageLimits
 from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page, Size, Word
 from handler.reading.reader import Reader
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable, ModelNotReady, PageRejected
+from layoutloop.errors import AddressRefused, ImageUnavailable, ModelNotReady, PageRejected
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, _Handler, _Server, serve
 from tests.handler.samples import encoded, rendered_page
 from training.data.annotations import AnnotatedPage
@@ -33,11 +35,12 @@ from training.data.page_readers import (
 )
 
 VERSION = "20261122T083000Z"
+ENGINE = "pytesseract-5.3.0-deu-psm6"
 WIRE = {
-    **{"format": 1, "width": 200, "height": 60, "engine": "e"},
+    **{"format": 1, "width": 200, "height": 60, "engine": ENGINE},
     "words": [{"text": "Total", "box": [10, 10, 50, 20], "confidence": 0.5, "line": 0}],
 }
-READ = Page(Size(200, 60), "e", (Word("Total", Box(10, 10, 50, 20), 0.5, 0),))
+READ = Page(Size(200, 60), ENGINE, (Word("Total", Box(10, 10, 50, 20), 0.5, 0),))
 
 
 def annotated(reference: str = "/data/upload/1/0a1b2c3d-page.png") -> AnnotatedPage:
@@ -58,8 +61,8 @@ def answer_page(handler: _Handler) -> None:
 def torchserve(home: Path) -> Iterator[tuple[Settings, _Server]]:
     """An instance whose `ocr` is in service."""
     store = home / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(home / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", answer_page) as server:
         yield Settings(model_dir=store, home=home, torchserve_port=server.port), server
@@ -72,9 +75,20 @@ def test_a_page_is_read_as_the_shim_reads_it(tmp_path: Path) -> None:
     (seen,) = server.seen
     assert (seen.target, seen.body) == (f"/predictions/ocr/{VERSION}", IMAGE)
     asked = {name.lower(): value for name, value in seen.headers.items()}
+    assert asked["x-layoutloop-engine"] == "pytesseract"
     assert asked["x-layoutloop-language"] == "deu"
     assert asked["x-layoutloop-psm"] == "6"
     assert asked["x-layoutloop-thumbnail"] == "1"
+
+
+def test_a_reader_like_a_version_reads_with_its_engine(tmp_path: Path) -> None:
+    with torchserve(tmp_path) as (settings, server):
+        read = TorchServeReader.from_settings(settings, lambda _: IMAGE)
+        other = read.like(VersionCard("project-7", VERSION, engine="tesserocr-5.5.4-fra-psm4", language="fra", psm=4))
+        with pytest.raises(ModelNotReady, match=r"reads with pytesseract-5\.3\.0-deu-psm6, not with tesserocr"):
+            other(annotated())
+    asked = {name.lower(): value for name, value in server.seen[-1].headers.items()}
+    assert [asked[f"x-layoutloop-{name}"] for name in ("engine", "language", "psm")] == ["tesserocr", "fra", "4"]
 
 
 def test_what_the_handler_refuses_and_what_is_no_page(tmp_path: Path) -> None:
@@ -165,8 +179,8 @@ def test_images_out_of_a_folder(tmp_path: Path) -> None:
         pytest.param("0a1b2c3d-..", ImageUnavailable, "has no file", id="P27 the folder above, as an upload"),
         pytest.param("%2e%2e%2fsecret.png", ImageUnavailable, "has no file 'secret.png'", id="P27 out by its path"),
         pytest.param("inner", ImageUnavailable, "has no file 'inner'", id="a folder"),
-        pytest.param("link.png", ImageRefused, "is a link that leads out of", id="P27 out by a link"),
-        pytest.param("large.png", ImageTooBig, "has more than 10 bytes", id="too large"),
+        pytest.param("link.png", AddressRefused, "is a link that leads out of", id="P27 out by a link"),
+        pytest.param("large.png", ImageTooLarge, "has more than 10 bytes", id="too large"),
         pytest.param("a%00b.png", ImageUnavailable, "cannot be read from", id="a name with a NUL"),
         pytest.param("a" * 300, ImageUnavailable, "(cannot be read|has no file)", id="a name too long"),
         pytest.param("", ImageUnavailable, "has no file ''", id="no name"),
