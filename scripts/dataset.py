@@ -122,7 +122,7 @@ def _saving(images: Images, folder: Path, max_bytes: int) -> Callable[[Annotated
     def fetch(page: AnnotatedPage) -> bytes:
         data = images(page)
         upright = open_page(data, ImageLimits(max_bytes=max_bytes))
-        upright.save(folder / f"{page_name(page.task, page.item)}.png")
+        upright.save(folder / f"{page_name(page.task, page.item)}.png", dpi=upright.info.get("dpi"))
         return data
 
     return fetch

@@ -9,7 +9,15 @@ from PIL import Image
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
-from handler.reading.tesseract import engine_name, grey, parse_tsv, require_languages, tessdata_folder, timeout_message
+from handler.reading.tesseract import (
+    credible_dpi,
+    engine_name,
+    grey,
+    parse_tsv,
+    require_languages,
+    tessdata_folder,
+    timeout_message,
+)
 
 
 class TesserocrEngine:
@@ -31,6 +39,8 @@ class TesserocrEngine:
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""
         self._api.SetImage(grey(image))
+        # Always: tesserocr hands the page over as a BMP, and Pillow's say 96 dpi where nothing is known.
+        self._api.SetSourceResolution(credible_dpi(image))
         try:
             # 0 would mean no limit.
             if not self._api.Recognize(max(1, int(self._settings.timeout_s * 1000))):

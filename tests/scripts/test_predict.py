@@ -22,6 +22,7 @@ from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from scripts.predict import in_order, main
 from tests.far_servers import _Handler, serve
+from tests.handler.image_files import CASES
 from tests.layoutloop.torchserve.test_inference import NO_WORKER
 
 VERSION = "20261122T083000Z"
@@ -126,6 +127,16 @@ def test_a_file_that_cannot_be_read_costs_one_line(instance: Path, capsys: pytes
         ("good.png", 1, None),
     ]
     assert answers[0]["error"]["message"] == f"{instance / 'empty.png'} is empty"
+
+
+@pytest.mark.parametrize(("name", "size"), [("anim.gif", (1240, 900)), ("scan_with_thumb.tif", (1240, 900))])
+def test_not_every_frame_is_a_page(
+    instance: Path, capsys: pytest.CaptureFixture[str], name: str, size: tuple[int, int]
+) -> None:
+    status, answers = ask(capsys, CASES / "files" / name, "--draw", instance / "drawn")
+    assert (status, [one["page"] for one in answers]) == (0, [1])
+    with Image.open(instance / "drawn" / f"{name}-1.png") as page:
+        assert page.size == size
 
 
 def test_pages_are_drawn(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import Box, Size, Word
 from handler.reading.engines import OcrEngine, make_engine
 from handler.reading.tesseract import parse_tsv, tessdata_folder
+from tests.handler.image_files import CASES
 from tests.handler.samples import DOCBANK, INVOICE_LINES, SHORT_PAGE, docbank_page, encoded, rendered_page
 
 NOISE = Image.effect_noise((700, 700), 90).convert("RGB")
@@ -27,7 +28,11 @@ def engine(request: pytest.FixtureRequest) -> OcrEngine:
 
 
 def likeness(read: tuple[Word, ...], words: list[str]) -> float:
-    return SequenceMatcher(None, [word.text for word in read], words, autojunk=False).ratio()
+    return likeness_of([word.text for word in read], words)
+
+
+def likeness_of(one: list[str], other: list[str]) -> float:
+    return SequenceMatcher(None, one, other, autojunk=False).ratio()
 
 
 def test_a_rendered_page_is_read(engine: OcrEngine) -> None:
@@ -48,14 +53,54 @@ def test_a_rendered_page_is_read(engine: OcrEngine) -> None:
         pytest.param("RGB", "JPEG", {"quality": 10, "dpi": (600, 600)}, id="JPEG"),
     ],
 )
-def test_only_the_pixels_of_a_scan_count(
+def test_only_pixels_and_resolution_of_a_scan_count(
     engine: OcrEngine, mode: str, format: str, options: Mapping[str, object]
 ) -> None:
     scan = open_page(encoded(rendered_page().convert(mode), format, **options), ImageLimits())
     pixels = Image.frombytes("RGB", scan.size, scan.tobytes())
+    pixels.info = {"dpi": options.get("dpi", (0, 0))}
     words = engine.read(scan)
     assert len(words) == 15
     assert words == engine.read(pixels)
+
+
+TABLE = CASES / "resolution"
+
+
+def test_a_ruled_table_is_read_at_its_resolution(engine: OcrEngine) -> None:
+    read = engine.read(open_page((TABLE / "table_150.png").read_bytes(), ImageLimits()))
+    assert [word.text for word in read] == program(TABLE / "table_150.png")
+    assert len(read) == 147
+
+
+@pytest.mark.parametrize(
+    ("format", "dpi"),
+    [
+        pytest.param("JPEG", 150, id="JPEG"),
+        pytest.param("TIFF", 150, id="TIFF"),
+        pytest.param("BMP", 150, id="BMP"),
+        pytest.param("PNG", 0, id="none"),
+        pytest.param("PNG", 1, id="one"),
+        pytest.param("PNG", 69, id="too few to be true"),
+        pytest.param("PNG", 72, id="72"),
+        pytest.param("PNG", 9999, id="too many to be true"),
+    ],
+)
+def test_a_resolution_means_what_it_means_to_the_tesseract_program(
+    engine: OcrEngine, tmp_path: Path, format: str, dpi: int
+) -> None:
+    file = tmp_path / f"table.{format.lower()}"
+    with Image.open(TABLE / "table_None.png") as table:
+        table.save(file, dpi=(dpi, dpi) if dpi else None)
+    read = [word.text for word in engine.read(open_page(file.read_bytes(), ImageLimits()))]
+    assert likeness_of(read, program(file)) > 0.9, "the engine's and the program's versions differ"
+    assert (len(read) == 147) == (dpi == 150)
+
+
+def program(file: Path) -> list[str]:
+    """What the tesseract program reads of a file, without anything in between."""
+    ran = subprocess.run(["tesseract", str(file), "-", "tsv"], capture_output=True, text=True, check=True)
+    return [word.text for word in parse_tsv(ran.stdout)]
 
 
 def test_both_engines_read_a_real_page_alike() -> None:
