@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from handler.errors import RequestInvalid
 
-ENGINES = ("pytesseract", "tesserocr")
+ENGINES = ("pytesseract", "tesserocr", "rapidocr")
 PAGE_SEGMENTATION_MODES = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 """Tesseract's modes that yield words (0 and 2 do not)."""
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from handler.errors import OcrFailed
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
 from handler.reading.pytesseract_engine import PytesseractEngine
@@ -36,4 +37,14 @@ def make_engine(settings: OcrSettings) -> OcrEngine:
         OcrLanguageMissing: Tesseract has no such language installed.
         OcrFailed: the engine is not installed.
     """
-    return PytesseractEngine(settings) if settings.engine == "pytesseract" else TesserocrEngine(settings)
+    if settings.engine == "pytesseract":
+        return PytesseractEngine(settings)
+    return TesserocrEngine(settings) if settings.engine == "tesserocr" else _rapidocr(settings)
+
+
+def _rapidocr(settings: OcrSettings) -> OcrEngine:
+    try:
+        from handler.reading.rapidocr.engine import RapidOcrEngine  # 50 MiB that Tesseract's engines do without
+    except ImportError as error:
+        raise OcrFailed(f"engine rapidocr needs `pip install rapidocr==3.10.0 openvino` ({error})") from error
+    return RapidOcrEngine(settings)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from handler.errors import HandlerError, OcrFailed, OcrLanguageMissing, OcrTimeout, RequestInvalid
+from handler.images import ImageLimits, open_page
+from handler.ocr_settings import OcrSettings
+from handler.page import Word
+from handler.reading.engines import make_engine
+from handler.reading.rapidocr.engine import RapidOcrEngine
+from tests.handler.samples import DOCBANK, INVOICE_LINES, SHORT_PAGE, rendered_page
+
+ROOT = Path(__file__).parents[4]
+WORDS = " ".join(INVOICE_LINES).split()
+NOISE = Image.effect_noise((700, 700), 90).convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def engine() -> RapidOcrEngine:
+    return RapidOcrEngine(OcrSettings("rapidocr", timeout_s=120))
+
+
+def texts(words: tuple[Word, ...]) -> list[str]:
+    return [word.text for word in words]
+
+
+def printed(size: tuple[int, int], *marks: tuple[int, int, str], height: int = 24) -> Image.Image:
+    """Return a white page with texts at places."""
+    image = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(image)
+    for x, y, text in marks:
+        draw.text((x, y), text, fill="black", font=ImageFont.load_default(height))
+    return image
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        pytest.param(Image.Transpose.ROTATE_90, id="on its left side"),
+        pytest.param(Image.Transpose.ROTATE_180, id="upside down"),
+        pytest.param(Image.Transpose.ROTATE_270, id="on its right side"),
+    ],
+)
+def test_a_turned_page_is_read_as_its_text_runs(engine: RapidOcrEngine, turn: Image.Transpose) -> None:
+    page = rendered_page().transpose(turn)
+    words = engine.read(page)
+    assert texts(words) == WORDS
+    assert [word.line for word in words] == [0] * 3 + [1] * 4 + [2] * 4 + [3] * 4
+    first = words[0].box
+    assert 0 <= first.left < first.right <= page.width
+    assert (first.right - first.left > first.bottom - first.top) is (turn is Image.Transpose.ROTATE_180)
+
+
+def test_columns_are_read_one_after_the_other(engine: RapidOcrEngine) -> None:
+    left = [f"The left column goes on in line {number}" for number in range(8)]
+    right = [f"Then comes the right one, line {number}" for number in range(8)]
+    marks = [(60, 150 + 40 * n, text) for n, text in enumerate(left)]
+    marks += [(640, 160 + 40 * n, text) for n, text in enumerate(right)]
+    page = printed((1200, 600), (60, 60, "A heading that runs above both of the columns of this page"), *marks)
+    assert texts(engine.read(page))[-len(" ".join(left + right).split()) :] == " ".join(left + right).split()
+
+
+def test_several_pages_at_once_are_read_as_each_alone(engine: RapidOcrEngine) -> None:
+    real = open_page((DOCBANK / f"{SHORT_PAGE}_ori.jpg").read_bytes(), ImageLimits())
+    pages = [rendered_page(), Image.new("RGB", (600, 400), "white"), real]
+    assert engine.read_many(pages) == [engine.read(page) for page in pages]
+    assert engine.read_many([]) == []
+
+
+def test_lines_of_several_pages_share_a_batch_as_on_a_gpu(engine: RapidOcrEngine) -> None:
+    batched = RapidOcrEngine(OcrSettings("rapidocr", timeout_s=120))
+    batched._batch_pixels = 4000
+    pages = [rendered_page(), rendered_page(INVOICE_LINES[:2])]
+    first, second = batched.read_many(pages)
+    assert not isinstance(first, HandlerError)
+    assert not isinstance(second, HandlerError)
+    assert texts(first) == WORDS
+    assert texts(second) == WORDS[:7]
+
+
+def test_a_page_that_takes_too_long_costs_the_others_nothing() -> None:
+    slow = RapidOcrEngine(OcrSettings("rapidocr", timeout_s=120))
+    alone = rendered_page()
+    slow.read_many([alone, NOISE])  # compiled for both
+    started = time.perf_counter()
+    slow.read(alone)
+    slow._timeout_s = 5 * (time.perf_counter() - started)
+    many = printed((1600, 1200), *((20 + 200 * (n % 8), 8 + 29 * (n // 8), f"word {n}") for n in range(320)))
+    answers = slow.read_many([alone, many, alone])
+    assert [answer if isinstance(answer, HandlerError) else texts(answer) for answer in answers[::2]] == [WORDS] * 2
+    assert isinstance(answers[1], OcrTimeout)
+    assert "longer than" in str(answers[1])
+
+
+def test_the_time_limit_ends_the_reading() -> None:
+    short = RapidOcrEngine(OcrSettings("rapidocr", timeout_s=0.01))
+    with pytest.raises(OcrTimeout, match=r"longer than 0\.01 s"):
+        short.read(rendered_page())
+
+
+def test_what_the_network_refuses_is_the_error_of_its_pages_alone(
+    engine: RapidOcrEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = engine._recogniser
+
+    def full_at(images):
+        if images.shape[0] > 4:
+            raise RuntimeError("out of memory")
+        return network(images)
+
+    monkeypatch.setattr(engine, "_recogniser", full_at)
+    monkeypatch.setattr(engine, "_batch_pixels", 100_000)
+    five = rendered_page([f"{line} now" for line in ("a first", "a second", "a third", "a fourth", "a fifth")])
+    first, second = engine.read_many([rendered_page(), five])
+    assert not isinstance(first, HandlerError)
+    assert texts(first) == WORDS
+    assert isinstance(second, OcrFailed)
+    assert str(second) == "engine rapidocr gave up on this page: out of memory"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(Image.new("RGB", (1, 1)), id="1 x 1"),
+        pytest.param(Image.new("RGB", (1700, 2200), "white"), id="blank"),
+        pytest.param(Image.new("RGB", (700, 700), "black"), id="black"),
+        pytest.param(Image.new("RGB", (32_000, 1), "white"), id="one row of 32,000 pixels"),
+        pytest.param(Image.new("RGB", (1, 32_000), "white"), id="one column of 32,000 pixels"),
+        pytest.param(Image.new("RGB", (40_000, 1200), "white"), id="wider than Tesseract takes"),
+    ],
+)
+def test_a_page_without_words(engine: RapidOcrEngine, image: Image.Image) -> None:
+    assert engine.read(image) == ()
+
+
+def test_a_giant_line_is_read_to_its_end(engine: RapidOcrEngine) -> None:
+    count = 60
+    page = printed((8000, 60), *((20 + 130 * n, 14, f"word{n}") for n in range(count)))
+    words = engine.read(page)
+    read = texts(words)
+    assert sum(a == f"word{n}" for n, a in enumerate(read)) >= count - 2
+    assert len(read) == count
+    lefts = [word.box.left for word in words]
+    assert lefts == sorted(lefts)
+
+
+def test_a_long_receipt_is_read_to_its_end(engine: RapidOcrEngine) -> None:
+    rows = range(100, 24_000, 300)
+    page = printed((900, 24_000), *((80, row, f"Row number {row} of a long receipt") for row in rows), height=30)
+    words = engine.read(page)
+    assert {str(row) for row in rows} <= set(texts(words))
+    assert [word.box.top for word in words if word.text == "Row"] == pytest.approx([row + 8 for row in rows], abs=8)
+
+
+def test_small_print_of_a_large_page_is_looked_at_again(engine: RapidOcrEngine) -> None:
+    places = [(100 + 700 * column, 20 + 60 * row) for column in range(7) for row in range(60)]
+    page = printed((5000, 3700), *((x, y, f"{x}a{y}") for x, y in places), height=20)
+    assert len({f"{x}a{y}" for x, y in places} & set(texts(engine.read(page)))) >= 0.98 * len(places)
+
+
+def test_more_lines_than_the_package_takes(engine: RapidOcrEngine) -> None:
+    places = [(20 + 100 * column, 6 + 24 * row) for column in range(15) for row in range(80)]
+    page = printed((1520, 1940), *((x, y, f"{x + y}") for x, y in places), height=18)
+    words = engine.read(page)
+    assert len({word.line for word in words}) >= 1180, "of 1,200; the package drops all beyond 1,000"
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        pytest.param({"psm": 6}, RequestInvalid, "psm 6 is a mode of Tesseract.*set psm 3, or engine pytesseract"),
+        pytest.param({"language": "rus"}, OcrLanguageMissing, "does not read rus; set engine pytesseract.*ocr-rus`"),
+        pytest.param({"language": "eng+ara"}, OcrLanguageMissing, "does not read ara; .*reads afr, aze"),
+        pytest.param({"language": "vie"}, OcrLanguageMissing, "does not read vie"),
+    ],
+)
+def test_what_only_tesseract_reads(settings: dict[str, object], error: type[HandlerError], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make_engine(OcrSettings("rapidocr", **settings))
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        pytest.param("deu", ("Größe: fünf Äpfel", "Öl für Straßenbau"), id="German"),
+        pytest.param("fra+spa", ("déjà reçu à Besançon", "El niño comió piñas"), id="French and Spanish"),
+        pytest.param("pol", ("Książka i źródło łąki",), id="Polish"),
+    ],
+)
+def test_languages_with_latin_letters(language: str, lines: tuple[str, ...]) -> None:
+    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 40)
+    page = Image.new("RGB", (900, 300), "white")
+    for row, line in enumerate(lines):
+        ImageDraw.Draw(page).text((60, 60 + 90 * row), line, fill="black", font=font)
+    words = make_engine(OcrSettings("rapidocr", language=language)).read(page)
+    assert texts(words) == " ".join(lines).split()
+
+
+def test_the_name_says_what_decides_the_words(engine: RapidOcrEngine) -> None:
+    assert engine.name == "rapidocr-3.10.0-eng-psm3"
+    assert make_engine(OcrSettings("rapidocr", language="deu+eng", psm=1)).name == "rapidocr-3.10.0-deu+eng-psm1"
+
+
+def test_a_gpu_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(OcrFailed, match="onnxruntime"):
+        RapidOcrEngine(OcrSettings("rapidocr"), device="gpu")
+
+
+def test_the_packages_own_code_which_downloads_is_never_loaded() -> None:
+    program = (
+        "import sys; from handler.ocr_settings import OcrSettings; from handler.reading.engines import make_engine\n"
+        "from tests.handler.samples import rendered_page\n"
+        "assert len(make_engine(OcrSettings('rapidocr')).read(rendered_page())) == 15\n"
+        "print([name for name in sys.modules if name.partition('.')[0] == 'rapidocr'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.strip() == "[]"
