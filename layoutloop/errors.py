@@ -12,7 +12,7 @@ LayoutLoopError                     500
 ├── LabelConfigUnsupported          422  the label config has no Image with rectangles
 ├── TaskInvalid                     422  a task has no image where the label config says one is
 ├── AddressRefused                  403  an address that nothing here may connect to
-├── HostUnreachable                 502  its name does not resolve, or nothing takes connections there
+├── HostUnreachable                 502  its name does not resolve, nothing takes connections there, or it breaks off
 ├── ImageUnavailable                424  what an image reference names cannot be had
 │   └── ImageSourceUnreachable      424  its source is down or unreachable; that says nothing about the image itself
 ├── PageRejected                    422  TorchServe's handler refused this page; carries its code
@@ -87,7 +87,7 @@ class AddressRefused(LayoutLoopError, status=403, code="address_refused"):
 
 
 class HostUnreachable(LayoutLoopError, status=502, code="host_unreachable"):
-    """A host's name does not resolve, or nothing takes connections there."""
+    """A host's name does not resolve, nothing takes connections there, or it breaks off its answer."""
 
 
 class ImageUnavailable(LayoutLoopError, status=424, code="image_unavailable"):

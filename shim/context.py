@@ -1,4 +1,4 @@
-"""What one app keeps for its life."""
+"""What one app keeps until it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shim.version_reports import VersionReports
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The parts that the routes ask.
+    """The parts that the routes use.
 
     Args:
         settings: the shim's.
@@ -28,7 +28,7 @@ class Context:
         predictor: answers /predict.
         metrics: what is counted.
         jobs: the job records.
-        titles: of projects, as webhooks tell them.
+        titles: of projects, from webhooks.
         warnings: the newest of this process.
         reports: those of versions, each read once.
         started: when the counting began, Unix seconds.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from handler.errors import ImageTooLarge, ImageUnreadable
 from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError
 from layoutloop.studio.api_key import LabelStudioKey
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from tests.far_servers import LEGACY_KEY, SECRET, Names, Stage
 
 TIMEOUT_S = 1.0
@@ -183,7 +183,7 @@ def try_attack(attack: Attack, stage: Stage) -> Outcome:
     studio_url = stage.fill("http://127.0.0.1:{studio}") + attack.prefix
     key = LabelStudioKey(studio_url, LEGACY_KEY)
     hosts = tuple(stage.fill(host) for host in attack.hosts)
-    fetcher = ImageFetcher(studio_url, key, hosts, ("127.0.0.2/32",), MAX_BYTES, TIMEOUT_S, resolver=names())
+    fetcher = ImageFetcher(studio_url, key, ImageRules(hosts, ("127.0.0.2/32",), MAX_BYTES, TIMEOUT_S, names()))
     error: LayoutLoopError | None = None
     began = time.monotonic()
     try:

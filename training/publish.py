@@ -20,7 +20,7 @@ from layoutloop.store.manifest import project_model
 from layoutloop.store.model_store import TRAININGS, ModelStore
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
-from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.inference import InferenceClient, PageRequest
 from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
 from training.data.examples import Example
@@ -194,7 +194,7 @@ def _answer(client: InferenceClient, name: str, version: str, body: bytes, deadl
     """Ask until there is an answer: a TorchServe that was just started again holds the version a moment later."""
     while True:
         try:
-            return client.predict(name, version, body, content_type="application/json", deadline=deadline)
+            return client.predict(PageRequest(name, version, body, "application/json"), deadline)
         except ModelNotReady:
             if time.monotonic() + _PAUSE_S > deadline:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from handler.ocr_settings import engine_kind
 
 OCR_MODEL = "ocr"
+_PROJECT = re.compile(r"project-(0|[1-9][0-9]{0,17})")
 FIRST_ENGINE = "pytesseract"
 """Read all pages before there was a choice, when cards named no engine."""
 NODE_SILENT_S = 30.0
@@ -113,6 +115,12 @@ class VersionCard:
 def project_model(project_id: int) -> str:
     """Return the model name of a Label Studio project."""
     return f"project-{project_id}"
+
+
+def project_of(name: str) -> int | None:
+    """Return the project of a model; None where the name is no project's."""
+    found = _PROJECT.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def archive_name(name: str, version: str) -> str:

@@ -13,7 +13,7 @@ MAX_HEADER_CHARS = 256
 
 
 def decode_data_uri(uri: str, max_bytes: int) -> bytes:
-    """The bytes of a `data:` URI, base64 or percent-encoded; its size is judged before it is decoded.
+    """Return the bytes of a `data:` URI, base64 or percent-encoded; its size is judged before it is decoded.
 
     Raises:
         ImageUnreadable: it says it is neither an image nor plain bytes.
@@ -33,26 +33,13 @@ def decode_data_uri(uri: str, max_bytes: int) -> bytes:
     smallest = count // 4 - 2 if is_base64 else count // 3  # every character percent-encoded, and padding
     if smallest > max_bytes:
         raise ImageTooLarge(f"a data: URI of {count} characters holds more than {max_bytes} bytes")
-    payload = uri[comma + 1 :]
-    return _decode_base64(payload, max_bytes) if is_base64 else _decode_percent(payload, max_bytes)
-
-
-def _decode_base64(payload: str, max_bytes: int) -> bytes:
-    if "%" in payload:
-        payload = unquote_to_bytes(payload).decode("ascii", "replace")
-    payload = "".join(payload.split()).rstrip("=")
-    if len(payload) * 3 // 4 > max_bytes:
-        raise ImageTooLarge(f"a data: URI holds {len(payload) * 3 // 4} bytes; at most {max_bytes} are read")
+    payload = unquote_to_bytes(uri[comma + 1 :])
+    if is_base64:
+        payload = b"".join(payload.split()).rstrip(b"=")
+    size = len(payload) * 3 // 4 if is_base64 else len(payload)
+    if size > max_bytes:
+        raise ImageTooLarge(f"a data: URI holds {size} bytes; at most {max_bytes} are read")
     try:
-        return base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
+        return base64.b64decode(payload + b"=" * (-len(payload) % 4), validate=True) if is_base64 else payload
     except (binascii.Error, ValueError) as error:
         raise ImageUnavailable("a data: URI is not valid base64") from error
-
-
-def _decode_percent(payload: str, max_bytes: int) -> bytes:
-    if len(payload) - 2 * payload.count("%") > max_bytes:
-        raise ImageTooLarge(f"a data: URI holds more than {max_bytes} bytes")
-    decoded = unquote_to_bytes(payload)
-    if len(decoded) > max_bytes:
-        raise ImageTooLarge(f"a data: URI holds {len(decoded)} bytes; at most {max_bytes} are read")
-    return decoded

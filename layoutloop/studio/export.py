@@ -126,7 +126,7 @@ def check_export(body: object, source: str) -> list[dict[str, Any]]:
         if not isinstance(identity, int) or isinstance(identity, bool) or identity < 0:
             raise ExportInvalid(f"{source}: entry {position} has no task id, so it is no export; {_WHICH_EXPORT}")
         if identity in tasks:
-            raise ExportInvalid(f"{source}: task {identity} stands in it twice; export once more, into a new file")
+            raise ExportInvalid(f"{source}: task {identity} is in it twice; export once more, into a new file")
         tasks[identity] = task
     return list(tasks.values())
 

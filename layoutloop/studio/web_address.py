@@ -1,11 +1,11 @@
-"""An http(s) address taken apart once, the hosts that may be connected to, and paths that stay where they belong."""
+"""An http(s) address parsed once, the hosts that may be contacted, and paths that stay where they belong."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from layoutloop.errors import AddressRefused, SettingsInvalid
@@ -16,7 +16,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """An http(s) address taken apart once, so that what is checked is what is asked.
+    """An http(s) address parsed once, so that what is checked is what is requested.
 
     Args:
         scheme: `http` or `https`.
@@ -39,7 +39,7 @@ class WebAddress:
 
     @property
     def target(self) -> str:
-        """What stands in the request line."""
+        """The target in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
@@ -49,16 +49,20 @@ class WebAddress:
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
+    def below(self, path: str, query: str = "") -> WebAddress:
+        """Return the address of a path below this one."""
+        return replace(self, path=self.path.rstrip("/") + path, query=query)
+
     def __str__(self) -> str:
         """The address for messages: no query, for it may hold a signature."""
         return self.base + self.path[:200]
 
 
 def parse_web_address(url: str) -> WebAddress:
-    """Take an absolute http(s) URL apart.
+    """Parse an absolute http(s) URL.
 
     Raises:
-        AddressRefused: it is no such URL, or one that programs read differently.
+        AddressRefused: it is no such URL, or one that programs parse differently.
     """
     check_characters(url)
     try:
@@ -76,8 +80,20 @@ def parse_web_address(url: str) -> WebAddress:
     )
 
 
+def parse_studio_url(url: str) -> WebAddress:
+    """Parse the setting LABEL_STUDIO_URL.
+
+    Raises:
+        SettingsInvalid: it is no address.
+    """
+    try:
+        return parse_web_address(url.strip())
+    except AddressRefused as error:
+        raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
+
+
 def _checked_host(host: str, bracketed: bool) -> str:
-    """A plain host name as it is, an IPv6 address in its one short spelling."""
+    """Return a plain host name as it is, an IPv6 address in its one short spelling."""
     if bracketed and "%" not in host:
         try:
             return str(ipaddress.IPv6Address(host))
@@ -94,7 +110,7 @@ class HostRule:
 
     Args:
         host: `images.example.com`, or for its sub-domains `.example.com`.
-        port: the port it allows; None stands for 80 with http and 443 with https.
+        port: the port it allows; None means 80 with http and 443 with https.
     """
 
     host: str
@@ -132,7 +148,7 @@ def _bad_host(entry: str) -> str:
 
 
 def check_characters(reference: str) -> None:
-    """Refuse what programs read in different ways.
+    """Refuse what programs parse in different ways.
 
     Raises:
         AddressRefused: a backslash or control character is in it.
@@ -164,7 +180,7 @@ def check_path(path: str, query: str) -> None:
 
 
 def _decodings(text: str) -> Iterator[str]:
-    """The text as written, percent-decoded once, twice, and so on until nothing changes."""
+    """Yield the text as written, percent-decoded once, twice, and so on until nothing changes."""
     for _ in range(8):
         yield text
         decoded = unquote(text)

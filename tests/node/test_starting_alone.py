@@ -20,6 +20,7 @@ from layoutloop.store.manifest import OCR_MODEL, Manifest
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_path
 from node.serve import prepare_models
+from node.supervision import Instance
 from scripts.archive import main as archive
 from scripts.rollout import main as rollout
 from scripts.serve import COMMANDS
@@ -99,7 +100,8 @@ def test_a_signal_ends_the_wait(tmp_path: Path, stop: StopSignals, signals: int)
     program = "import time; time.sleep(60)" if signals else ""
     settings = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
     began = time.monotonic()
-    done = prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", program]), os.environ, stop)
+    commands = replace(COMMANDS, archive=[sys.executable, "-c", program])
+    done = prepare_models(Instance(settings, commands, os.environ), stop)
     assert (done, time.monotonic() - began < 15) == (not signals, True)
 
 
@@ -144,4 +146,5 @@ def test_a_store_that_is_away_stops_no_preparation(
     if not answers:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     settings = NodeSettings(home=tmp_path, model_dir=store_path(no_s3))
-    assert prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", ""]), os.environ, stop)
+    commands = replace(COMMANDS, archive=[sys.executable, "-c", ""])
+    assert prepare_models(Instance(settings, commands, os.environ), stop)

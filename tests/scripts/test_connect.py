@@ -111,7 +111,7 @@ def test_a_backend_is_mended_and_never_a_second_one_made(bench: Bench, fields: d
     if why != "in state Error":
         bench.studio.passwords[1] = "sesame"
     assert bench.connect(GUARDED).changed
-    assert bench.says(f"mended the ML backend {GUARDED.url}, with Basic auth: it was")
+    assert bench.says(f"repaired the ML backend {GUARDED.url}, with Basic auth: it was")
     assert bench.says(why)
     right = {"id": 1, "url": GUARDED.url, "auth_method": "BASIC_AUTH", "basic_auth_user": "studio", "state": "CO"}
     assert {**right, "is_interactive": True}.items() <= bench.backend().items()
@@ -182,7 +182,7 @@ def test_a_backend_before_ours_is_named_and_left_alone(bench: Bench) -> None:
     bench.studio.projects[7]["model_version"] = "Another"
     bench.connect()
     assert bench.says('another ML backend, "Another" at http://10.0.0.9:9090, is left alone')
-    assert bench.says("remove it for LayoutLoop to be asked")
+    assert bench.says("remove it for LayoutLoop to be used")
     assert not any("/api/ml/1" in change for change in bench.studio.changes)
     assert bench.studio.projects[7]["model_version"] == "Another"
 
@@ -418,7 +418,7 @@ def test_the_shim_forgets_a_project_that_is_removed(
         thread.join()
         shim.server_close()
     assert titles.all() == {8: "Receipts"}
-    assert "could not be told" not in capsys.readouterr().out
+    assert "could not be reached" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_a_shim_need_not_answer_to_be_removed(
         monkeypatch.setenv("LAYOUTLOOP_PORT", str(port))
         command.studio.add_backend(f"http://127.0.0.1:{port}")
         assert main(["--project", "7", "--remove"]) == 0
-    assert f"the shim at http://127.0.0.1:{port} could not be told ({cause}" in capsys.readouterr().out
+    assert f"the shim at http://127.0.0.1:{port} could not be reached ({cause}" in capsys.readouterr().out
     assert command.studio.backends == {}
 
 

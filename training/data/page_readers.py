@@ -24,7 +24,7 @@ from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from layoutloop.torchserve.nodes import addresses_of
@@ -128,13 +128,8 @@ class StudioImages:
     def __init__(self, settings: Settings) -> None:
         """Open no connection yet."""
         self._key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
-        self._fetcher = ImageFetcher(
-            settings.label_studio_url,
-            self._key,
-            settings.image_hosts,
-            settings.image_networks,
-            max_bytes=settings.max_image_bytes,
-        )
+        rules = ImageRules(settings.image_hosts, settings.image_networks, settings.max_image_bytes)
+        self._fetcher = ImageFetcher(settings.label_studio_url, self._key, rules)
 
     def __call__(self, page: AnnotatedPage) -> bytes:
         """Return the image behind the page's reference."""

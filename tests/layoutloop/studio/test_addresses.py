@@ -14,7 +14,7 @@ import pytest
 from layoutloop.errors import AddressRefused, HostUnreachable, ImageUnavailable, SettingsInvalid
 from layoutloop.studio.addresses import Guard, is_public, open_pools, parse_networks
 from layoutloop.studio.api_key import LabelStudioKey
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.studio.web_address import parse_host_rules, parse_web_address
 from tests.far_servers import IMAGE, LEGACY_KEY, Names, answer_anyone, serve
 
@@ -86,7 +86,7 @@ def test_proxy_and_netrc_of_the_environment_are_not_used(monkeypatch: pytest.Mon
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with serve("127.0.0.2", answer_anyone) as server:
-        fetcher = ImageFetcher("", LabelStudioKey("", ""), (f"127.0.0.2:{server.port}",), ("127.0.0.2/32",))
+        fetcher = ImageFetcher("", LabelStudioKey("", ""), ImageRules((f"127.0.0.2:{server.port}",), ("127.0.0.2/32",)))
         assert fetcher.fetch(f"http://127.0.0.2:{server.port}/ok") == IMAGE
         fetcher.close()
     assert "Authorization" not in server.seen[0].headers
@@ -158,9 +158,8 @@ def secure(tls: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[ImageFetcher, int
         hosts = (f"*.test:{server.port}", "tls.test")
         context = ssl.create_default_context(cafile=str(tls[1]))
         url = f"https://tls.test:{server.port}"
-        fetcher = ImageFetcher(
-            url, LabelStudioKey(url, LEGACY_KEY), hosts, ("127.0.0.2",), 10**6, 1.0, resolver=names, context=context
-        )
+        rules = ImageRules(hosts, ("127.0.0.2",), 10**6, 1.0, names, context)
+        fetcher = ImageFetcher(url, LabelStudioKey(url, LEGACY_KEY), rules)
         yield fetcher, server.port
         fetcher.close()
 
@@ -175,7 +174,9 @@ def test_tls_checks_the_name_and_not_the_number(secure: tuple[ImageFetcher, int]
 def test_unknown_authority_is_refused(tls: tuple[ssl.SSLContext, Path]) -> None:
     with serve("127.0.0.2", answer_anyone, tls[0]) as server:
         url = f"https://tls.test:{server.port}"
-        fetcher = ImageFetcher(url, LabelStudioKey(url, LEGACY_KEY), resolver=Names({"tls.test": [["127.0.0.2"]]}))
+        fetcher = ImageFetcher(
+            url, LabelStudioKey(url, LEGACY_KEY), ImageRules(resolver=Names({"tls.test": [["127.0.0.2"]]}))
+        )
         with pytest.raises(ImageUnavailable, match="SSL_CERT_FILE"):
             fetcher.fetch("/data/upload/1/a.png")
         fetcher.close()

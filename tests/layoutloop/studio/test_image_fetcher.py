@@ -14,7 +14,7 @@ from handler.errors import ImageTooLarge, ImageUnreadable
 from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError, SettingsInvalid
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from tests.attacks import ADDRESSES, ATTACKS, Attack, names, tells_a_secret, try_attack
 from tests.far_servers import IMAGE, LEGACY_KEY, PERSONAL_KEY, SECRET, Stage, open_stage
 
@@ -38,7 +38,8 @@ def make_fetcher(stage: Stage) -> Iterator[MakeFetcher]:
         url = stage.fill("http://127.0.0.1:{studio}") + prefix
         credentials = LabelStudioKey(url, key)
         filled = tuple(stage.fill(host) for host in hosts)
-        fetcher = ImageFetcher(url, credentials, filled, ("127.0.0.2/32",), timeout_s=5, resolver=names())
+        rules = ImageRules(filled, ("127.0.0.2/32",), timeout_s=5, resolver=names())
+        fetcher = ImageFetcher(url, credentials, rules)
         opened.extend((fetcher, credentials))
         return fetcher
 
@@ -67,7 +68,7 @@ def test_only_the_address_stopped_those_attacks(attack: Attack, stage: Stage) ->
     """The same reference with loopback allowed reaches the stranger, so the rows above test the guard."""
     key = LabelStudioKey("", LEGACY_KEY)
     hosts = tuple(stage.fill(host) for host in attack.hosts)
-    fetcher = ImageFetcher("", key, hosts, ("127.0.0.0/8", "0.0.0.0/32"))
+    fetcher = ImageFetcher("", key, ImageRules(hosts, ("127.0.0.0/8", "0.0.0.0/32")))
     stage.forget_requests()
     assert fetcher.fetch(stage.fill(attack.reference)) == IMAGE
     assert not any(request.holds(LEGACY_KEY) for request in stage.stranger.seen)
@@ -155,7 +156,7 @@ def test_connections_are_kept_and_a_closed_one_is_opened_again(stage: Stage, mak
     ("reference", "key", "says"),
     [
         pytest.param("/data/upload/1/missing", LEGACY_KEY, "404 for http://.*/data/upload/1/missing", id="404"),
-        pytest.param("/data/local-files/missing?d=a/b.png", LEGACY_KEY, "is not asked", id="no such path"),
+        pytest.param("/data/local-files/missing?d=a/b.png", LEGACY_KEY, "is not fetched", id="no such path"),
         pytest.param("/data/local-files/?d=a.png&sig={secret}", "", "401 .*d=a.png: set LABEL_STUDIO_API", id="no key"),
         pytest.param("/data/upload/1/to?/user/login/?next=/x", LEGACY_KEY, "set LABEL_STUDIO_API_KEY", id="login"),
         pytest.param("http://friend.test:{friend}/missing?sig={secret}", LEGACY_KEY, "answered 404", id="404 there"),

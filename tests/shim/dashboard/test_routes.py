@@ -159,8 +159,8 @@ def words(text: str) -> str:
 def test_an_empty_installation_says_what_to_do_next(board: Board) -> None:
     text = words(board.page())
     assert "No project yet. Connect one in Label Studio" in text
-    assert "No training was asked for yet" in text
-    assert "Predictions away" in text
+    assert "No training was requested yet" in text
+    assert "Predictions down" in text
     assert "No TorchServe reports" in text
     board.jobs.submit(7, "retrain", "start_training")
     assert "No model yet. Annotate some pages" in words(board.page())
@@ -574,10 +574,10 @@ def test_of_too_many_projects_the_latest_are_shown(board: Board) -> None:
 @pytest.mark.parametrize(
     ("age_s", "ok", "tile", "notice"),
     [
-        pytest.param(None, True, "Label Studio not asked yet the trainer asks it", "", id="not asked yet"),
-        pytest.param(5, True, "Label Studio answers asked ", "", id="it answers"),
-        pytest.param(5, False, "Label Studio in trouble asked ", "the key is refused (401)", id="it does not"),
-        pytest.param(900, True, "Label Studio unknown asked ", "is the trainer running", id="no trainer"),
+        pytest.param(None, True, "Label Studio not tried yet the trainer will try it", "", id="not asked yet"),
+        pytest.param(5, True, "Label Studio answers tried ", "", id="it answers"),
+        pytest.param(5, False, "Label Studio in trouble tried ", "the key is refused (401)", id="it does not"),
+        pytest.param(900, True, "Label Studio unknown tried ", "is the trainer running", id="no trainer"),
     ],
 )
 def test_how_the_trainer_met_label_studio(board: Board, age_s: float | None, ok: bool, tile: str, notice: str) -> None:
