@@ -26,7 +26,7 @@ class OcrSettings:
             library in process.
         language: Tesseract's name, several joined by `+`, for example `deu+eng`. Tesseract loads that language; to
             `rapidocr` it says which characters may come.
-        psm: Tesseract's page segmentation mode. `rapidocr` finds lines by itself, and takes the automatic 1 and 3 alone.
+        psm: Tesseract's page segmentation mode. `rapidocr` finds lines itself: it takes the automatic 1 and 3 alone.
         timeout_s: time limit for one page.
         device: what `rapidocr` runs on.
     """
