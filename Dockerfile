@@ -88,6 +88,14 @@ COPY requirements/s3.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     if [ "${MODEL_STORE}" = s3 ]; then ${PIP} install --no-deps -r requirements/s3.txt && ${PIP} check; fi
 
+# What engine rapidocr reads with. `gpu` for LAYOUTLOOP_OCR_DEVICE=gpu, beside a CUDA build of torch, whose libraries it uses.
+FROM packages AS reader
+ARG OCR_DEVICE=cpu
+COPY requirements/reader.txt requirements/reader-gpu.txt requirements/
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    ${PIP} install --no-deps -r requirements/reader.txt \
+ && if [ "${OCR_DEVICE}" = gpu ]; then ${PIP} install --no-deps -r requirements/reader-gpu.txt ; fi
+
 FROM packages AS encoder
 COPY requirements/encoder.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -114,6 +122,7 @@ COPY --from=model-packages /opt/venv /opt/venv
 
 # TorchServe and the rollout watcher beside it.
 FROM models AS torchserve
+COPY --from=reader /opt/venv/lib /opt/venv/lib
 # Tesseract's languages, as Debian names them: "eng deu fra".
 ARG OCR_LANGUAGES=eng
 # Java's package links its manual page, for which a slim image has no folder.
@@ -145,7 +154,8 @@ CMD ["python", "-m", "scripts.serve", "--parts", "torchserve,rollout"]
 
 # The worker that trains, and the commands a person types. It reads pages through TorchServe, so it needs no Tesseract.
 FROM models AS trainer
-# The folder in it is named after the Python of BASE, which made both environments: the package lands beside torch.
+# The folder in it is named after the Python of BASE, which made all environments: the packages land beside torch.
+COPY --from=reader /opt/venv/lib /opt/venv/lib
 COPY --from=encoder /opt/venv/lib /opt/venv/lib
 COPY --from=code /opt/layoutloop/config.properties ./
 COPY --from=code /opt/layoutloop/handler handler

@@ -18,16 +18,17 @@ from pathlib import Path
 
 from benchmarks.running import Running, running
 from benchmarks.timing import machine, spread
-from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from training.fit.progress import Progress
-from training.report.files import read_report, report_path
+from training.report.files import read_report
 
 PROJECT = 5
 GOAL_S = 15.0
 _POLL_S = 0.02
 
 
-def moments(job: Path, store: Path) -> dict[str, Callable[[], bool]]:
+def moments(job: Path, store: ModelStore) -> dict[str, Callable[[], bool]]:
     """Return what tells that a step is done, in their order.
 
     Args:
@@ -35,26 +36,26 @@ def moments(job: Path, store: Path) -> dict[str, Callable[[], bool]]:
         store: of the models.
     """
     name = project_model(PROJECT)
-    before = read_manifest(store, name)
-    archives = set((store / name).glob("*.mar"))
+    before = store.manifest(name)
+    archives = set(store.folder(name).glob("*.mar"))
 
     def steps_done() -> bool:
         progress = Progress.read(job)
         return progress is not None and 0 < progress.steps <= progress.step
 
     def asked_for() -> bool:
-        serving = read_manifest(store, name)
+        serving = store.manifest(name)
         return serving is not None and (before is None or bool(set(serving.load) - set(before.load)))
 
     def in_service() -> bool:
-        serving = read_manifest(store, name)
+        serving = store.manifest(name)
         return serving is not None and serving.current != (before.current if before else None)
 
     return {
         "the last step": steps_done,
         "last evaluation, state and weights saved": (job / "checkpoint").is_dir,
         "the process ended, candidate and kept versions measured": (job / "archived.json").is_file,
-        "archived": lambda: bool(set((store / name).glob("*.mar")) - archives),
+        "archived": lambda: bool(set(store.folder(name).glob("*.mar")) - archives),
         "report written, nodes asked to load": asked_for,
         "loaded by TorchServe, tried, in service": in_service,
     }
@@ -66,7 +67,7 @@ def watch(training: subprocess.Popen[bytes], ours: Running, home: Path) -> Itera
     while not (found := [path for path in jobs.glob("here-*") if not path.name.endswith(".gone")]):
         assert training.poll() is None, "the training ended before it had a folder"
         time.sleep(_POLL_S)
-    for step, is_done in moments(found[0], ours.store).items():
+    for step, is_done in moments(found[0], ModelStore(ours.store)).items():
         while not is_done():
             assert training.poll() in (None, 0), f"the training failed before: {step}"
             assert training.poll() is None or step.endswith("in service"), f"the training ended before: {step}"
@@ -94,18 +95,19 @@ def train_once(ours: Running, folder: Path, settings: dict[str, str]) -> float:
     after = sum(seconds for _, seconds in steps[1:])
     print(f"export, read pages, train: {steps[0][1]:.1f} s; from the last step to service: {after:.1f} s")
     print("\n".join(f"  {seconds:5.1f} s {step}" for step, seconds in steps[1:]))
-    print(f"  the report: {', '.join(f'{step} {seconds:.1f} s' for step, seconds in durations(ours.store).items())}")
+    durations = report_durations(ModelStore(ours.store))
+    print(f"  the report: {', '.join(f'{step} {seconds:.1f} s' for step, seconds in durations.items())}")
     sys.stdout.flush()
     return after
 
 
-def durations(store: Path) -> dict[str, float]:
+def report_durations(store: ModelStore) -> dict[str, float]:
     """Return what the report of the version in service says about the steps."""
     name = project_model(PROJECT)
-    serving = read_manifest(store, name)
+    serving = store.manifest(name)
     assert serving is not None
     assert serving.current is not None
-    return dict(read_report(report_path(store, name, serving.current)).seconds)
+    return dict(read_report(store.report_path(name, serving.current)).seconds)
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ import requests
 
 from benchmarks.task_files import KEY, Files
 from benchmarks.timing import held_by
-from layoutloop.store.manifest import OCR_MODEL, live_nodes, project_model
+from layoutloop.store.manifest import OCR_MODEL, project_model
+from layoutloop.store.model_store import ModelStore
 
 PROJECT = 7
 HERE = "127.0.0.1"
@@ -69,7 +70,8 @@ class Running:
     def wait_until_asleep(self, models: Set[str], timeout_s: float = 300.0) -> None:
         """Wait until the workers of all these models are gone."""
         end = time.monotonic() + timeout_s
-        while not models <= (asleep := {name for node in live_nodes(self.store).values() for name in node["asleep"]}):
+        store = ModelStore(self.store)
+        while not models <= (asleep := {name for node in store.live_nodes().values() for name in node["asleep"]}):
             assert time.monotonic() < end, f"still awake: {', '.join(sorted(models - asleep))}"
             time.sleep(_POLL_S)
 
@@ -160,7 +162,8 @@ def _starting(
         assert process.poll() is None, "scripts.serve ended"
         if up_s is None and _is_up(url):
             up_s = time.perf_counter() - began
-        held = {name for node in live_nodes(store).values() for name, versions in node["holds"].items() if versions}
+        nodes = ModelStore(store).live_nodes()
+        held = {name for node in nodes.values() for name, versions in node["holds"].items() if versions}
         if up_s is not None and models <= held:
             return up_s, time.perf_counter() - began
         time.sleep(_POLL_S)

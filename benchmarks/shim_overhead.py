@@ -43,7 +43,8 @@ from handler.reading.cache import FileCache
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.inference import token_file
 from layoutloop.torchserve.management import ManagementClient
 
@@ -129,7 +130,7 @@ def wait_for_workers(ours: Running) -> None:
     management = ManagementClient(f"http://127.0.0.1:{settings.torchserve_port + 1}", token_file(settings))
     model, end, versions = project_model(PROJECT), time.monotonic() + WORKERS_S, {}
     while time.monotonic() < end:
-        serving = read_manifest(ours.store, model)
+        serving = ModelStore(ours.store).manifest(model)
         versions = {one.version: one.ready_workers for one in management.versions(model)}
         if serving and versions.get(str(serving.current), 0) >= settings.project_workers:
             return

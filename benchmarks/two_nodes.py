@@ -30,7 +30,8 @@ from benchmarks.invoice_pages import SEEN_LAYOUTS, read_invoices
 from benchmarks.running import PROJECT, TORCHSERVE_PORTS, free_ports
 from benchmarks.timing import cpu_seconds, cpu_seconds_of, machine
 from handler.wire import page_to_json
-from layoutloop.store.manifest import project_model, read_card, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import InferenceClient
 
@@ -91,11 +92,10 @@ def running(folder: Path, checkpoint: Path) -> Iterator[Site]:
 
 def label(site: Site, urls: Sequence[str], pages: Sequence[dict[str, Any]], clients: int) -> tuple[float, list[Any]]:
     """Return pages per second, and the regions of each page."""
-    serving = read_manifest(site.store, project_model(PROJECT))
-    assert serving is not None
-    assert serving.current is not None
-    card = read_card(site.store, project_model(PROJECT), serving.current)
-    models = InServiceModels(site.store, InferenceClient(urls, None), 1, 1)
+    store = ModelStore(site.store)
+    card = store.current_card(project_model(PROJECT))
+    assert card is not None
+    models = InServiceModels(store, InferenceClient(urls, None), 1, 1)
 
     def one(page: dict[str, Any]) -> Any:
         return models.tag(page, card, time.monotonic() + 90)["regions"]

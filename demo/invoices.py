@@ -10,6 +10,8 @@ import argparse
 import json
 import math
 import random
+import sys
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from PIL import Image, ImageFilter
 
 from demo import layouts
 from demo.contents import make_bill
-from demo.sheet import Colour, FontsMissing, GoldRegion, GoldWord, Sheet
+from demo.sheet import Colour, GoldRegion, GoldWord, Sheet
 from handler.page import Box
+from layoutloop.named_files import named_file
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 
-__all__ = ["LABELS", "LAYOUTS", "FontsMissing", "GoldRegion", "GoldWord", "Invoice", "invoice_to_json", "make_invoice"]
+__all__ = ["LABELS", "LAYOUTS", "GoldRegion", "GoldWord", "Invoice", "invoice_to_json", "make_invoice"]
 
 LABELS = ("vendor", "customer", "invoice_number", "date", "due_date", "subtotal", "tax", "total")
 LAYOUTS = len(layouts.ALL)
@@ -142,22 +146,25 @@ def invoice_to_json(invoice: Invoice) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+@as_command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write pages as NAME.png and NAME.json."""
     parser = argparse.ArgumentParser(prog="python -m demo.invoices", description=main.__doc__)
     parser.add_argument("--count", type=int, default=20, help="pages to write")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first page; page i has seed + i")
     parser.add_argument("--layouts", help=f"comma-separated, each 0 to {LAYOUTS - 1}, taken in turn; all by default")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
-    arguments = parser.parse_args()
-    chosen = [int(part) for part in arguments.layouts.split(",")] if arguments.layouts else list(range(LAYOUTS))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    for index in range(arguments.count):
-        invoice = make_invoice(arguments.seed + index, chosen[index % len(chosen)])
-        invoice.image.save(arguments.out / f"{invoice.name}.png", dpi=(DPI, DPI))
-        (arguments.out / f"{invoice.name}.json").write_text(json.dumps(invoice_to_json(invoice), ensure_ascii=False))
-    print(f"{counted(arguments.count, 'page')} in {arguments.out}")
+    options = parser.parse_args(arguments)
+    chosen = [int(part) for part in options.layouts.split(",")] if options.layouts else list(range(LAYOUTS))
+    with named_file(f"--out {options.out}", "it is a folder where you may write", "written"):
+        options.out.mkdir(parents=True, exist_ok=True)
+    for index in range(options.count):
+        invoice = make_invoice(options.seed + index, chosen[index % len(chosen)])
+        invoice.image.save(options.out / f"{invoice.name}.png", dpi=(DPI, DPI))
+        (options.out / f"{invoice.name}.json").write_text(json.dumps(invoice_to_json(invoice), ensure_ascii=False))
+    print(f"{counted(options.count, 'page')} in {options.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

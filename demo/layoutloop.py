@@ -14,6 +14,7 @@ from pathlib import Path
 
 import requests
 
+from demo.errors import LoopFailed
 from demo.studio import Account, RunningStudio
 from layoutloop.settings.node import REPOSITORY, NodeSettings
 from layoutloop.settings.serving import refuse_mistyped
@@ -49,10 +50,6 @@ class RunningLoop:
     environ: Mapping[str, str]
     process: subprocess.Popen[bytes]
     logs: Path
-
-
-class LoopFailed(Exception):
-    """It could not be started; the message says why."""
 
 
 def demo_environment(environ: Mapping[str, str], home: Path, studio: str, account: Account) -> dict[str, str]:

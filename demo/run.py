@@ -22,10 +22,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from demo.errors import DemoFailed
 from demo.invoices import LABELS, make_invoice
 from demo.layoutloop import (
     USER,
-    LoopFailed,
     RunningLoop,
     check_settings,
     demo_environment,
@@ -33,9 +33,10 @@ from demo.layoutloop import (
     write_settings,
 )
 from demo.projects import annotate, make_project, project_title, retrieve_predictions, say, tasks_of
-from demo.studio import Account, RunningStudio, StudioFailed, running_studio
+from demo.studio import Account, RunningStudio, running_studio
 from demo.tasks import OCR, RECTANGLES, label_config
-from layoutloop.errors import LayoutLoopError
+from layoutloop.named_files import named_file
+from layoutloop.processes.command import as_command
 from layoutloop.processes.parts import instance_lock
 from layoutloop.settings.node import REPOSITORY
 from layoutloop.studio.client import StudioClient, open_studio
@@ -43,10 +44,6 @@ from layoutloop.studio.client import StudioClient, open_studio
 SETTINGS_FILE = "env.sh"
 TITLES = {OCR: "Invoices, OCR template", RECTANGLES: "Invoices, RectangleLabels"}
 _LAYOUTS = 4
-
-
-class DemoFailed(Exception):
-    """A step failed; the message, or what the step printed, says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +63,23 @@ class Demo:
     home: Path
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo until Ctrl-C."""
     options = _options(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to the first
         signal.signal(number, _interrupt)
+    home = options.home.resolve()
     try:
-        home = options.home.resolve()
-        home.mkdir(parents=True, exist_ok=True)
+        with named_file(f"--home {options.home}", "it is a folder where you may write", "written"):
+            home.mkdir(parents=True, exist_ok=True)
         with instance_lock(home) as held:
             if not held:
                 raise DemoFailed(f"another demo runs in {home}: stop it, or choose another folder (--home)")
             _run_all(options, home)
     except KeyboardInterrupt:
         say("everything is stopped")
-        return 0
-    except (DemoFailed, StudioFailed, LoopFailed, LayoutLoopError) as error:
-        say(f"error: {error}")
-    except OSError as error:
-        say(f"error: {error}; {options.home} must be a folder that can be written (--home)")
-    return 1
+    return 0
 
 
 def _run_all(options: argparse.Namespace, home: Path) -> None:

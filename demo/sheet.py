@@ -9,6 +9,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw, ImageFont
 
+from demo.errors import FontsMissing
 from handler.page import Box
 
 WIDTH, HEIGHT = 1240, 1754  # pixels: A4 at 150 dpi
@@ -46,10 +47,6 @@ class GoldRegion:
     label: str
     box: Box
     text: str
-
-
-class FontsMissing(Exception):
-    """Fewer than three font families are installed."""
 
 
 @cache

@@ -18,13 +18,15 @@ from pathlib import Path
 
 import requests
 
+from demo.errors import DemoFailed
 from demo.invoices import LABELS, make_invoice
 from demo.projects import annotate, make_project, retrieve_predictions, say
 from demo.tasks import OCR, label_config
-from layoutloop.errors import LayoutLoopError
+from layoutloop.processes.command import as_command
 from layoutloop.settings.node import REPOSITORY
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.client import StudioClient, open_studio
 
 TITLE = "Invoices, OCR template"
@@ -33,21 +35,14 @@ _LAYOUTS = 4
 _POLL_S = 1.0
 
 
-class StackFailed(Exception):
-    """A step failed; the message, or what the step printed, says why."""
-
-
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo once; 0 when the model has drawn."""
     options = _parser().parse_args(arguments)
-    try:
-        settings = Settings.from_env(os.environ)
-        wait_until_ready(settings, options.shim_url)
-        with open_studio(settings.label_studio_url, settings.label_studio_api_key) as client:
-            project = draw_invoices(client, settings, options.shim_url, options.count)
-    except (StackFailed, LayoutLoopError) as error:
-        say(f"error: {error}")
-        return 1
+    settings = Settings.from_env(os.environ)
+    wait_until_ready(settings, options.shim_url)
+    with open_studio(settings.label_studio_url, settings.label_studio_api_key) as client:
+        project = draw_invoices(client, settings, options.shim_url, options.count)
     say(
         f"project {project} is drawn: look at a task without an annotation, correct and submit some. After ten the next"
     )
@@ -68,7 +63,7 @@ def wait_until_ready(settings: Settings, shim: str) -> None:
     """Wait for Label Studio, and for the shim to have a TorchServe that reads pages.
 
     Raises:
-        StackFailed: they took longer than READY_S.
+        DemoFailed: they took longer than READY_S.
     """
     end = time.monotonic() + READY_S
     auth = (settings.basic_auth_user, settings.basic_auth_pass)
@@ -79,7 +74,7 @@ def wait_until_ready(settings: Settings, shim: str) -> None:
             if studio.ok and ready.get("ready"):
                 return
         time.sleep(_POLL_S)
-    raise StackFailed(
+    raise DemoFailed(
         f"Label Studio ({settings.label_studio_url}) and the shim ({shim}) were not ready within {READY_S:g} s; "
         "`docker compose logs` says why"
     )
@@ -89,7 +84,7 @@ def draw_invoices(client: StudioClient, settings: Settings, shim: str, count: in
     """Bring a project to the point where a model draws its pages; return its id.
 
     Raises:
-        StackFailed: a command failed.
+        DemoFailed: a command failed.
     """
     invoices = [make_invoice(number, number % _LAYOUTS) for number in range(count)]
     project = make_project(client, TITLE, label_config(LABELS, OCR))
@@ -100,7 +95,7 @@ def draw_invoices(client: StudioClient, settings: Settings, shim: str, count: in
         _must("scripts.import_documents", "--project", str(project), *map(str, files))
     annotate(client, project, OCR, invoices[: max(1, count // 3)])
     _must("scripts.connect", "--project", str(project), "--shim-url", shim)
-    if read_manifest(settings.model_dir, project_model(project)) is None:
+    if ModelStore(settings.model_dir).manifest(project_model(project)) is None:
         _must("scripts.retrain", "--project", str(project), "--wait")
     retrieve_predictions(client, project)
     return project
@@ -112,7 +107,7 @@ def _must(*arguments: str) -> None:
     say(f"$ python -m {shown if len(shown) < 160 else shown[:150] + ' ...'}")
     status = subprocess.run([sys.executable, "-m", *arguments], cwd=REPOSITORY, check=False).returncode
     if status:
-        raise StackFailed(f"{arguments[0]} ended with status {status}; what it printed is above")
+        raise DemoFailed(f"{arguments[0]} ended with status {status}; what it printed is above")
 
 
 if __name__ == "__main__":

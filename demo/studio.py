@@ -21,6 +21,7 @@ from pathlib import Path
 
 import requests
 
+from demo.errors import StudioFailed
 from layoutloop.connect.reserved_networks import networks_to_ban
 from layoutloop.settings.node import REPOSITORY
 
@@ -74,10 +75,6 @@ class RunningStudio:
     url: str
     account: Account
     process: subprocess.Popen[bytes]
-
-
-class StudioFailed(Exception):
-    """It could not be started; the message says why."""
 
 
 def executable() -> Path:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from demo.invoices import LABELS, LAYOUTS, make_invoice
 from demo.sheet import GoldRegion
+from layoutloop.named_files import named_file
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 
 RECTANGLES = "rectanglelabels"
 OCR = "ocr"
@@ -79,14 +82,16 @@ def exported_task(task: int, reference: str, result: list[dict[str, Any]]) -> di
     return {"id": task, "data": {"image": reference}, "annotations": [annotation], "predictions": [], "drafts": []}
 
 
-def main() -> None:
+@as_command
+def main(arguments: Sequence[str] | None = None) -> int:
     """Write annotated invoices as an export."""
     parser = argparse.ArgumentParser(prog="python -m demo.tasks", description=main.__doc__)
     parser.add_argument("--count", type=int, default=12, help="pages")
     parser.add_argument("--layouts", type=int, default=4, help=f"how many of the {LAYOUTS} layouts, taken in turn")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    given = parser.parse_args(arguments)
+    with named_file(f"--out {given.out}", "it is a folder where you may write", "written"):
+        given.out.mkdir(parents=True, exist_ok=True)
     tasks = []
     for number in range(given.count):
         invoice = make_invoice(number, number % given.layouts)
@@ -96,7 +101,8 @@ def main() -> None:
     (given.out / "export.json").write_text(json.dumps(tasks, ensure_ascii=False))
     (given.out / "label-config.xml").write_text(label_config(LABELS))
     print(f"{counted(given.count, 'annotated page')} in {given.out}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

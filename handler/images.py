@@ -1,4 +1,9 @@
-"""Bytes to one upright RGB page image: formats, colour modes, EXIF orientation, limits."""
+"""Bytes to one upright RGB page image: formats, colour modes, orientation, limits.
+
+The page is what the annotator's browser shows, since boxes are shares of that picture: turned only where browsers
+turn it, whole where they show it whole, the first picture of an animation. `handler.browser_view` says what Chromium
+and Firefox were seen to do.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +13,19 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
+from handler.browser_view import orientation, seek_first_frame, turn, without_metadata
 from handler.errors import (
+    HandlerError,
     ImageHasSeveralPages,
     ImageTooLarge,
     ImageTruncated,
     ImageUnreadable,
     RequestInvalid,
 )
+from handler.resolution import upright_dpi
+from handler.tiff_pages import page_frames, seek_page
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 """What is opened. Not EPS, PDF, WMF and the like: Pillow hands those to outside programs.
@@ -40,6 +49,22 @@ _BROKEN = (
 )
 """What Pillow's decoders raise on damaged data."""
 
+_SHOWN_WITHOUT_END = ("JPEG", "MPO", "GIF", "BMP")
+_END_OF_JPEG = b"\xff\xd9"
+_NOISE = bytes(37 * number % 251 for number in range(250))
+"""Without 0xff, which begins a mark."""
+
+
+def _more_pixels(first: int) -> bytes:
+    """Return pixels for wherever a file was cut, a JPEG's eight restart marks among them, from number `first` on."""
+    noise, marks = _NOISE[first:], (bytes((0xFF, 0xD0 + (first + number) % 8)) for number in range(8))
+    return b"".join(noise + mark for mark in marks) + noise + _END_OF_JPEG
+
+
+_ENDINGS = (_END_OF_JPEG + bytes(len(_NOISE)), _more_pixels(0), _more_pixels(4))
+"""Ways to go on where a file stops. Two with pixels, since a decoder passes over a restart mark that comes one or two
+too early."""
+
 
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
@@ -58,8 +83,9 @@ class ImageLimits:
 def open_page(data: bytes, limits: ImageLimits) -> Image.Image:
     """Return the one page in `data` as an upright RGB image.
 
-    EXIF orientation is applied before anybody reads a size; transparency is laid over white; 16-bit and
-    floating-point greys are scaled to 8 bits, not cut.
+    It is turned before anybody reads a size; transparency is laid over white; 16-bit and floating-point greys are
+    scaled to 8 bits, not cut. Its `format` is that of the file, and its `info` holds `dpi` (along width and height)
+    where the file states it, and nothing else.
 
     Raises:
         ImageUnreadable, ImageTruncated, ImageHasSeveralPages, ImageTooLarge, RequestInvalid.
@@ -68,14 +94,35 @@ def open_page(data: bytes, limits: ImageLimits) -> Image.Image:
         raise RequestInvalid("the request has no body; send the bytes of one page image")
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"the image has {len(data):,} bytes, at most {limits.max_bytes:,} are read")
+    data = without_metadata(data)
     image = _identify(data, limits)
     try:
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return _upright(image)
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(str(error)) from error
     except _BROKEN as error:
-        raise ImageTruncated(f"the {image.format} image is damaged or ends early: {error}") from error
+        page = _read_without_end(data, limits) if image.format in _SHOWN_WITHOUT_END else None
+        if page is None:
+            raise ImageTruncated(f"the {image.format} image is damaged or ends early: {error}") from error
+        return page
+
+
+def _read_without_end(data: bytes, limits: ImageLimits) -> Image.Image | None:
+    """Return the page of a file that lacks only what stands behind its pixels; None where pixels are missing.
+
+    Missing pixels would come out of what the file is continued with, and differ. A progressive JPEG that stops exactly
+    between two of its passes over the page is read as the passes before show it, as browsers do.
+    """
+    if data.startswith(b"\xff\xd8"):
+        data = data.removesuffix(b"\xff")  # of a JPEG: half a mark
+    try:
+        page = _upright(_identify(data + _ENDINGS[0], limits))
+        for ending in _ENDINGS[1:]:
+            if ImageChops.difference(page, _upright(_identify(data + ending, limits))).getbbox():
+                return None
+    except (HandlerError, *_BROKEN):
+        return None
+    return page
 
 
 def _identify(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -83,7 +130,7 @@ def _identify(data: bytes, limits: ImageLimits) -> Image.Image:
         raise ImageHasSeveralPages("this is a PDF; `python -m scripts.predict` splits documents into pages")
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        pages = _seek_first_page(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(f"{error} At most {limits.max_pixels:,} pixels are read.") from error
     except UnidentifiedImageError as error:
@@ -100,6 +147,27 @@ def _identify(data: bytes, limits: ImageLimits) -> Image.Image:
             "`python -m scripts.predict` splits documents into pages"
         )
     return image
+
+
+def _seek_first_page(image: Image.Image) -> int:
+    """Go to the first page of a file and return how many it has; only a TIFF has several."""
+    if image.format != "TIFF":
+        seek_first_frame(image)
+        return 1
+    frames = page_frames(image)
+    seek_page(image, frames[0])
+    return len(frames)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    value, dpi, format = orientation(image), upright_dpi(image), image.format
+    image.load()
+    page = _to_rgb(image)
+    if format != "TIFF":  # Pillow has turned it
+        page = turn(page, value)
+    page.info = {} if dpi is None else {"dpi": dpi}
+    page.format = format
+    return page
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Find and stop the processes of one LayoutLoop instance, whoever their parent is by now."""
+"""Find and stop the processes of one LayoutLoop instance, whatever their parent is by now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
 def instance_processes(home: Path, parts: Sequence[str] = PARTS) -> list[psutil.Process]:
-    """Every living process started for these parts of a home, except this one and the ones above it."""
+    """Return every process started for these parts of a home, except this one and its parents."""
 
     def belongs(process: psutil.Process) -> bool:
         environ = process.environ()
@@ -32,7 +32,7 @@ def instance_processes(home: Path, parts: Sequence[str] = PARTS) -> list[psutil.
 
 
 def torchserve_processes(tmp: Path) -> list[psutil.Process]:
-    """The Java process and the workers of the TorchServe whose private temporary folder is `tmp`."""
+    """Return the Java process and the workers of the TorchServe whose private temporary folder is `tmp`."""
     java_option = f"-Djava.io.tmpdir={tmp}"
 
     def belongs(process: psutil.Process) -> bool:
@@ -46,7 +46,7 @@ def torchserve_processes(tmp: Path) -> list[psutil.Process]:
 
 
 def stop_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ask a child to end (SIGTERM), end it after `grace_s` seconds (SIGKILL), and wait for it."""
+    """Send a child SIGTERM, after `grace_s` seconds SIGKILL, and wait for its end."""
     child.terminate()
     try:
         child.wait(grace_s)
@@ -56,7 +56,7 @@ def stop_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def stop_processes(processes: Sequence[psutil.Process], grace_s: float = 10.0) -> None:
-    """Ask all to end (SIGTERM), end after `grace_s` seconds those that did not (SIGKILL), and wait for it."""
+    """Send all SIGTERM, after `grace_s` seconds SIGKILL to those that still run, and wait for their end."""
     for action in (psutil.Process.terminate, psutil.Process.kill):
         for process in processes:
             try:
@@ -70,7 +70,7 @@ def _matching(belongs: Callable[[psutil.Process], bool]) -> list[psutil.Process]
     own = psutil.Process()
     spared = {own.pid, *(parent.pid for parent in own.parents())}
     found = []
-    for pid in psutil.pids():  # not process_iter: what it remembers of a number that was given anew stays alive
+    for pid in psutil.pids():  # not process_iter: it keeps the old process of a number that was reused
         try:
             process = psutil.Process(pid)
             if pid not in spared and process.status() != psutil.STATUS_ZOMBIE and belongs(process):

@@ -1,8 +1,8 @@
 """Run one TorchServe in the foreground and leave nothing of it behind: `python -m node.run_torchserve`.
 
-TorchServe's command line starts Java and waits for it, but takes nothing with it when it is killed. This program clears
-away what an earlier run left (Java process, workers, sockets, keys), starts the command line, and stops Java and its
-workers however the command line ends. Its environment is TorchServe's: TMPDIR must be a folder of this instance alone.
+TorchServe's command line starts Java and waits for it, but stops nothing when it is killed. This program removes what
+an earlier run left (Java process, workers, sockets, keys), starts the command line, and stops Java and its workers
+however the command line ends. Its environment is TorchServe's: TMPDIR must be a folder of this instance alone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def clear_leftovers(folder: Path, tmp: Path) -> None:
 
 
 def torchserve_command(folder: Path, config: Path, archives: Path, log_config: Path) -> list[str]:
-    """The command line, wrapped so that it ends with this process and works inside `folder`."""
+    """Return the command line, wrapped so that it ends with this process and runs in `folder`."""
     launcher = [sys.executable, "-m", "layoutloop.processes.launch", "--chdir", str(folder), "--"]
     torchserve = [str(Path(sys.executable).parent / "torchserve"), "--start", "--foreground", "--ncs"]
     paths = ["--ts-config", str(config), "--model-store", str(archives), "--log-config", str(log_config)]
@@ -43,7 +43,7 @@ def run(command: Sequence[str], tmp: Path) -> int:
     """Run TorchServe until it ends or SIGTERM comes.
 
     Returns:
-        1: TorchServe is meant to run for ever, so an end of its own is a failure.
+        1: TorchServe should run until it is stopped, so an end of its own is a failure.
     """
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, _leave)

@@ -1,8 +1,8 @@
 """Start TorchServe, the rollout watcher, the shim and the trainer under one supervisor: `python -m scripts.serve`.
 
 `scripts/serve.sh` prepares the machine and then runs this; `--parts torchserve,rollout` starts some of them, where the
-others run elsewhere. It stays in the foreground, says in one line on stdout when everything is ready, and takes every
-process with it when it ends.
+others run elsewhere. It stays in the foreground, says in one line on stdout when everything is ready, and stops every
+process that it started when it ends.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TextIO
 
 import requests
 
-from layoutloop.errors import SettingsInvalid
+from layoutloop.errors import FileUnusable
+from layoutloop.processes.command import as_command
 from layoutloop.processes.parts import PARTS, parse_parts, part_locks
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
-from node.processes import INSTANCE, PART, instance_processes, stop_child, stop_processes
+from node.processes import instance_processes, stop_child, stop_processes
 from node.startup import Startup
-from node.supervision import Commands, programs, supervision_file, supervisor_config, torchserve_config
+from node.supervision import Commands, Instance, programs, supervision_file, supervisor_config, torchserve_config
 from node.supervisor_news import SupervisorNews
 
 LONGEST_TMP = 60  # bytes; a unix socket's path has room for 107, and TorchServe adds its own name
@@ -50,7 +52,7 @@ def say(text: str) -> None:
 
 
 def port_problem(settings: NodeSettings, parts: Sequence[str] = PARTS) -> str | None:
-    """Try every port of these parts; the sentence about the first that cannot be opened, or None."""
+    """Try every port of these parts; return a sentence about the first that cannot be opened, or None."""
     for host, port, use, variable in settings.listening(parts):
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -58,21 +60,17 @@ def port_problem(settings: NodeSettings, parts: Sequence[str] = PARTS) -> str | 
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
         except OSError as error:
-            return f"port {port} on {host} ({use}) cannot be opened: {error.strerror}. {_advice(variable)}"
+            free = "the first of five free ports" if variable == "LAYOUTLOOP_TORCHSERVE_PORT" else "a free port"
+            problem = f"port {port} on {host} ({use}) cannot be opened: {error.strerror}"
+            return f"{problem}. Stop what uses it, or set {variable} to {free}."
     return None
-
-
-def _advice(variable: str) -> str:
-    if variable == "LAYOUTLOOP_TORCHSERVE_PORT":
-        return f"Stop what uses it, or set {variable} to the first of five free ports."
-    return f"Stop what uses it, or set {variable} to a free port."
 
 
 @contextmanager
 def private_tmp(settings: NodeSettings) -> Iterator[Path]:
-    """TorchServe's temporary folder, removed afterwards: below home, or below /tmp where that path is too long.
+    """Make TorchServe's temporary folder, removed afterwards: below home, or below /tmp where that path is too long.
 
-    The folder below /tmp is written down, so that the next start removes it if this one is killed.
+    A folder below /tmp is noted in the home, so that the next start removes it if this one is killed.
     """
     note = settings.torchserve / "tmpdir.txt"
     tmp = settings.torchserve / "tmp"
@@ -92,20 +90,14 @@ def private_tmp(settings: NodeSettings) -> Iterator[Path]:
         note.unlink(missing_ok=True)
 
 
-def write_configuration(
-    settings: NodeSettings,
-    commands: Commands,
-    tmp: Path,
-    environ: Mapping[str, str],
-    parts: Sequence[str] = PARTS,
-) -> None:
+def write_configuration(instance: Instance, tmp: Path) -> None:
     """Render supervisord.conf into the home, and config.properties where TorchServe runs."""
-    if "torchserve" in parts:
+    settings = instance.settings
+    if "torchserve" in instance.parts:
         template = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
         settings.torchserve_config.write_text(torchserve_config(settings, template), encoding="ascii")
-    started = programs(settings, commands, tmp, environ, parts)
-    conf = supervision_file(settings, parts, "conf")
-    conf.write_text(supervisor_config(settings, started), encoding="utf-8")
+    conf = supervision_file(settings, instance.parts, "conf")
+    conf.write_text(supervisor_config(settings, programs(instance, tmp)), encoding="utf-8")
 
 
 def make_folders(settings: NodeSettings, parts: Sequence[str]) -> None:
@@ -120,19 +112,18 @@ def make_folders(settings: NodeSettings, parts: Sequence[str]) -> None:
         settings.model_dir.mkdir(parents=True, exist_ok=True)
 
 
-def serve(
-    settings: NodeSettings, environ: Mapping[str, str], commands: Commands, parts: tuple[str, ...] = PARTS
-) -> int:
-    """Run these parts until a signal comes.
+def serve(instance: Instance) -> int:
+    """Run its parts until a signal comes.
 
     Returns:
         0 after SIGINT or SIGTERM, 1 if it could not start or the supervisor ended.
     """
     stop = StopSignals()
+    settings, parts = instance.settings, instance.parts
     make_folders(settings, parts)
     with part_locks(settings.home, parts) as busy:
         if not busy:
-            stop_processes(instance_processes(settings.home, parts))  # what a killed predecessor left
+            stop_processes(instance_processes(settings.home, parts))  # of a start before, which was killed
             problem = port_problem(settings, parts)
         else:
             problem = (  # its ports are taken too, which would say less
@@ -142,25 +133,22 @@ def serve(
         if problem:
             say(problem)
             return 1
-        marks = {INSTANCE: str(settings.home), PART: ",".join(parts), "PYTHONNOUSERSITE": "1"}
-        inherited = {**environ, **settings.environment(), **marks}
         with private_tmp(settings) if "torchserve" in parts else nullcontext(settings.torchserve / "tmp") as tmp:
-            write_configuration(settings, commands, tmp, environ, parts)
-            if "rollout" in parts and not prepare_models(settings, commands, inherited, stop):
+            write_configuration(instance, tmp)
+            if "rollout" in parts and not prepare_models(instance, stop):
                 return 0 if stop.received else 1
-            return 0 if stop.received else supervise(settings, commands, inherited, stop, parts)
+            return 0 if stop.received else supervise(instance, stop)
 
 
-def prepare_models(settings: NodeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals) -> bool:
-    """Forget what a killed watcher reported, and see that the archive of `ocr` is there.
+def prepare_models(instance: Instance, stop: StopSignals) -> bool:
+    """Delete what a killed watcher reported, and build the archive of `ocr` where it is not current.
 
-    That waits for a model store, or a Redis, that is away; a signal ends it.
+    That waits for a model store, or a Redis, that is down; a signal ends the wait.
     """
-    settings.withdraw_report()  # it would hold up the archive
-    note_path(settings.home).unlink(missing_ok=True)
+    instance.settings.withdraw_report()  # it would hold up the archive
+    note_path(instance.settings.home).unlink(missing_ok=True)
     say("building the archive of the ocr model, if its code changed")
-    command = [*LAUNCHER, *commands.archive]
-    building = subprocess.Popen(command, cwd=REPOSITORY, env=environ, stdout=sys.stderr, start_new_session=True)
+    building = _start(instance, instance.commands.archive, stdout=sys.stderr)
     while building.poll() is None and not stop.received:
         time.sleep(POLL_S)
     if building.poll() is None:
@@ -171,28 +159,32 @@ def prepare_models(settings: NodeSettings, commands: Commands, environ: Mapping[
     return building.returncode == 0
 
 
-def supervise(
-    settings: NodeSettings, commands: Commands, environ: Mapping[str, str], stop: StopSignals, parts: tuple[str, ...]
-) -> int:
-    """Run supervisord until a signal comes or it ends; then see to it that nothing is left."""
+def supervise(instance: Instance, stop: StopSignals) -> int:
+    """Run supervisord until a signal comes or it ends; then stop all that is left."""
+    settings, parts = instance.settings, instance.parts
     news = SupervisorNews(supervision_file(settings, parts, "log"))
     conf = str(supervision_file(settings, parts, "conf"))
-    supervisord = [sys.executable, "-m", "supervisor.supervisord", "-c", conf]
-    # A session of its own: Ctrl-C reaches this process alone, which then stops the rest in order.
-    supervisor = subprocess.Popen([*LAUNCHER, *supervisord], cwd=REPOSITORY, env=environ, start_new_session=True)
+    supervisor = _start(instance, [sys.executable, "-m", "supervisor.supervisord", "-c", conf])
     names = [PART_NAMES[part] for part in parts]
     together = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
     say(f"starting {together}; logs are in {settings.logs}")
     try:
         with requests.Session() as session:
-            session.trust_env = False  # no proxy stands between this machine and itself
-            shim = Settings.from_env(environ)
-            watch(supervisor, news, stop, Startup(settings, shim, parts, session, commands.node_problem))
+            session.trust_env = False  # no proxy between this machine and itself
+            shim = Settings.from_env(instance.inherited)
+            watch(supervisor, news, stop, Startup(settings, shim, parts, session, instance.commands.node_problem))
     finally:
         stop_child(supervisor, SUPERVISOR_STOPS_S)
         stop_processes(instance_processes(settings.home, parts))
     say("everything is stopped")
     return 0 if stop.received else 1
+
+
+def _start(instance: Instance, command: Sequence[str], stdout: TextIO | None = None) -> subprocess.Popen[bytes]:
+    """Start a command in a session of its own: Ctrl-C reaches this process alone, which stops the rest in order."""
+    return subprocess.Popen(
+        [*LAUNCHER, *command], cwd=REPOSITORY, env=instance.inherited, stdout=stdout, start_new_session=True
+    )
 
 
 def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopSignals, startup: Startup) -> None:
@@ -216,6 +208,7 @@ def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopS
     say("stopping; this takes a few seconds")
 
 
+@as_command
 def main(arguments: Sequence[str], commands: Commands) -> int:
     """Read the command line and the environment, then serve."""
     parser = argparse.ArgumentParser(prog="scripts/serve.sh", description=__doc__)
@@ -227,13 +220,8 @@ def main(arguments: Sequence[str], commands: Commands) -> int:
         parts = parse_parts(options.parts)
     except ValueError as error:
         parser.error(str(error))
+    settings = NodeSettings.from_env(os.environ)
     try:
-        settings = NodeSettings.from_env(os.environ)
-    except SettingsInvalid as error:
-        say(str(error))
-        return 2
-    try:
-        return serve(settings, os.environ, commands, parts)
+        return serve(Instance(settings, commands, os.environ, parts))
     except OSError as error:
-        say(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written")
-        return 1
+        raise FileUnusable(f"{error}; LAYOUTLOOP_HOME and MODEL_DIR must be folders that can be written") from error

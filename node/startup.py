@@ -16,14 +16,14 @@ WAITING = "waiting for TorchServe and its ocr model"
 
 @dataclass(frozen=True, slots=True)
 class Startup:
-    """Tells whether the parts that were started are ready.
+    """Checks whether the parts that were started are ready.
 
     Args:
         node: what they were started with.
         settings: the shim's.
         parts: which.
-        session: asks the shim and TorchServe.
-        node_problem: says why pages should not be sent to this node yet, None where they may be.
+        session: for requests to the shim and TorchServe.
+        node_problem: returns why no pages should be sent to this node yet, None where they may be.
     """
 
     node: NodeSettings
@@ -58,12 +58,12 @@ class Startup:
         return self.node_problem(self.settings)
 
     def studio_problem(self) -> str | None:
-        """Return why Label Studio cannot be asked, where a part asks it."""
+        """Return why Label Studio cannot be used, where a part uses it."""
         return label_studio_problem(self.settings) if {"shim", "trainer"} & set(self.parts) else None
 
 
 def health(session: requests.Session, address: str) -> tuple[bool, str]:
-    """Ask the shim whether pages can be predicted; (ready, what is being waited for)."""
+    """Return whether the shim can predict pages, and what it waits for."""
     try:
         answer = session.get(f"{address}/health", timeout=2)
         status = answer.json()
@@ -75,5 +75,5 @@ def health(session: requests.Session, address: str) -> tuple[bool, str]:
 
 
 def ready_line(settings: NodeSettings) -> str:
-    """The line a person copies the address from."""
+    """Return the line that a person copies the address from."""
     return f"LayoutLoop is ready. Paste this address into Label Studio (Settings > Model): {settings.address}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -55,14 +56,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Commands:
-    """What runs beside TorchServe, as the command that starts all of it says: this package knows none of them.
+    """What runs beside TorchServe, as the command that starts all of it says: this package knows no other.
 
     Args:
         archive: builds the archive of `ocr` where it is not current, and ends.
         rollout: the watcher.
         shim: the shim.
         worker: the trainer.
-        node_problem: says why no pages should be sent to this node yet, None where they may be.
+        node_problem: returns why no pages should be sent to this node yet, None where they may be.
     """
 
     archive: Sequence[str]
@@ -72,8 +73,32 @@ class Commands:
     node_problem: Callable[[Settings], str | None]
 
 
-def torchserve_additions(settings: NodeSettings, tmp: Path, environ: Mapping[str, str]) -> list[str]:
-    """The variables TorchServe gets besides those it keeps, as `NAME=VALUE`."""
+@dataclass(frozen=True)
+class Instance:
+    """One start of programs on this machine.
+
+    Args:
+        settings: its home, model store and ports.
+        commands: of its programs.
+        environ: of the command that starts it.
+        parts: which programs.
+    """
+
+    settings: NodeSettings
+    commands: Commands
+    environ: Mapping[str, str]
+    parts: tuple[str, ...] = PARTS
+
+    @property
+    def inherited(self) -> dict[str, str]:
+        """The environment of its processes, with the marks by which they are found again."""
+        marks = {INSTANCE: str(self.settings.home), PART: ",".join(self.parts), "PYTHONNOUSERSITE": "1"}
+        return {**self.environ, **self.settings.environment(), **marks}
+
+
+def _torchserve_additions(instance: Instance, tmp: Path) -> list[str]:
+    """Return the variables that TorchServe gets besides those it keeps, as `NAME=VALUE`."""
+    settings, environ = instance.settings, instance.environ
     additions = {
         "TMPDIR": tmp,  # the command line's pid file
         "TEMP": tmp,  # Java's temporary folder: worker sockets, unpacked archives
@@ -92,15 +117,15 @@ def torchserve_additions(settings: NodeSettings, tmp: Path, environ: Mapping[str
     return [f"{name}={value}" for name, value in additions.items()]
 
 
-def programs(
-    settings: NodeSettings,
-    commands: Commands,
-    tmp: Path,
-    environ: Mapping[str, str],
-    parts: Sequence[str] = PARTS,
-) -> list[Program]:
-    """The program of each part, in the order they start; they stop in the opposite one."""
-    additions = torchserve_additions(settings, tmp, environ)
+def programs(instance: Instance, tmp: Path) -> list[Program]:
+    """Return the program of each part, in the order they start; they stop in the opposite one.
+
+    Args:
+        instance: what is started.
+        tmp: TorchServe's temporary folder.
+    """
+    settings, commands = instance.settings, instance.commands
+    additions = _torchserve_additions(instance, tmp)
     torchserve = Program(
         name="torchserve",
         command=[
@@ -119,17 +144,17 @@ def programs(
         Program("shim", commands.shim, stop_wait_s=15),
         Program("trainer", commands.worker, stop_wait_s=25),  # a training that is stopped first writes a checkpoint
     ]
-    return [program for program in every if program.name in parts]
+    return [program for program in every if program.name in instance.parts]
 
 
 def supervision_file(settings: NodeSettings, parts: Sequence[str], kind: str) -> Path:
-    """Where the supervisor of these parts has its `conf`, `log` or `pid`; all parts together need no name of theirs."""
+    """Return the supervisor's `conf`, `log` or `pid`; its name has the parts where these are not all."""
     name = "supervisord" if tuple(parts) == PARTS else "-".join(("supervisord", *parts))
     return (settings.logs if kind == "log" else settings.home) / f"{name}.{kind}"
 
 
 def supervisor_config(settings: NodeSettings, started: Sequence[Program]) -> str:
-    """supervisord.conf: stays in the foreground, restarts what ends, bounds every log, opens no port."""
+    """Return a supervisord.conf: in the foreground, restarts what ends, bounds every log, opens no port."""
     parts = [program.name for program in started]
     head = [
         "[supervisord]",
@@ -139,7 +164,7 @@ def supervisor_config(settings: NodeSettings, started: Sequence[Program]) -> str
         f"logfile={_escaped(supervision_file(settings, parts, 'log'))}",
         f"logfile_maxbytes={LOG_BYTES}",
         f"logfile_backups={LOG_BACKUPS}",
-        *(["user=root"] if os.geteuid() == 0 else []),  # said nowhere, supervisord logs it as critical
+        *(["user=root"] if os.geteuid() == 0 else []),  # otherwise supervisord logs it as critical
     ]
     sections = [_section(settings, program, order) for order, program in enumerate(started, start=1)]
     return "\n".join(["; Written by scripts.serve at every start: do not edit.", *head, *sections]) + "\n"
@@ -176,12 +201,12 @@ def torchserve_config(settings: NodeSettings, template: str) -> str:
     """Fill in config.properties for one instance.
 
     Raises:
-        KeyError: the template asks for a name that is not known here.
+        KeyError: the template has a name that is not known here.
     """
-    first = settings.torchserve_port
+    first, host = settings.torchserve_port, settings.torchserve_host
     return Template(template).substitute(
-        inference_host=_listening_host(settings.torchserve_host),
-        token_authorization_disabled=str(settings.torchserve_host != LOOPBACK).lower(),
+        inference_host=f"[{host}]" if ":" in host else host,
+        token_authorization_disabled=str(host != LOOPBACK).lower(),
         inference_port=first,
         management_port=first + 1,
         metrics_port=first + 2,
@@ -193,17 +218,6 @@ def torchserve_config(settings: NodeSettings, template: str) -> str:
     )
 
 
-def _listening_host(host: str) -> str:
-    """Spell an address as a URL does."""
-    return f"[{host}]" if ":" in host else host
-
-
 def _property(path: Path) -> str:
-    """Spell a path the way Java reads .properties files: Latin-1, with backslash escapes."""
-    text = str(path).replace("\\", "\\\\")
-    return "".join(char if ord(char) < 128 else _unicode_escape(char) for char in text)
-
-
-def _unicode_escape(char: str) -> str:
-    units = char.encode("utf-16-be")
-    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+    """Spell a path the way Java reads .properties files: Latin-1, with the backslash escapes that JSON has too."""
+    return json.dumps(str(path))[1:-1]

@@ -1,4 +1,4 @@
-"""What supervisord logged about programs that ended, as sentences for whoever watches the terminal."""
+"""What supervisord logged about programs that ended, as sentences for the terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENDED = re.compile(r"(?:exited|gave up): (?P<name>\S+) (?P<how>.*)")
 
 
 class SupervisorNews:
-    """Tells, once each, what supervisord logged about programs that ended."""
+    """Returns, once each, what supervisord logged about programs that ended."""
 
     def __init__(self, log: Path) -> None:
         self.logs = log.parent
@@ -17,7 +17,7 @@ class SupervisorNews:
         self.read = self.log.stat().st_size if self.log.exists() else 0
 
     def ended(self) -> list[str]:
-        """A sentence for each program that ended since the last call."""
+        """Return a sentence for each program that ended since the last call."""
         if not self.log.exists():
             return []
         if self.log.stat().st_size < self.read:
@@ -37,7 +37,7 @@ class SupervisorNews:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that is not empty, at most 300 characters of it."""
+    """Return the last line of a log that is not empty, at most 300 characters of it."""
     if not log.exists():
         return ""
     with log.open("rb") as stream:

@@ -13,7 +13,7 @@ Nodes: one that reported nothing for `LAYOUTLOOP_NODE_SILENT_S` is not waited fo
 may be silent. A node reports since when its TorchServe is down (`away_since`); after that time a promotion goes on
 without it if another node holds the version. So it does without a node that cannot fetch the archive, which is tried
 again every five seconds. A watcher that hangs in one step for 15 minutes reports no more. A node that stops in order
-deletes its report; after a day any watcher deletes a lost one's (`lost_nodes`). The nodes' clocks must agree within
+deletes its report; after a day any watcher deletes a lost one's (`process`). The nodes' clocks must agree within
 seconds.
 
 Ready (`readiness`): a node is ready when it holds what is current and what just left. A candidate does not count, or

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import os
 import signal
@@ -12,26 +13,22 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from layoutloop.errors import StoreUnavailable
 from layoutloop.settings.node import NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_access
 from layoutloop.store.transfer import clear_copies
 from layoutloop.store.writing import write_json
 from layoutloop.torchserve.inference import own_client, token_file
 from layoutloop.torchserve.management import ManagementClient
-from rollout.lost_nodes import forget_lost_nodes
 from rollout.readiness import held_elsewhere, note_of
 from rollout.retirement import retire
 from rollout.smoke import smoke_test
 from rollout.watcher import Watcher
 from rollout.worker_counts import WorkerCounts
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +38,8 @@ STUCK_S = 900.0
 """Longer than any step of a look takes. A watcher that hangs is no node that others may wait for."""
 ELSEWHERE_S = 15.0
 """So often the store is asked what other nodes hold, while this one has errors."""
+LOST_AFTER_S = 86400.0
+"""Long after its silence held up nobody any more, and long enough for a person to see in it what became of a node."""
 _LAST_REPORT_S = 5.0
 """For so long the end waits for a report that is being written, which would come back after its deletion."""
 
@@ -51,16 +50,14 @@ class WatcherProcess:
 
     Args:
         watcher: of this node.
-        node: where this node's report lies, and the model store.
+        node: where this node's report lies.
         settings: where its note lies, and how long it may be silent.
-        leases: locks that machines share.
         elsewhere: `model version` of all that other nodes held, as far as the store last said.
     """
 
     watcher: Watcher
     node: NodeSettings
     settings: Settings
-    leases: Leases | None = None
     elsewhere: set[str] = field(default_factory=set)
     _looked_elsewhere: float = float("-inf")
 
@@ -71,14 +68,14 @@ class WatcherProcess:
         heart = threading.Thread(target=self._heartbeat, args=(ended,), daemon=True)
         heart.start()
         note_path(self.settings.home).unlink(missing_ok=True)  # of a run that was killed
-        clear_copies(self.watcher.model_dir, self.watcher.archives)
+        clear_copies(self.watcher.near, self.watcher.archives)
         tidied, noted = -_TIDY_S, None
         try:
             while True:
                 if time.monotonic() - tidied > _TIDY_S:
                     self._tidy()
                     tidied = time.monotonic()
-                retire(self.node.model_dir, seen=self.watcher.model_dir, leases=self.leases)
+                retire(self.watcher.store, self.watcher.near)
                 self.watcher.converge()
                 self.look_elsewhere()
                 if (found := (self.watcher.holds, self.watcher.errors)) != noted:
@@ -94,15 +91,15 @@ class WatcherProcess:
 
     def _tidy(self) -> None:
         try:
-            with store_access(self.node.model_dir):
-                forget_lost_nodes(self.node.model_dir)
+            with store_access(self.watcher.store.path):
+                forget_lost_nodes(self.watcher.store)
         except StoreUnavailable as error:
             logger.info("reports of lost nodes stay for now: %s", error)
 
     def note(self) -> None:
         """Write down for the readiness probe what this node holds; asks nobody, so that no heartbeat waits."""
         watcher = self.watcher
-        note = note_of(watcher.model_dir, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
+        note = note_of(watcher.near, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
         try:
             write_json(note_path(self.settings.home), note)
         except OSError as error:
@@ -125,11 +122,22 @@ class WatcherProcess:
         if not failed or time.monotonic() - self._looked_elsewhere < ELSEWHERE_S:
             return
         try:
-            self.elsewhere = held_elsewhere(self.node.model_dir, self.node.node)
+            self.elsewhere = held_elsewhere(self.watcher.store, self.node.node)
         except StoreUnavailable as error:
             logger.info("what other nodes hold is not known now: %s", error)
             self.elsewhere = set()
         self._looked_elsewhere = time.monotonic()
+
+
+def forget_lost_nodes(store: ModelStore) -> None:
+    """Delete the reports of nodes that were not heard of for a day; what is no report stays."""
+    for path in (store.path / ".nodes").glob("*.json"):
+        try:
+            if time.time() - float(json.loads(path.read_text())["time"]) > LOST_AFTER_S:
+                path.unlink(missing_ok=True)
+                logger.info("node %s was not heard of for a day, its report is deleted", path.stem)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            logger.info("%s stays: %s", path, error)
 
 
 def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
@@ -137,30 +145,31 @@ def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
     return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
 
 
-def make_watcher(node: NodeSettings, model_dir: Path) -> Watcher:
+def make_watcher(node: NodeSettings, store: ModelStore, folder: Path) -> Watcher:
     """Make the watcher of this node's TorchServe, which it asks on this machine, whoever else there is.
 
     Args:
         node: this one.
-        model_dir: the model store as a folder.
+        store: the model store.
+        folder: the same or its copy, see `store_here`.
     """
-    settings = shim_settings(os.environ)
+    settings, near = shim_settings(os.environ), ModelStore(folder)
     return Watcher(
-        model_dir=model_dir,
+        store=store,
+        near=near,
         archives=node.archives,
         management=ManagementClient(node.management_url, token_file(settings)),
-        smoke=functools.partial(smoke_test, own_client(settings), model_dir),
-        workers=WorkerCounts(model_dir, settings.ocr_workers, settings.project_workers, settings.idle_s),
+        smoke=functools.partial(smoke_test, own_client(settings), near),
+        workers=WorkerCounts(folder, settings.ocr_workers, settings.project_workers, settings.idle_s),
         node=node.node,
-        store=node.model_dir,
         silent_s=settings.node_silent_s,
     )
 
 
-def watch(node: NodeSettings, leases: Leases | None) -> None:
+def watch(node: NodeSettings, store: ModelStore) -> None:
     """Keep this node's TorchServe at the desired state, for ever."""
     try:
-        with store_here(node) as model_dir:
-            WatcherProcess(make_watcher(node, model_dir), node, shim_settings(os.environ), leases).run()
+        with store_here(node) as folder:
+            WatcherProcess(make_watcher(node, store, folder), node, shim_settings(os.environ)).run()
     finally:
         node.withdraw_report()  # once more, when nothing sends what lies in a copy

@@ -5,23 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
-from layoutloop.errors import LayoutLoopError
-from layoutloop.store.manifest import (
-    NODE_SILENT_S,
-    Manifest,
-    VersionCard,
-    archive_path,
-    live_nodes,
-    read_card,
-    read_manifest,
-)
-from layoutloop.store.path import StorePath, store_access
-from layoutloop.store.writing import add_to_load, flip, locked, write_manifest
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
+from layoutloop.errors import LayoutLoopError, NoNodeTried, NotFetched, RolloutFailed
+from layoutloop.store.changes import add_to_load, flip, write_manifest
+from layoutloop.store.manifest import NODE_SILENT_S, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.path import store_access
 
 logger = logging.getLogger(__name__)
 
@@ -35,73 +26,76 @@ NOT_FETCHED = "its archive cannot be fetched now"
 """So begins what a node reports where the store or its own disk failed: that says nothing about the version."""
 
 
-class RolloutFailed(Exception):
-    """The version is not in service; what was in service before still is."""
+def reported(error: Exception) -> str:
+    """Return what a node's report says of a version that it cannot serve; each node's promotions read it there."""
+    return f"{NOT_FETCHED}: {error}" if isinstance(error, NotFetched) else str(error)
 
 
-class NotFetched(RolloutFailed):
-    """The archive could not be read, so nothing is known about the version."""
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A version that nodes are waited for; what they saw before `asked` (Unix time) says nothing about it."""
 
+    name: str
+    version: str
+    asked: float
 
-class NobodyTried(RolloutFailed):
-    """No node came to a judgement about the version, so another try may do."""
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 def promote(
-    model_dir: StorePath,
+    store: ModelStore,
     name: str,
     version: str,
     *,
     untested: bool = False,
     timeout_s: float = 400.0,
     check: Callable[[], None] | None = None,
-    leases: Leases | None = None,
 ) -> None:
     """Put an archived version into service once every live node holds it and it answered there.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         name: of the model.
         version: an archive in the store, newer than the current one.
         untested: put it into service also where no node lives that could try it.
         timeout_s: how long the nodes have.
         check: asked when all nodes hold it, right before it becomes current; may raise LayoutLoopError to refuse.
-        leases: locks that machines share.
 
     Raises:
         RolloutFailed: a node could not load it, or it took too long. What was current stays current.
         LayoutLoopError: `check` refused, or the lock was lost; likewise.
     """
-    card = _card_of_archived(model_dir, name, version)
-    with locked(model_dir, name, leases=leases) as held:
-        before = read_manifest(model_dir, name) or Manifest()
+    card = _card_of_archived(store, name, version)
+    with store.lock(name) as held:
+        before = store.manifest(name) or Manifest()
         if version == before.current:
             return
         _refuse_older(name, version, before.current)
         asked = time.time()
         try:
-            with store_access(model_dir):
-                add_to_load(model_dir, name, version, held)
+            with store_access(store.path):
+                add_to_load(store, name, version, held)
         except OSError as error:
             raise RolloutFailed(f"the archive of {name} {version} cannot be read: {error}") from error
         try:
-            with store_access(model_dir):
-                if live_nodes(model_dir) or not untested:
-                    _wait_until_held(model_dir, name, version, asked, timeout_s)
+            with store_access(store.path):
+                if store.live_nodes() or not untested:
+                    _wait_until_held(store, _Candidate(name, version, asked), timeout_s)
             if check is not None:
                 check()
-        except (RolloutFailed, LayoutLoopError):
-            write_manifest(model_dir, name, before, held)
+        except LayoutLoopError:
+            write_manifest(store, name, before, held)
             raise
-        flip(model_dir, name, version, held)
+        flip(store, name, version, held)
     logger.info("%s %s is in service, labels %s", name, version, ", ".join(card.labels) or "none")
 
 
-def _card_of_archived(model_dir: StorePath, name: str, version: str) -> VersionCard:
-    if not archive_path(model_dir, name, version).is_file():
-        kept = sorted(path.stem.removeprefix(f"{name}-") for path in (model_dir / name).glob(f"{name}-*.mar"))
-        raise RolloutFailed(f"{name} has no archived version {version}, only {', '.join(kept) or 'none at all'}")
-    return read_card(model_dir, name, version)
+def _card_of_archived(store: ModelStore, name: str, version: str) -> VersionCard:
+    if not store.archive_path(name, version).is_file():
+        kept = ", ".join(store.archived(name)) or "none at all"
+        raise RolloutFailed(f"{name} has no archived version {version}, only {kept}")
+    return store.card(name, version)
 
 
 def _refuse_older(name: str, version: str, current: str | None) -> None:
@@ -112,39 +106,39 @@ def _refuse_older(name: str, version: str, current: str | None) -> None:
         )
 
 
-def _wait_until_held(model_dir: StorePath, name: str, version: str, asked: float, timeout_s: float) -> None:
+def _wait_until_held(store: ModelStore, candidate: _Candidate, timeout_s: float) -> None:
     started = time.monotonic()
     while True:
-        nodes = live_nodes(model_dir)
-        missing = [node for node, report in nodes.items() if not _is_held(node, report, name, version, asked)]
+        nodes = store.live_nodes()
+        missing = [node for node, report in nodes.items() if not _is_held(node, report, candidate)]
         waited = time.monotonic() - started
-        given_up = {node: _why_given_up(nodes[node], name, version, waited) for node in missing}
+        given_up = {node: _why_given_up(nodes[node], candidate, waited) for node in missing}
         if len(missing) < len(nodes) and all(given_up.values()):
             for node, why in given_up.items():
-                logger.warning("%s %s is not waited for on %s: %s", name, version, node, why)
+                logger.warning("%s is not waited for on %s: %s", candidate, node, why)
             return
         if not nodes and waited > min(FIRST_REPORT_S, timeout_s):
-            raise NobodyTried(
-                f"no TorchServe runs that could try {name} {version}: start one (scripts/serve.sh), or say --untested"
+            raise NoNodeTried(
+                f"no TorchServe runs that could try {candidate}: start one (scripts/serve.sh), or say --untested"
             )
         if waited > timeout_s:
-            reasons = {nodes[node]["errors"].get(f"{name} {version}") for node in missing} - {None}
+            reasons = {nodes[node]["errors"].get(str(candidate)) for node in missing} - {None}
             why = f" ({'; '.join(sorted(map(str, reasons)))})" if reasons else ""
-            raise NobodyTried(f"{', '.join(missing)} still did not hold {name} {version}{why}; see their rollout logs")
+            raise NoNodeTried(f"{', '.join(missing)} still did not hold {candidate}{why}; see their rollout logs")
         time.sleep(0.5)
 
 
-def _is_held(node: str, report: Mapping[str, Any], name: str, version: str, asked: float) -> bool:
-    """Whether a node says, of a look it took after `asked`, that it holds a version; raise where it says it cannot."""
-    if float(report.get("checked", {}).get(name, 0.0)) <= asked:
+def _is_held(node: str, report: Mapping[str, Any], candidate: _Candidate) -> bool:
+    """Whether a node says, of a look since then, that it holds a version; raise where it says it cannot."""
+    if float(report.get("checked", {}).get(candidate.name, 0.0)) <= candidate.asked:
         return False
-    reason = report["errors"].get(f"{name} {version}")
+    reason = report["errors"].get(str(candidate))
     if reason is not None and not reason.startswith((NO_WORKER, NOT_FETCHED)):
-        raise RolloutFailed(f"{node} cannot serve {name} {version}: {reason}")
-    return version in report["holds"].get(name, [])
+        raise RolloutFailed(f"{node} cannot serve {candidate}: {reason}")
+    return candidate.version in report["holds"].get(candidate.name, [])
 
 
-def _why_given_up(report: Mapping[str, Any], name: str, version: str, waited: float) -> str:
+def _why_given_up(report: Mapping[str, Any], candidate: _Candidate, waited: float) -> str:
     """Return why a node that reports is given up like a silent one, "" where it is not.
 
     For as long as a silent one would be waited for, its TorchServe did not answer its watcher, or it could not fetch
@@ -153,5 +147,5 @@ def _why_given_up(report: Mapping[str, Any], name: str, version: str, waited: fl
     silent_s, away = float(report.get("silent_s", NODE_SILENT_S)), report.get("away_since")
     if away is not None and time.time() - float(away) > silent_s:
         return "no TorchServe there"
-    reason = str(report["errors"].get(f"{name} {version}", ""))
+    reason = str(report["errors"].get(str(candidate), ""))
     return reason if reason.startswith(NOT_FETCHED) and waited > silent_s else ""

@@ -14,12 +14,13 @@ from typing import Any
 from layoutloop.errors import ModelNotReady
 from layoutloop.settings.node import note_path
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, is_starting, live_nodes, models_in, read_manifest
-from layoutloop.store.path import StorePath, store_access
+from layoutloop.store.manifest import OCR_MODEL, is_starting
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.path import store_access
 
 
 def missing_versions(
-    model_dir: StorePath,
+    store: ModelStore,
     holds: Mapping[str, Sequence[str]],
     errors: Mapping[str, str] | None = None,
     elsewhere: Set[str] = frozenset(),
@@ -33,16 +34,16 @@ def missing_versions(
     that can. Without `ocr` there is nothing to draw from.
 
     Args:
-        model_dir: the model store.
+        store: the model store, or a copy of it.
         holds: versions that answer on this node, by model.
         errors: what is wrong on this node, by `model version`, model or `torchserve`.
         elsewhere: `model version` of all that other nodes hold.
     """
     tried = {what for what in errors or {} if not what.startswith(f"{OCR_MODEL} ")} - elsewhere
     missing: list[str] = []
-    for name in models_in(model_dir):
+    for name in store.models():
         try:
-            serving = read_manifest(model_dir, name)
+            serving = store.manifest(name)
         except ModelNotReady:
             continue  # what cannot be understood is no fault of this node; /health tells it
         if serving is not None:
@@ -51,19 +52,19 @@ def missing_versions(
     return [what for what in missing if what not in tried]
 
 
-def held_elsewhere(model_dir: StorePath, node: str) -> set[str]:
+def held_elsewhere(store: ModelStore, node: str) -> set[str]:
     """Return `model version` of all that other nodes lately said they hold.
 
     Raises:
         StoreUnavailable: the model store does not answer.
     """
-    with store_access(model_dir):
-        others = [report["holds"] for other, report in live_nodes(model_dir).items() if other != node]
+    with store_access(store.path):
+        others = [report["holds"] for other, report in store.live_nodes().items() if other != node]
     return {f"{name} {version}" for holds in others for name, versions in holds.items() for version in versions}
 
 
 def note_of(
-    model_dir: StorePath,
+    store: ModelStore,
     holds: Mapping[str, Sequence[str]],
     errors: Mapping[str, str],
     away_since: float | None = None,
@@ -74,7 +75,7 @@ def note_of(
         "time": time.time(),
         "away_since": away_since,
         "holds": {name: list(versions) for name, versions in holds.items()},
-        "missing": missing_versions(model_dir, holds, errors, elsewhere),
+        "missing": missing_versions(store, holds, errors, elsewhere),
         "errors": dict(errors),
     }
 

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from layoutloop.errors import LayoutLoopError
-from layoutloop.store.manifest import Manifest, models_in, read_manifest
-from layoutloop.store.path import StorePath, store_access
-from layoutloop.store.writing import StoreBusy, drop_from_load, locked
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
+from layoutloop.store.changes import drop_from_load
+from layoutloop.store.manifest import Manifest
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.path import store_access
 
 logger = logging.getLogger(__name__)
 
@@ -21,23 +17,22 @@ RETIRE_AFTER_S = 90.0 + 40.0
 """How long a version stays after it left `current`: the predict deadline plus the archives' responseTimeout."""
 
 
-def retire(model_dir: StorePath, *, seen: Path | None = None, leases: Leases | None = None) -> None:
+def retire(store: ModelStore, near: ModelStore) -> None:
     """Drop from `load` what left `current` longer ago than any request can last, and what was never promoted.
 
     Whoever promotes holds the lock all the while, so a candidate seen under the lock was left by a killed one.
 
     Args:
-        model_dir: the model store.
-        seen: a copy of it on this disk, to look in first.
-        leases: locks that machines share.
+        store: the model store.
+        near: the same, or its copy on this disk: which is looked into first.
     """
-    for name in models_in(seen or model_dir):
+    for name in near.models():
         try:
-            if not _unused(read_manifest(seen or model_dir, name)):
+            if not _unused(near.manifest(name)):
                 continue
-            with store_access(model_dir), locked(model_dir, name, wait=False, leases=leases) as held:
-                drop_from_load(model_dir, name, _unused(read_manifest(model_dir, name)), held)
-        except (StoreBusy, LayoutLoopError, OSError) as error:
+            with store_access(store.path), store.lock(name, wait=False) as held:
+                drop_from_load(store, name, _unused(store.manifest(name)), held)
+        except (LayoutLoopError, OSError) as error:
             logger.info("%s is not tidied now: %s", name, error)
 
 

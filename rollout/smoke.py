@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -14,14 +13,15 @@ from handler.images import make_thumbnail
 from handler.page import Box, Page, Size, Word
 from handler.wire import FORMAT, page_to_json
 from layoutloop.errors import TorchServeUnavailable
-from layoutloop.store.manifest import OCR_MODEL, read_card
-from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.store.manifest import OCR_MODEL
+from layoutloop.store.model_store import ModelStore
+from layoutloop.torchserve.inference import InferenceClient, PageRequest
 
 _TEXTS = ("Invoice", "Total", "12.50", "EUR")
 _TIME_LIMIT_S = 60.0
 
 
-def smoke_test(client: InferenceClient, model_dir: Path, model: str, version: str) -> None:
+def smoke_test(client: InferenceClient, store: ModelStore, model: str, version: str) -> None:
     """Ask (model, version) about a small page.
 
     Raises:
@@ -29,13 +29,11 @@ def smoke_test(client: InferenceClient, model_dir: Path, model: str, version: st
     """
     deadline = time.monotonic() + _TIME_LIMIT_S
     if model == OCR_MODEL:
-        page = client.predict(model, version, _image(), content_type="image/png", deadline=deadline)
+        page = client.predict(PageRequest(model, version, _image(), "image/png"), deadline)
         _require(page.get("format") == FORMAT and page.get("words"), f"{model} {version} read no word", page)
         return
-    page = page_to_json(_page(read_card(model_dir, model, version).uses_image))
-    answer = client.predict(
-        model, version, json.dumps(page).encode(), content_type="application/json", deadline=deadline
-    )
+    page = page_to_json(_page(store.card(model, version).uses_image))
+    answer = client.predict(PageRequest(model, version, json.dumps(page).encode(), "application/json"), deadline)
     _require(answer.get("format") == FORMAT, f"{model} {version} speaks another format", answer)
     _require(answer.get("model_version") == version, f"{model} {version} says that it is another version", answer)
     _require(isinstance(answer.get("regions"), list), f"{model} {version} answers no regions", answer)

@@ -1,7 +1,7 @@
 """The rollout watcher: one beside each TorchServe, which it makes hold exactly what every serving.json asks for.
 
 One mechanism for start, crash, promotion and rollback: compare, mend the difference, and report what this node holds
-in `<model_dir>/.nodes/<node>.json`, for those who promote (`rollout.promotion`) and for /health.
+in `MODEL_DIR/.nodes/<node>.json`, for those who promote (`rollout.promotion`) and for /health.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from layoutloop.errors import LayoutLoopError
-from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_path, models_in, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.errors import LayoutLoopError, ManagementError, NotFetched, RolloutFailed, TorchServeUnreachable
+from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_name
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import fetch_archive
 from layoutloop.store.writing import write_json
-from layoutloop.torchserve.management import ManagementClient, ManagementError, ServedVersion, TorchServeAway
-from rollout.promotion import NO_WORKER, NotFetched, RolloutFailed
+from layoutloop.torchserve.management import ManagementClient, ServedVersion
+from rollout.promotion import NO_WORKER, reported
 from rollout.worker_counts import WorkerCounts
 
 logger = logging.getLogger(__name__)
@@ -53,14 +53,15 @@ class Watcher:
     """Keeps one TorchServe at the desired state.
 
     Args:
-        model_dir: the model store, perhaps shared by several nodes; or this node's copy of what stands in it.
+        store: the model store, perhaps shared by several nodes: the archives come from there.
+        near: the same; or, where it is at a URL, this node's copy of what else stands in it, which is looked into
+            once a second.
         archives: the folder this TorchServe registers from; archives are copied here and checked here, so that
             what was checked is what is loaded.
         management: this TorchServe's.
         smoke: asks a version that was just registered.
         workers: how many each model gets; none where nobody asks.
         node: the name of this node in the reports.
-        store: where the archives lie, where `model_dir` is a copy.
         silent_s: for so long others may wait for a word of this node; its reports say so.
         errors: what is wrong, by `model version`, model or `torchserve`.
         holds: versions that answered their first question, by model; an idle project's may yet have to.
@@ -70,13 +71,13 @@ class Watcher:
         away_since: Unix time since which no look at all models was possible, for TorchServe was away; else None.
     """
 
-    model_dir: Path
+    store: ModelStore
+    near: ModelStore
     archives: Path
     management: ManagementClient
     smoke: Smoke
     workers: WorkerCounts
     node: str
-    store: StorePath | None = None
     silent_s: float = NODE_SILENT_S
     errors: dict[str, str] = field(default_factory=dict)
     holds: dict[str, list[str]] = field(default_factory=dict)
@@ -96,11 +97,11 @@ class Watcher:
         """
         self.stepped = time.monotonic()
         try:
-            if not self.model_dir.is_dir():
-                raise ManagementError(f"{self.model_dir} is not there; nothing is loaded or unloaded")
-            wanted = models_in(self.model_dir)
+            if not self.near.path.is_dir():
+                raise ManagementError(f"{self.near.path} is not there; nothing is loaded or unloaded")
+            wanted = self.near.models()
             if not wanted:
-                raise ManagementError(f"{self.model_dir} holds no model (not mounted?); nothing is unloaded")
+                raise ManagementError(f"{self.near.path} holds no model (not mounted?); nothing is unloaded")
             names = {*wanted, *self.management.models()}
             self.holds = {name: held for name, held in self.holds.items() if name in names}
             self.errors = {what: why for what, why in self.errors.items() if what.split()[0] in names}
@@ -117,7 +118,7 @@ class Watcher:
 
     def report(self) -> None:
         """Write what this node holds; also called while `converge` waits for a slow model, as a sign of life."""
-        if not self.model_dir.is_dir():
+        if not self.near.path.is_dir():
             return  # a report would make the folder, and an empty model store asks to unload everything
         body = {
             "node": self.node,
@@ -130,7 +131,7 @@ class Watcher:
             "errors": self.errors,
         }
         try:
-            write_json(self.model_dir / ".nodes" / f"{self.node}.json", body)
+            write_json(self.near.path / ".nodes" / f"{self.node}.json", body)
             self._reported = time.monotonic()
         except OSError as error:
             logger.warning("what this node holds cannot be reported: %s", error)
@@ -150,7 +151,7 @@ class Watcher:
         self.stepped = time.monotonic()
         held = {one.version: one for one in self.management.versions(name)}
         try:
-            serving = read_manifest(self.model_dir, name) or Manifest()
+            serving = self.near.manifest(name) or Manifest()
         except LayoutLoopError as error:
             # A file that cannot be understood changes nothing: what is held stays held.
             self._note(name, list(held), {name: str(error)})
@@ -165,17 +166,17 @@ class Watcher:
             try:
                 awake |= self._ensure(name, version, held.get(version), serving.sha256, workers)
                 good.append(version)
-            except TorchServeAway:
+            except TorchServeUnreachable:
                 raise
-            except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
-                errors[f"{name} {version}"] = str(error)
+            except (LayoutLoopError, OSError) as error:
+                errors[f"{name} {version}"] = reported(error)
         # Before anything is drained, which takes time: what leaves must not count as held meanwhile.
         self._note(name, good, errors, asleep=bool(good) and not awake)
         try:
             if serving.current in good and self.management.default_version(name) != serving.current:
                 self.management.set_default(name, str(serving.current))
             self._unload(name, [version for version in held if version not in serving.load])
-        except TorchServeAway:
+        except TorchServeUnreachable:
             raise
         except ManagementError as error:
             self._note(name, good, {**errors, name: str(error)}, asleep=name in self.asleep)
@@ -237,10 +238,10 @@ class Watcher:
         failed = self._failed.get((name, version))
         if failed and time.monotonic() < failed.again:
             raise RolloutFailed(failed.reason)
-        copy = self.archives / f"{name}-{version}.mar"
+        copy = self.archives / archive_name(name, version)
 
         def register() -> None:
-            fetch_archive(archive_path(self.store or self.model_dir, name, version), copy, sha256.get(version))
+            fetch_archive(self.store.archive_path(name, version), copy, sha256.get(version))
             self.management.register(copy.name, name, min(1, workers))
 
         self._try(name, version, register, workers)
@@ -255,17 +256,18 @@ class Watcher:
             register()
             if workers:
                 self.smoke(name, version)
-        except TorchServeAway:
+        except TorchServeUnreachable:
             raise
-        except (ManagementError, LayoutLoopError, RolloutFailed, OSError) as error:
-            self._forget(name, version)  # raises TorchServeAway where that was the reason
+        except (LayoutLoopError, OSError) as error:
+            self._forget(name, version)  # raises TorchServeUnreachable where that was the reason
             count = self._failed[key].count if key in self._failed else 0
             if isinstance(error, NotFetched):
                 pause = FETCH_AGAIN_S
             else:
                 count, pause = count + 1, min(RETRY_FAILED_S * 2**count, LONGEST_RETRY_S)
-            self._failed[key] = _Failure(str(error), count, time.monotonic() + pause)
-            logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, error)
+            reason = reported(error)
+            self._failed[key] = _Failure(reason, count, time.monotonic() + pause)
+            logger.warning("%s %s cannot be served, tried again in %.0f s: %s", name, version, pause, reason)
             raise
         self._failed.pop(key, None)
         if workers:
@@ -280,11 +282,11 @@ class Watcher:
         try:
             if any(one.version == version for one in self.management.versions(name)):
                 self.management.unregister(name, version)
-        except TorchServeAway:
+        except TorchServeUnreachable:
             raise
         except ManagementError as error:
             logger.warning("%s %s stays registered: %s", name, version, error)
-        (self.archives / f"{name}-{version}.mar").unlink(missing_ok=True)
+        (self.archives / archive_name(name, version)).unlink(missing_ok=True)
 
     def _unload(self, name: str, versions: list[str]) -> None:
         """Drain and unregister; the default version goes last, TorchServe refuses it while there are others."""
@@ -294,4 +296,4 @@ class Watcher:
             self.management.drain(name, version)
             self.management.unregister(name, version)
             self._proven.discard((name, version))
-            (self.archives / f"{name}-{version}.mar").unlink(missing_ok=True)
+            (self.archives / archive_name(name, version)).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from handler.reading.reader import Reader
 from layoutloop.errors import TorchServeUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.client import open_studio
-from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.studio.export import export_project, read_export, read_label_config, read_project
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from scripts.archive import ocr_settings
 from training.data.annotations import Selection
@@ -29,7 +30,6 @@ from training.data.page_readers import (
     TorchServeReader,
     torchserve_problem,
 )
-from training.errors import ExportInvalid
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def source_problem(options: argparse.Namespace) -> str | None:
         return "one of --project and --annotations is needed"
     if options.project is None and options.label_config is None:
         return "--annotations without --project needs --label-config: which labels there are is not in the export"
-    if options.images is not None and not options.images.is_dir():
-        return f"--images {options.images} is no folder"
+    if options.images is not None and not os.path.isdir(options.images):  # Path.is_dir may raise
+        return f"--images {options.images} is no folder that can be read"
     return None
 
 
@@ -100,11 +100,12 @@ def get_annotations(options: argparse.Namespace, settings: Settings) -> Annotati
     """Read the files, and ask Label Studio for what they do not say.
 
     Raises:
-        ExportInvalid, LayoutLoopError: a file cannot be read, or Label Studio does not answer.
+        FileUnusable, ExportInvalid: a file cannot be read, or is something else.
+        StudioUnavailable: Label Studio does not answer.
     """
     title = options.annotations.stem if options.annotations else ""
     tasks = read_export(options.annotations) if options.annotations else None
-    xml = _text(options.label_config) if options.label_config else None
+    xml = read_label_config(options.label_config) if options.label_config else None
     if tasks is None or xml is None:
         with open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio:
             project = read_project(studio, options.project)
@@ -155,10 +156,3 @@ def show(bar: tqdm[Any], done: int, total: int) -> None:
     """Move a bar."""
     bar.total = total
     bar.update(done - bar.n)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportInvalid(f"--label-config {path} cannot be read: {error}") from error

@@ -16,22 +16,19 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from handler.errors import HandlerError
+from handler.errors import RequestInvalid
 from handler.ocr_settings import ENGINES, OcrSettings
-from layoutloop.errors import LayoutLoopError, SettingsInvalid, StoreUnavailable
+from layoutloop.errors import ArchiveFailed, LayoutLoopError, RolloutFailed, SettingsInvalid, StoreUnavailable
+from layoutloop.named_files import named_file, read_named_text
+from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings, shim_settings
-from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, models_in, read_card, read_manifest
-from layoutloop.store.path import StorePath, store_access
-from layoutloop.store.transfer import checkpoint_path, folder_here
-from layoutloop.store.writing import TRAININGS, locked, open_leases
-from rollout.promotion import RolloutFailed, promote
+from layoutloop.store.manifest import OCR_MODEL, VersionCard
+from layoutloop.store.model_store import TRAININGS, ModelStore
+from layoutloop.store.path import store_access
+from layoutloop.store.transfer import folder_here
+from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
-from training.archive.packing import ArchiveFailed
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
 
 _MAX_TIMEOUT_S = 35.0
 """Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""
@@ -40,29 +37,26 @@ _AGAIN_S = 5.0
 _SAY_AGAIN_S = 60.0
 """While it waits: how often it looks, and how often it says so."""
 
-_FAILURES = (ArchiveFailed, HandlerError, LayoutLoopError, RolloutFailed)
 
-
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when it did what was asked."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.wait and not options.ocr:
         parser.error("--wait goes with --ocr alone")
+    if options.project is not None and options.checkpoint is None:
+        parser.error("--project needs --checkpoint FOLDER")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        model_dir = NodeSettings.from_env(os.environ).model_dir
-        leases = open_leases(shim_settings(os.environ).redis_url)
-        with store_access(model_dir):
-            if options.ocr:
-                (_ocr_when_possible if options.wait else _ocr)(model_dir, leases)
-            elif options.refresh:
-                return _refresh(model_dir, leases, untested=options.untested)
-            else:
-                _project(model_dir, options, leases)
-    except _FAILURES as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    NodeSettings.from_env(os.environ)  # checks them all
+    store = shim_settings(os.environ).open_store()
+    with store_access(store.path):
+        if options.ocr:
+            (_ocr_when_possible if options.wait else _ocr)(store)
+        elif options.refresh:
+            return _refresh(store, untested=options.untested)
+        else:
+            _project(store, options)
     return 0
 
 
@@ -90,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases | None) -> None:
-    if options.checkpoint is None:
-        raise ArchiveFailed("--project needs --checkpoint FOLDER")
+def _project(store: ModelStore, options: argparse.Namespace) -> None:
     settings = ProjectSettings(
         language=options.language,
         psm=options.psm,
@@ -100,45 +92,50 @@ def _project(model_dir: StorePath, options: argparse.Namespace, leases: Leases |
         base_model=options.base_model,
         device=options.device or _device_here(),
         engine=options.engine,
+        labels=_labels(options.labels) if options.labels else None,
     )
-    labels = (
-        [line.strip() for line in options.labels.read_text().splitlines() if line.strip()] if options.labels else None
-    )
-    card = build_project(model_dir, options.project, options.checkpoint, settings, labels=labels, leases=leases)
-    _built(model_dir, card)
-    command = f"python -m scripts.rollout --project {options.project} --to {card.version}"
+    with named_file(f"--checkpoint {options.checkpoint}", "it is a checkpoint's folder, which holds a config.json"):
+        (options.checkpoint / "config.json").stat()
+    card = build_project(store, options.project, options.checkpoint, settings)
+    _built(store, card)
+    rollout = f"python -m scripts.rollout --project {options.project} --to {card.version}"
     if not options.serve:
-        print(f"into service: {command}")
+        print(f"into service: {rollout}")
         return
     try:
-        promote(model_dir, card.model, card.version, untested=options.untested, leases=leases)
+        promote(store, card.model, card.version, untested=options.untested)
     except RolloutFailed as error:
-        raise RolloutFailed(f"{error}. The archive is kept; to try again: {command}") from error
+        raise RolloutFailed(f"{error}. The archive is kept; to try again: {rollout}") from error
 
 
-def _ocr(model_dir: StorePath, leases: Leases | None) -> None:
+def _labels(path: Path) -> list[str]:
+    text = read_named_text("--labels", path, "it is a file with one label a line")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _ocr(store: ModelStore) -> None:
     """Build `ocr` where it is missing or old; of nodes that start together, one does it for all.
 
     The first look takes no lock: a node whose archive is there starts although Redis is away.
     """
     settings = ocr_settings()
-    if ocr_is_current(model_dir, settings):
+    if ocr_is_current(store, settings):
         return
-    with locked(model_dir, f"{TRAININGS}/{OCR_MODEL}", leases=leases):
-        if ocr_is_current(model_dir, settings):
+    with store.lock(f"{TRAININGS}/{OCR_MODEL}"):
+        if ocr_is_current(store, settings):
             return
-        card = build_ocr(model_dir, settings, leases=leases)
-        _built(model_dir, card)
-        promote(model_dir, card.model, card.version, untested=True, leases=leases)
+        card = build_ocr(store, settings)
+        _built(store, card)
+        promote(store, card.model, card.version, untested=True)
 
 
-def _ocr_when_possible(model_dir: StorePath, leases: Leases | None) -> None:
+def _ocr_when_possible(store: ModelStore) -> None:
     """Build `ocr` as `_ocr` does, however long Redis and the model store are away before."""
     said = float("-inf")
     while True:
         try:
-            with store_access(model_dir):
-                return _ocr(model_dir, leases)
+            with store_access(store.path):
+                return _ocr(store)
         except StoreUnavailable as error:
             if time.monotonic() - said > _SAY_AGAIN_S:
                 print(f"waiting: {error}", file=sys.stderr, flush=True)
@@ -152,46 +149,37 @@ def _device_here() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
-def _refresh(model_dir: StorePath, leases: Leases | None, *, untested: bool) -> int:
+def _refresh(store: ModelStore, *, untested: bool) -> int:
     """Rebuild every archive in service; one that fails is told and stops no other. Return 1 if any did."""
     failed = 0
-    for name in (OCR_MODEL, *(name for name in models_in(model_dir) if name != OCR_MODEL)):
+    for name in (OCR_MODEL, *(name for name in store.models() if name != OCR_MODEL)):
         try:
             if name == OCR_MODEL:
-                _ocr(model_dir, leases)
+                _ocr(store)
             else:
-                _refresh_project(model_dir, name, leases, untested=untested)
-        except (*_FAILURES, OSError) as error:
+                _refresh_project(store, name, untested=untested)
+        except (LayoutLoopError, OSError) as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             failed = 1
     return failed
 
 
-def _refresh_project(model_dir: StorePath, name: str, leases: Leases | None, *, untested: bool) -> None:
+def _refresh_project(store: ModelStore, name: str, *, untested: bool) -> None:
     project = _PROJECT.fullmatch(name)
     if project is None:
-        raise ArchiveFailed(f"{model_dir / name} is the folder of no model: these are called ocr or project-<id>")
-    serving = read_manifest(model_dir, name)
-    if serving is None or serving.current is None:
+        raise ArchiveFailed(f"{store.folder(name)} is the folder of no model: these are called ocr or project-<id>")
+    old = store.current_card(name)
+    if old is None:
         return
-    old = read_card(model_dir, name, serving.current)
-    settings = ProjectSettings(
-        language=old.language,
-        psm=old.psm,
-        box_level=old.box_level,
-        base_model=old.base_model,
-        device=old.device,
-        engine=old.engine or old.engine_kind,
-    )
     with tempfile.TemporaryDirectory(prefix="layoutloop-refresh-") as scratch:
-        checkpoint = folder_here(checkpoint_path(model_dir, name, old.version), Path(scratch))
-        card = build_project(model_dir, int(project[1]), checkpoint, settings, restored_from=old.version, leases=leases)
-    _built(model_dir, card)
-    promote(model_dir, card.model, card.version, untested=untested, leases=leases)
+        checkpoint = folder_here(store.checkpoint_path(name, old.version), Path(scratch))
+        card = build_project(store, int(project[1]), checkpoint, ProjectSettings.of(old))
+    _built(store, card)
+    promote(store, card.model, card.version, untested=untested)
 
 
 def ocr_settings() -> OcrSettings:
-    """Read how the `ocr` model is to read pages: `LAYOUTLOOP_OCR_ENGINE`, `_LANGUAGE`, `_PSM`, `_TIMEOUT_S`.
+    """Read how the `ocr` model is to read pages: `LAYOUTLOOP_OCR_ENGINE`, `_LANGUAGE`, `_PSM`, `_TIMEOUT_S`, `_DEVICE`.
 
     Raises:
         SettingsInvalid: a value that cannot be used.
@@ -203,8 +191,9 @@ def ocr_settings() -> OcrSettings:
             language=os.environ.get("LAYOUTLOOP_OCR_LANGUAGE") or default.language,
             psm=int(os.environ.get("LAYOUTLOOP_OCR_PSM") or default.psm),
             timeout_s=float(os.environ.get("LAYOUTLOOP_OCR_TIMEOUT_S") or default.timeout_s),
+            device=os.environ.get("LAYOUTLOOP_OCR_DEVICE") or default.device,
         )
-    except (ValueError, HandlerError) as error:
+    except (ValueError, RequestInvalid) as error:
         raise SettingsInvalid(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error
     if settings.timeout_s > _MAX_TIMEOUT_S:
         raise SettingsInvalid(
@@ -214,8 +203,8 @@ def ocr_settings() -> OcrSettings:
     return settings
 
 
-def _built(model_dir: StorePath, card: VersionCard) -> None:
-    path = archive_path(model_dir, card.model, card.version)
+def _built(store: ModelStore, card: VersionCard) -> None:
+    path = store.archive_path(card.model, card.version)
     print(f"built {path} ({path.stat().st_size / 2**20:.1f} MiB)")
 
 

@@ -15,6 +15,7 @@ from layoutloop.connect.backend import connect, disconnect
 from layoutloop.connect.queries import project_rows, who_am_i
 from layoutloop.connect.shim_address import ShimAddress, check_shim, tell_disconnected
 from layoutloop.errors import LayoutLoopError, NotConnected, SettingsInvalid
+from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
@@ -24,28 +25,25 @@ _TIMEOUT_S = 130.0
 """Label Studio itself waits 100 s for a test prediction, and asks the shim a few times before it."""
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when every project is connected (or free of the shim, with --remove)."""
     options = _parser().parse_args(arguments)
-    try:
-        node = NodeSettings.from_env(os.environ)
-        settings = Settings.from_env(os.environ | node.environment())
-        if not settings.label_studio_api_key:
-            raise SettingsInvalid(
-                f"{KEY_VARIABLE} is not set (nor {KEY_FILE_VARIABLE}): make a key in Label Studio, Account & Settings"
-            )
-        shim = ShimAddress.of(options.shim_url or node.address, settings)
-        with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
-            print(f"Label Studio answers at {settings.label_studio_url}; the {client.key_kind} is {who_am_i(client)}'s")
-            if not options.remove:
-                _check_shim(shim, given=bool(options.shim_url))
-            projects = sorted(project_rows(client)) if options.all else [options.project]
-            if not projects:
-                print("there is no project that this key may see")
-            return _each(client, projects, shim, options.remove)
-    except LayoutLoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    node = NodeSettings.from_env(os.environ)
+    settings = Settings.from_env(os.environ | node.environment())
+    if not settings.label_studio_api_key:
+        raise SettingsInvalid(
+            f"{KEY_VARIABLE} is not set (nor {KEY_FILE_VARIABLE}): make a key in Label Studio, Account & Settings"
+        )
+    shim = ShimAddress.of(options.shim_url or node.address, settings)
+    with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
+        print(f"Label Studio answers at {settings.label_studio_url}; the {client.key_kind} is {who_am_i(client)}'s")
+        if not options.remove:
+            _check_shim(shim, given=bool(options.shim_url))
+        projects = sorted(project_rows(client)) if options.all else [options.project]
+        if not projects:
+            print("there is no project that this key may see")
+        return _each(client, projects, shim, options.remove)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
 from handler.ocr_settings import ENGINES
 from handler.tagging.labels import LabelSet
-from layoutloop.errors import LayoutLoopError
+from layoutloop.named_files import named_file
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
@@ -41,7 +41,10 @@ from training.data.formats import DatasetFolder, page_name
 from training.data.page_readers import Images, StudioImages
 from training.data.split import split_as_trained, validation_tasks
 
+_OUT = "it is a new folder, where you may write"
 
+
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 where no data set could be made, 2 where it was asked for in a way that cannot work."""
     parser = _parser()
@@ -49,21 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = _problem(options)
     if problem:
         parser.error(problem)
-    try:
-        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
-        training = TrainSettings.from_env(os.environ)
-        options.language = options.language or training.language
-        options.psm = training.psm if options.psm is None else options.psm
-        require_ocr(options, settings)
-        annotations = get_annotations(options, settings)
-        with with_local_store(settings) as near:
-            dataset, validation = _write(options, near, annotations)
-    except (LayoutLoopError, HandlerError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error}; --out must be a folder that can be written", file=sys.stderr)
-        return 1
+    settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
+    training = TrainSettings.from_env(os.environ)
+    options.language = options.language or training.language
+    options.psm = training.psm if options.psm is None else options.psm
+    require_ocr(options, settings)
+    annotations = get_annotations(options, settings)
+    with with_local_store(settings) as near:
+        dataset, validation = _write(options, near, annotations)
     _report(dataset, validation, options.out)
     return 0
 
@@ -85,14 +81,17 @@ def _parser() -> argparse.ArgumentParser:
 def _problem(options: argparse.Namespace) -> str | None:
     if problem := source_problem(options):
         return problem
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+    with named_file(f"--out {options.out}", _OUT):
+        is_taken = options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir()))
+    if is_taken:
         return f"--out {options.out} is there already and is not an empty folder; name a new one"
     return None
 
 
 def _write(options: argparse.Namespace, settings: Settings, annotations: Annotations) -> tuple[Dataset, frozenset[int]]:
     staged = options.out / ".images"
-    staged.mkdir(parents=True)
+    with named_file(f"--out {options.out}", _OUT, "written"):
+        staged.mkdir(parents=True)
     studio = StudioImages(settings)
     try:
         images = _saving(image_source(options, settings, studio), staged, settings.max_image_bytes)
@@ -123,7 +122,7 @@ def _saving(images: Images, folder: Path, max_bytes: int) -> Callable[[Annotated
     def fetch(page: AnnotatedPage) -> bytes:
         data = images(page)
         upright = open_page(data, ImageLimits(max_bytes=max_bytes))
-        upright.save(folder / f"{page_name(page.task, page.item)}.png")
+        upright.save(folder / f"{page_name(page.task, page.item)}.png", dpi=upright.info.get("dpi"))
         return data
 
     return fetch

@@ -24,13 +24,16 @@ from handler.errors import HandlerError
 from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import BOX_LEVELS, BoxLevel, TaggedPage
 from handler.tagging.tagger import TaggerSettings
-from layoutloop.errors import LayoutLoopError, ModelNotReady
+from layoutloop.errors import DatasetEmpty, ModelNotReady
+from layoutloop.named_files import named_file
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import project_model
-from layoutloop.store.path import StorePath, store_access
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.path import store_access
 from layoutloop.studio.label_config import LabelConfig
 from scripts.annotated_pages import (
     Reading,
@@ -49,12 +52,11 @@ from training.data.dataset import Dataset
 from training.data.examples import Example
 from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
-from training.errors import DatasetEmpty
 from training.measure.engines import EngineFigures, engine_table, measure_engine
 from training.measure.evaluate import tag_examples
 from training.measure.scoring import Compared, reading_ceiling, score
 from training.report.drawing import Drawing, draw_worst
-from training.report.files import read_report, report_path, write_report
+from training.report.files import read_report, write_report
 from training.report.report import Report
 from training.report.text import score_table
 
@@ -69,6 +71,7 @@ class _Pages:
     reading: Reading
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 where nothing could be measured, 2 where it was asked for in a way that cannot work."""
     parser = _parser()
@@ -77,32 +80,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         parser.error(problem)
     started = _now()
-    try:
-        settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
-        with (
-            tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
-            store_access(settings.model_dir),
-            with_local_store(settings) as near,
-        ):
-            if options.engines:
-                print(engine_table(_engines(options, near)))
-                return 0
-            models = _models(options, settings.model_dir, Path(scratch))
-            require_ocr(options, settings)
-            studio = StudioImages(settings)
-            try:
-                pages = _pages(options, near, models, studio)
-                report, drawings = _measure(models, pages, options)
-            finally:
-                studio.close()
-        report = replace(report, started=started, ended=_now())
-        print(json.dumps(report.to_json(), ensure_ascii=False) if options.json else score_table(report))
-        if options.out is not None:
-            path = write_report(options.out, report, drawings, stem=_stem(report))
-            print(f"written: {path.with_suffix('.html')}", file=sys.stderr)
-    except (LayoutLoopError, HandlerError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
+    with (
+        tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
+        store_access(settings.model_dir),
+        with_local_store(settings) as near,
+    ):
+        if options.engines:
+            print(engine_table(_engines(options, near)))
+            return 0
+        models = _models(options, ModelStore(settings.model_dir), Path(scratch))
+        require_ocr(options, settings)
+        studio = StudioImages(settings)
+        try:
+            pages = _pages(options, near, models, studio)
+            report, drawings = _measure(models, pages, options)
+        finally:
+            studio.close()
+    report = replace(report, started=started, ended=_now())
+    print(json.dumps(report.to_json(), ensure_ascii=False) if options.json else score_table(report))
+    if options.out is not None:
+        with named_file(f"--out {options.out}", "it is a folder where you may write", "written"):
+            path = write_report(options.out, _stem(report), report, drawings)
+        print(f"written: {path.with_suffix('.html')}", file=sys.stderr)
     return 0
 
 
@@ -138,12 +138,13 @@ def _problem(options: argparse.Namespace) -> str | None:
     return None
 
 
-def _models(options: argparse.Namespace, model_dir: StorePath, scratch: Path) -> list[StoredModel]:
+def _models(options: argparse.Namespace, store: ModelStore, scratch: Path) -> list[StoredModel]:
     if options.checkpoint is not None:
-        return [stored_at(options.checkpoint, scratch / "0")]
+        with named_file(f"--checkpoint {options.checkpoint}", "it is a checkpoint's folder or a .mar file"):
+            return [stored_at(options.checkpoint, scratch / "0")]
     name = project_model(options.project)
     versions = dict.fromkeys(options.version or [None])
-    return [stored_version(model_dir, name, version, scratch / str(at)) for at, version in enumerate(versions)]
+    return [stored_version(store, name, version, scratch / str(at)) for at, version in enumerate(versions)]
 
 
 def _engines(options: argparse.Namespace, settings: Settings) -> list[EngineFigures]:
@@ -171,7 +172,8 @@ def _pages(
     annotations = get_annotations(options, settings)
     selection = select_pages(annotations.tasks, annotations.config)
     if selection.pages and not options.all_pages:
-        wanted = _held_out({page.task for page in selection.pages}, models, settings.model_dir, options.project)
+        store = ModelStore(settings.model_dir)
+        wanted = _held_out({page.task for page in selection.pages}, models, store, options.project)
         pages = tuple(page for page in selection.pages if page.task in wanted)
         annotated = counted(len(selection.pages), "annotated page")
         if not pages:
@@ -187,23 +189,21 @@ def _pages(
     return _Pages(annotations.config, dataset, lambda example: images(places[example.task, example.item]), reading)
 
 
-def _held_out(
-    tasks: set[int], models: Sequence[StoredModel], model_dir: StorePath, project: int | None
-) -> frozenset[int]:
+def _held_out(tasks: set[int], models: Sequence[StoredModel], store: ModelStore, project: int | None) -> frozenset[int]:
     """Return the tasks that no training of the project used.
 
     The project's `split.json` tells, else the reports of the models; where there is neither, it is the split of a
     first training.
     """
     names = {model.name for model in models if model.version} if project is None else {project_model(project)}
-    splits = [path for name in names if (path := model_dir / name / "split.json").is_file()]
+    splits = [path for name in names if (path := store.folder(name) / "split.json").is_file()]
     if splits:
         return frozenset.intersection(*(split_as_trained(path, tasks).validation for path in splits))
     trained: set[int] = set()
     forced: set[int] = set()
     unknown = []
     for model in models:
-        path = report_path(model_dir, model.name, model.version)
+        path = store.report_path(model.name, model.version)
         if not model.version or not path.is_file():
             unknown.append(f"{model.name} {model.version}".strip())
             continue

@@ -18,10 +18,11 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from layoutloop.documents.page_images import PageImage, page_images
-from layoutloop.documents.project import MAX_UPLOAD_BYTES, Document, DocumentRefused, ProjectDocuments, read_document
-from layoutloop.documents.split import DocumentUnreadable, add_dpi, page_count
-from layoutloop.errors import LayoutLoopError, StudioUnavailable
+from layoutloop.documents.project import MAX_UPLOAD_BYTES, Document, ProjectDocuments, read_document
+from layoutloop.documents.split import add_dpi, page_count
+from layoutloop.errors import DocumentRefused, DocumentUnreadable, FileUnusable, StudioUnavailable
 from layoutloop.plural import counted
+from layoutloop.processes.command import as_command
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.client import open_studio
 
@@ -104,23 +105,21 @@ class _Import:
         self._bar.write(sentence, file=sys.stderr)
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 when a file could not be imported."""
     options = _parser().parse_args(arguments)
     try:
         files = _counted_files(options.files)
         if not files:
-            print("error: these folders hold no files (hidden ones are skipped)", file=sys.stderr)
-            return 1
+            raise FileUnusable("these folders hold no files (hidden ones are skipped)")
         settings = Settings.from_env(os.environ)
         with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
             project = ProjectDocuments(client, options.project)
             return _import(project, files, options.dpi, min(settings.max_image_bytes, MAX_UPLOAD_BYTES))
-    except LayoutLoopError as error:
-        print(f"error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted before anything was imported", file=sys.stderr)
-    return 1
+        return 1
 
 
 def _counted_files(paths: Sequence[Path]) -> list[_File]:

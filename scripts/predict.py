@@ -26,11 +26,13 @@ from tqdm import tqdm
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
 from layoutloop.documents.drawing import draw_regions
-from layoutloop.documents.split import DocumentUnreadable, add_dpi, page_count, pages_of
-from layoutloop.errors import LayoutLoopError, ModelNotReady, StoreUnavailable
+from layoutloop.documents.split import add_dpi, page_count, pages_of
+from layoutloop.errors import DocumentUnreadable, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model, read_manifest
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.answered_pages import parse_page, text_lines
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
@@ -48,37 +50,31 @@ U = TypeVar("U")
 class _Job:
     path: Path
     number: int
-    data: bytes | None
-    error: str | None = None
+    data: bytes = b""
+    error: DocumentUnreadable | None = None
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 1 when a page could not be answered."""
     options = _parser().parse_args(arguments)
-    try:
-        settings = Settings.from_env(os.environ)
-    except LayoutLoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    settings = Settings.from_env(os.environ)
     if problem := torchserve_problem(settings):
-        print(f"error: {problem}", file=sys.stderr)
-        return 2
+        raise TorchServeUnavailable(problem)
     try:
         with with_local_store(settings) as near:
             return _predict(options, near)
     except BrokenPipeError:  # whoever read has enough, like `head`; nothing more is written at the end either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except StoreUnavailable as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
 
 
 def _predict(options: argparse.Namespace, settings: Settings) -> int:
     client = inference_client(settings)
-    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
+    store = ModelStore(settings.model_dir)
+    models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
     model = None if options.project is None else project_model(options.project)
-    if model and read_manifest(settings.model_dir, model) is None:
+    if model and store.manifest(model) is None:
         print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
     drawn: set[Path] = set()
@@ -131,7 +127,7 @@ def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
                 yield _Job(path, number, data)
                 number += 1
         except DocumentUnreadable as error:
-            yield _Job(path, number, None, str(error))
+            yield _Job(path, number, error=error)
 
 
 def _tag(models: InServiceModels, page: dict[str, Any], card: VersionCard, deadline: float) -> dict[str, Any]:
@@ -146,8 +142,8 @@ def _tag(models: InServiceModels, page: dict[str, Any], card: VersionCard, deadl
 
 
 def _answer(models: InServiceModels, model: str | None, job: _Job) -> dict[str, Any]:
-    if job.data is None:
-        return {"error": {"code": "document_unreadable", "message": job.error}}
+    if job.error is not None:
+        return _refusal(job.error)
     deadline = time.monotonic() + _PAGE_LIMIT_S
     try:
         in_service = models.in_service(model)
@@ -156,13 +152,17 @@ def _answer(models: InServiceModels, model: str | None, job: _Job) -> dict[str, 
             return _tag(models, page, in_service.model, deadline)
         lines = text_lines(parse_page(page))
     except LayoutLoopError as error:
-        return {"error": {"code": error.code, "message": str(error)}}
+        return _refusal(error)
     regions = [
         {"label": None, "box": [line.box.left, line.box.top, line.box.right, line.box.bottom]}
         | {"score": round(line.score, 6), "text": line.text}
         for line in lines
     ]
     return {"format": page["format"], "model_version": OCR_MODEL, "windows": 0, "regions": regions}
+
+
+def _refusal(error: LayoutLoopError) -> dict[str, Any]:
+    return {"error": {"code": error.code, "message": str(error)}}
 
 
 def _target(folder: Path, job: _Job, drawn: set[Path]) -> Path:
@@ -177,7 +177,7 @@ def _target(folder: Path, job: _Job, drawn: set[Path]) -> Path:
 def _draw(target: Path, job: _Job, regions: Sequence[dict[str, Any]]) -> None:
     buffer = io.BytesIO()
     try:
-        image: Image.Image = open_page(job.data or b"", ImageLimits())
+        image: Image.Image = open_page(job.data, ImageLimits())
         draw_regions(image, regions).save(buffer, format="PNG")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(buffer.getvalue())

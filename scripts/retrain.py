@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore, open_jobs
+from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
@@ -31,6 +31,7 @@ _BAR = "{desc:<10} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}{post
 """A job is watched from outside, once a second: a rate made of that would say nothing."""
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; 0 when the job was queued, or did its work."""
     parser = _parser()
@@ -47,13 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings, training = _settings()
         with closing(open_jobs(settings.jobs_url)) as jobs:
             if options.job is not None:
-                return _work(jobs, options.job, options.attempt, settings, training)
+                return _work(jobs, options, settings, training)
             if options.here:
                 return _here(settings, training, options)
             return _queue(jobs, settings, options)
-    except LayoutLoopError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         again = "the same command goes on where it stopped" if options.here else "the job goes on without you"
         print(f"interrupted: {again}", file=sys.stderr)
@@ -95,8 +93,8 @@ def _problem(options: argparse.Namespace) -> str | None:
         return "--untested needs --here: a worker's training is always tried in TorchServe"
     if options.wait and options.here:
         return "--wait follows a worker's job, and --here needs no worker; give one of them"
-    if options.images and not options.images.is_dir():
-        return f"--images {options.images} is no folder"
+    if options.images and not os.path.isdir(options.images):  # Path.is_dir may raise
+        return f"--images {options.images} is no folder that can be read"
     return None
 
 
@@ -106,16 +104,16 @@ def _settings() -> tuple[Settings, TrainSettings]:
     return Settings.from_env(os.environ | places), TrainSettings.from_env(os.environ)
 
 
-def _work(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
+def _work(jobs: JobStore, options: argparse.Namespace, settings: Settings, training: TrainSettings) -> int:
     """Do a job that a worker claimed."""
-    from training.worker.job import do_job  # torch takes seconds, and queueing needs none of it
+    from training.worker.job import Trainer, do_job  # torch takes seconds, and queueing needs none of it
 
-    return do_job(jobs, job_id, attempt, settings, training)
+    return do_job(jobs, options.job, options.attempt, Trainer(settings, training, settings.open_store()))
 
 
 def _here(settings: Settings, training: TrainSettings, options: argparse.Namespace) -> int:
     from training.request import TrainingRequest
-    from training.worker.job import Files, train_here
+    from training.worker.job import Files, Trainer, train_here
 
     request = TrainingRequest(
         options.project,
@@ -125,7 +123,8 @@ def _here(settings: Settings, training: TrainSettings, options: argparse.Namespa
         untested=options.untested,
     )
     files = Files(options.annotations, options.label_config, options.images)
-    return train_here(request, files, settings, training)
+    train_here(request, files, Trainer(settings, training, settings.open_store()))
+    return 0
 
 
 def _queue(jobs: JobStore, settings: Settings, options: argparse.Namespace) -> int:

@@ -178,7 +178,7 @@ is_installed() {
   [[ -x $1/bin/python && -f $1/$2 && $(<"$1/$2") == "$(fingerprint "$1" "${@:3}")" ]]
 }
 
-is_complete() { is_installed "$venv" ".layoutloop-$1" torch "$1" encoder; }
+is_complete() { is_installed "$venv" ".layoutloop-$1" torch "$1" reader encoder; }
 has_label_studio() { is_installed "$label_studio" .layoutloop-label-studio label-studio; }
 
 refuse_torchvision() {
@@ -195,10 +195,10 @@ install_python_packages() {
   rm -f -- "$venv"/.layoutloop-{serve,test}
   say "installing Python packages into $venv (about 1.5 GB on disk the first time; takes minutes)"
   pip_install "$venv" -r "$root/requirements/torch.txt" -r "$root/requirements/$1.txt"
-  pip_install "$venv" --no-deps -r "$root/requirements/encoder.txt"
-  fingerprint "$venv" torch "$1" encoder >"$venv/.layoutloop-$1"
+  pip_install "$venv" --no-deps -r "$root/requirements/reader.txt" -r "$root/requirements/encoder.txt"
+  fingerprint "$venv" torch "$1" reader encoder >"$venv/.layoutloop-$1"
   if [[ $1 == test ]]; then # test.txt holds all of serve.txt
-    fingerprint "$venv" torch serve encoder >"$venv/.layoutloop-serve"
+    fingerprint "$venv" torch serve reader encoder >"$venv/.layoutloop-serve"
   fi
 }
 

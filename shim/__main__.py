@@ -12,21 +12,21 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from layoutloop.errors import SettingsInvalid
+from layoutloop.processes.command import as_command
 from layoutloop.processes.logs import set_up_logging
 from layoutloop.settings.serving import Settings
 from layoutloop.store.path import store_path
 from shim.app import create_app
 
 _SPARE_THREADS = 16
-"""Threads beyond the admitted predicts: /health, /setup, webhooks and refused predicts are answered by these."""
+"""Threads beyond the admitted predicts, for /health, /setup, webhooks and refused predicts."""
 
 
 class Server(BaseApplication):
     """gunicorn with our configuration and no command line of its own."""
 
     def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
-        """Keep the options until gunicorn asks for them."""
+        """Keep the options until gunicorn loads them."""
         self._make_app = make_app
         self._options = options
         super().__init__()
@@ -41,13 +41,11 @@ class Server(BaseApplication):
         return self._make_app()
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; 2 where the settings cannot be used."""
-    try:
-        settings = _settings(_parser().parse_args(arguments))
-    except SettingsInvalid as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command speaks to a person
-        return 2
+    """Serve until a signal comes."""
+    given = {name: value for name, value in vars(_parser().parse_args(arguments)).items() if value is not None}
+    settings = replace(Settings.from_env(os.environ), **given)
     set_up_logging(settings.log_level)
     options = {
         "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",
@@ -68,11 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR"], help="(LAYOUTLOOP_LOG_LEVEL)")
     parser.add_argument("--model-dir", type=store_path, help="the model store, a folder or a URL (MODEL_DIR)")
     return parser
-
-
-def _settings(options: argparse.Namespace) -> Settings:
-    given = {name: value for name, value in vars(options).items() if value is not None}
-    return replace(Settings.from_env(os.environ), **given)
 
 
 if __name__ == "__main__":

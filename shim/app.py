@@ -1,4 +1,4 @@
-"""Puts the shim together: settings in, Flask app out."""
+"""Assembles the shim: settings in, Flask app out."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import StoreMirror
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import NO_KEY
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
+from shim.access import log_refusal
 from shim.context import Context
 from shim.dashboard.routes import dashboard
 from shim.predict.answer_cache import AnswerCache
@@ -38,7 +40,7 @@ MAX_BODY_BYTES = 64 * 2**20
 
 
 def create_app(settings: Settings) -> Flask:
-    """Return the app; asks nobody yet but a model store at a URL, which a thread begins to read."""
+    """Return the app; it sends no request yet, but a thread begins to read a model store at a URL."""
     settings = _with_copy(settings)
     app = Flask("layoutloop", static_folder=None)  # Flask's own would serve a `static` of the working folder to anyone
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
@@ -68,18 +70,15 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     pool: PagePool[PageAnswer] = PagePool(4 * settings.ocr_workers, settings.max_waiting_pages, client.node_count)
     metrics = Metrics(lambda: pool.waiting)
     key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
-    fetcher = ImageFetcher(
-        settings.label_studio_url,
-        key,
-        settings.image_hosts,
-        settings.image_networks,
-        max_bytes=settings.max_image_bytes,
-    )
-    models = InServiceModels(settings.model_dir, client, settings.ocr_workers, settings.project_workers)
-    memory = AnswerCache(settings.home / "answers.db")
-    answerer = PageAnswerer(models, fetcher, metrics, memory, settings.deadline_s)
+    rules = ImageRules(settings.image_hosts, settings.image_networks, settings.max_image_bytes)
+    fetcher = ImageFetcher(settings.label_studio_url, key, rules)
+    store = ModelStore(settings.model_dir)
+    models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
+    cache = AnswerCache(settings.home / "answers.db")
+    answerer = PageAnswerer(models, fetcher, metrics, cache, settings.deadline_s)
     return Context(
         settings=settings,
+        store=store,
         client=client,
         predictor=Predictor(settings, answerer, pool, metrics),
         metrics=metrics,
@@ -91,13 +90,8 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
     )
 
 
-def _on_error(error: LayoutLoopError) -> tuple[Response, int]:
-    extra = {"code": error.code, "sentence": str(error)}
-    logger.warning("%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
-    response = jsonify({"error": {"code": error.code, "message": str(error)}})
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = 'Basic realm="LayoutLoop"'
-    return response, error.status
+def _on_error(error: LayoutLoopError) -> tuple[Response, int, dict[str, str]]:
+    return jsonify({"error": {"code": error.code, "message": str(error)}}), error.status, log_refusal(error)
 
 
 def _on_http_error(error: HTTPException) -> tuple[Response, int]:

@@ -1,4 +1,4 @@
-"""What is in service and what is missing, from files alone: /health and the dashboard ask nobody."""
+"""What is in service and what is missing, from files alone: /health and the dashboard send no request."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.copy import FIRST_COPY, is_filling
-from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting, live_nodes, models_in, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.status import StudioStatus, read_studio_status
 from layoutloop.torchserve.nodes import Refusals
@@ -30,17 +30,17 @@ _NO_REFUSALS = Refusals()
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The models as serving.json wants them, and the nodes as they report.
+    """The models as their manifests want them, and the nodes as they report.
 
     Args:
-        models: by name, `current` and `load`; None where the file cannot be understood.
-        nodes: names of those heard of lately.
-        asleep: models that no node has a worker for, since nobody asks; the first page that comes wakes one.
+        models: by name, `current` and `load`; None where the manifest cannot be understood.
+        nodes: names of those that reported lately.
+        asleep: models that no node has a worker for, since they are not used; the first page that comes starts one.
         ready: some node holds the current `ocr`, and not all refuse our pages.
         starting: sentences about what takes a while after a start, and is no failure yet.
         missing: sentences about what is not there.
         node_errors: sentences of the nodes.
-        studio: how the trainer last met Label Studio.
+        studio: whether Label Studio answers, as the trainer last saw it.
     """
 
     models: dict[str, Any]
@@ -53,38 +53,43 @@ class Health:
     studio: StudioStatus
 
 
-def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Health:
+def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refusals = _NO_REFUSALS) -> Health:
     """Return what is in service.
 
     Args:
-        model_dir: the model store.
+        store: the model store, or a copy of it.
         home: where this installation keeps its own files.
         has_key: whether Label Studio's key is set.
-        refusals: nodes that refused the last page they were asked, for all that they hold.
+        refusals: nodes that refused the last page sent to them.
     """
     models: dict[str, Any] = {}
     missing = []
-    filling = is_filling(model_dir)
-    for name in models_in(model_dir):
+    filling = is_filling(store.path)
+    for name in store.models():
         try:
-            serving = read_manifest(model_dir, name)
+            serving = store.manifest(name)
             models[name] = {"current": serving.current, "load": serving.load} if serving else None
         except ModelNotReady as error:
-            # Said here and not with a 503, at which Label Studio would call every project disconnected.
+            # Not a 503, at which Label Studio would show every project as disconnected.
             models[name] = None
             missing.append(str(error))
     if OCR_MODEL not in models and not filling:
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
         missing.append(NO_KEY)
-    nodes = live_nodes(model_dir)
+    nodes = store.live_nodes()
     if not nodes and not filling:
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")
     is_held = any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values())
-    starting = _starting(nodes) | ({"": FIRST_COPY} if filling else {})
+    starting = {
+        node: f"TorchServe of {node} is starting"
+        for node, report in nodes.items()
+        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
+    } | ({"": FIRST_COPY} if filling else {})
     if nodes and current and not is_held and not starting:
-        if all(_has_looked(report) for report in nodes.values()):
+        # A node has checked `ocr`, or had time to; see `is_starting`.
+        if all(OCR_MODEL in one.get("checked", ()) or one.get("away_since") is not None for one in nodes.values()):
             missing.append(NOT_LOADED)
         else:
             starting = {"": NOT_LOADED}
@@ -105,22 +110,8 @@ def read_health(model_dir: StorePath, home: Path, *, has_key: bool, refusals: Re
     )
 
 
-def _starting(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return a sentence for each node whose TorchServe is starting."""
-    return {
-        node: f"TorchServe of {node} is starting"
-        for node, report in nodes.items()
-        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
-    }
-
-
-def _has_looked(report: Mapping[str, Any]) -> bool:
-    """Return whether a node came to a judgement about `ocr`, or had time for one; see `is_starting`."""
-    return OCR_MODEL in report.get("checked", ()) or report.get("away_since") is not None
-
-
 def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return the models that sleep on every node that holds them."""
+    """Return the models without a worker on every node that holds them."""
     holders = [
         (set(report.get("asleep", ())), {name for name, held in report["holds"].items() if held}) for report in reports
     ]
@@ -129,7 +120,8 @@ def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def health_now() -> Health:
-    """Return what is in service, from files and from what pages met lately."""
-    settings, refusals = context().settings, context().client.refusals()
+    """Return what is in service, from files and from the answers to recent pages."""
+    kept = context()
+    settings, refusals = kept.settings, kept.client.refusals()
     has_key = bool(settings.label_studio_api_key)
-    return read_health(settings.model_dir, settings.home, has_key=has_key, refusals=refusals)
+    return read_health(kept.store, settings.home, has_key=has_key, refusals=refusals)

@@ -26,7 +26,7 @@ class Warned:
     Args:
         time: of the newest, Unix seconds.
         sentence: what was wrong, at most 500 characters.
-        code: of the error; empty where the log line is about none.
+        code: of the error; empty where the log line has none.
         project: Label Studio's id; empty where the line names none.
         task: likewise.
         count: how often it came.
@@ -43,8 +43,8 @@ class Warned:
 class RecentWarnings(logging.Handler):
     """Keeps the newest `KEPT` different warnings and errors; an equal one is counted and not kept twice.
 
-    So a stranger who asks without a password a thousand times takes one line, and not all of them. A line is about an
-    error where one is among its arguments, or where it has `code` and `sentence` as extras.
+    So a thousand requests without a password take one line, and not all of them. A line is about an error where one
+    is among its arguments, or where it has `code` and `sentence` as extras.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class RecentWarnings(logging.Handler):
 
 
 def keep_warnings(owner: object) -> RecentWarnings:
-    """Return the warnings of our own loggers from now on, for as long as `owner` lives."""
+    """Return the warnings of our own loggers from now on, until `owner` is deleted."""
     kept = RecentWarnings()
     for package in LOGGED:
         logger = logging.getLogger(package)

@@ -1,4 +1,4 @@
-"""The routes that Label Studio and people call. Each is thin: parse, ask, answer."""
+"""The routes that Label Studio and people call. Each is thin: parse, call, answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
 from layoutloop.store.copy import store_of
-from layoutloop.store.manifest import OCR_MODEL, models_in, project_model, read_manifest
+from layoutloop.store.manifest import OCR_MODEL, project_model
 from layoutloop.studio.label_config import parse_label_config
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
@@ -30,24 +30,20 @@ _COLD_START = "a project not among `models` has none yet: with RectangleLabels n
 @routes.get("/")
 @routes.get("/health")
 def health() -> Response:
-    """Say that the shim is up, and what is in service; asks nobody, so that it is always fast."""
+    """Say that the shim is up, and what is in service; sends no request, so that it is always fast."""
     service = health_now()
     body: dict[str, Any] = {"status": "UP", "v2": True, "ready": service.ready}
     if is_authenticated():
         known = (*service.starting, *service.missing, _COLD_START, *service.node_errors, service.studio.problem)
-        notes = dict.fromkeys(note for note in known if note)  # the key may be missed in two places
-        body |= {
-            "model_dir": store_of(context().settings.model_dir),
-            "models": service.models,
-            "asleep": service.asleep,
-        }
+        notes = dict.fromkeys(note for note in known if note)  # a missing key may be in two of them
+        body |= {"model_dir": store_of(context().store.path), "models": service.models, "asleep": service.asleep}
         body |= {"nodes": service.nodes, "node_count": len(service.nodes), "notes": list(notes)}
     return jsonify(body)
 
 
 @routes.post("/setup")
 def setup() -> Response:
-    """Check the label config and name the version; `hostname` and `access_token` are ignored on purpose."""
+    """Check the label config and return the version; `hostname` and `access_token` are ignored on purpose."""
     body = _json_object()
     schema = body.get("schema")
     if not isinstance(schema, str):
@@ -56,7 +52,7 @@ def setup() -> Response:
     try:
         config = parse_label_config(schema)
     except LabelConfigUnsupported:
-        # Label Studio shows its user only "422 Client Error"; the sentence that the error handler logs needs a name.
+        # Label Studio shows its user only "422 Client Error"; the error handler's log line lacks the project.
         logger.warning("the label config of project %s is refused:", project)
         raise
     return jsonify({"model_version": context().predictor.version(project, config)})
@@ -97,7 +93,7 @@ def train() -> tuple[Response, int]:
         raise RequestInvalid(f"/train takes `project` and the flags {', '.join(_TRAIN_FLAGS)}; found {unknown!s:.200}")
     project = parse_project(body.get("project"))
     if project is None:
-        raise RequestInvalid('/train wants to know which project: {"project": 7}')
+        raise RequestInvalid('/train needs the project: {"project": 7}')
     flags = {name: body[name] for name in _TRAIN_FLAGS if name in body}
     for name, value in flags.items():
         if not isinstance(value, bool):
@@ -119,17 +115,18 @@ def jobs() -> Response:
 
 @routes.get("/jobs/<job_id>")
 def job(job_id: str) -> Response:
-    """Tell one job's state and progress."""
+    """Return one job's state and progress."""
     return jsonify(context().jobs.get(job_id).to_json())
 
 
 @routes.get("/versions")
 def versions() -> Response:
     """List the versions that are held, of `?project=7` or of every project."""
-    model_dir = context().settings.model_dir
     project = parse_project(request.args.get("project"))
-    names = [project_model(project)] if project is not None else models_in(model_dir)
-    held = {version for name in names if name != OCR_MODEL for version in _load(name)}
+    store = context().store
+    names = [project_model(project)] if project is not None else store.models()
+    manifests = [store.manifest(name) for name in names if name != OCR_MODEL]
+    held = {version for manifest in manifests if manifest for version in manifest.load}
     return jsonify({"versions": sorted(held, reverse=True)})
 
 
@@ -137,11 +134,6 @@ def versions() -> Response:
 def metrics() -> Response:
     """Answer Prometheus."""
     return Response(generate_latest(context().metrics.registry), content_type=CONTENT_TYPE_LATEST)
-
-
-def _load(name: str) -> tuple[str, ...]:
-    serving = read_manifest(context().settings.model_dir, name)
-    return serving.load if serving else ()
 
 
 def _json_object() -> dict[str, Any]:

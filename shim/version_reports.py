@@ -1,4 +1,4 @@
-"""What the dashboard shows of a version's report: the few figures it needs, read leniently and remembered.
+"""What the dashboard shows of a version's report: the few figures it needs, read leniently and cached.
 
 `training` writes the reports and is not imported here. One that is damaged must not hide all the others.
 """
@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import cachetools
 
-from layoutloop.store.manifest import project_model
 from layoutloop.store.path import StorePath
 
-_REMEMBERED = 5000
+_CACHED = 5000
 _MOST_LABELS = 200
 _MOST_BYTES = 64 * 2**20
 
@@ -63,46 +63,33 @@ class VersionReport:
 
 
 class VersionReports:
-    """Reads reports, each once for as long as its file stays as it is."""
+    """Reads reports, each once until its file changes."""
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._read: cachetools.LRUCache[tuple[str, int, int], VersionReport] = cachetools.LRUCache(_REMEMBERED)
-        self._guard = threading.Lock()
+        """Keep nothing yet."""
+        self._cache: cachetools.LRUCache[Hashable, VersionReport] = cachetools.LRUCache(_CACHED)
+        self._lock = threading.Lock()
 
     def of(self, path: StorePath) -> VersionReport:
         """Return a report's figures; a file that is not there, or is none, gives a report that says so."""
         try:
             found = path.stat()
         except FileNotFoundError:
-            return VersionReport(problem="No report lies beside this version: nobody measured it.")
+            return VersionReport(problem="No report is beside this version: it was not measured.")
         except OSError as error:
             return VersionReport(problem=f"The report {path.name} cannot be read: {error.strerror}.")
-        key = (str(path), found.st_mtime_ns, found.st_size)
-        with self._guard:
-            report = self._read.get(key)
-        if report is None:
-            report = (
-                _damaged(path, f"{found.st_size} bytes are too many") if found.st_size > _MOST_BYTES else _load(path)
-            )
-            with self._guard:
-                self._read[key] = report
-        return report
+        return self._read(path, found.st_size, found.st_mtime_ns)
 
-
-def report_paths(model_dir: StorePath, project: int, version: str) -> tuple[StorePath, StorePath]:
-    """Return where a version's report lies, as JSON and as a page."""
-    folder, stem = model_dir / project_model(project), f"{project_model(project)}-{version}"
-    return folder / f"{stem}.report.json", folder / f"{stem}.report.html"
-
-
-def _load(path: StorePath) -> VersionReport:
-    try:
-        return parse_report(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        return _damaged(path, error.strerror or "the file cannot be opened")
-    except (ValueError, RecursionError):
-        return _damaged(path, "it is no JSON")
+    @cachetools.cachedmethod(attrgetter("_cache"), lock=attrgetter("_lock"))
+    def _read(self, path: StorePath, size: int, _changed: int) -> VersionReport:
+        if size > _MOST_BYTES:
+            return _damaged(path, f"{size} bytes are too many")
+        try:
+            return parse_report(json.loads(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            return _damaged(path, error.strerror or "the file cannot be opened")
+        except (ValueError, RecursionError):
+            return _damaged(path, "it is no JSON")
 
 
 def _damaged(path: StorePath, why: str) -> VersionReport:
@@ -112,7 +99,7 @@ def _damaged(path: StorePath, why: str) -> VersionReport:
 
 
 def parse_report(body: object) -> VersionReport:
-    """Read what `training` wrote; a field that is not as expected is left out, and with it what hangs on it."""
+    """Read what `training` wrote; a field that is not as expected is left out, and with it what depends on it."""
     if not isinstance(body, Mapping):
         return VersionReport(problem="The report is damaged (it is no JSON object).")
     scores = _mapping(body.get("scores"))

@@ -1,4 +1,4 @@
-"""Label Studio's webhook events: which of them ask for a training, and for which project. Pure."""
+"""Label Studio's webhook events: which of them queue a training, and of which project. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _ANNOTATED = frozenset({"ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What an event asks for.
+    """What an event causes.
 
     Args:
         action: as Label Studio names it.
         project: to be trained; None where nothing is to be done.
-        trigger: who asked.
-        why: a few words on why nothing is to be done, where that is worth a line in the log.
+        trigger: of the job.
+        why: why nothing is to be done, where that is worth a line in the log.
     """
 
     action: str
@@ -33,11 +33,11 @@ class Event:
 def read_event(body: Mapping[str, object]) -> Event:
     """Read a webhook's body.
 
-    An annotation event that cannot be understood is ignored, since nobody would see the error: Label Studio throws
-    the answer away, and the next event's job learns from everything that is there.
+    An annotation event that cannot be understood is ignored, since no one would see the error: Label Studio discards
+    the answer, and the next event's job learns from everything that is there.
 
     Raises:
-        RequestInvalid: no event, or a START_TRAINING without a project; somebody waits for that one.
+        RequestInvalid: no event, or a START_TRAINING without a project; a person waits for that one.
     """
     action = body.get("action")
     if not isinstance(action, str):

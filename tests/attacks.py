@@ -6,9 +6,10 @@ import base64
 import time
 from dataclasses import dataclass
 
-from layoutloop.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable
+from handler.errors import ImageTooLarge, ImageUnreadable
+from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError
 from layoutloop.studio.api_key import LabelStudioKey
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from tests.far_servers import LEGACY_KEY, SECRET, Names, Stage
 
 TIMEOUT_S = 1.0
@@ -31,7 +32,7 @@ class Attack:
 
     name: str
     reference: str
-    error: type[ImageUnavailable] = ImageRefused
+    error: type[LayoutLoopError] = AddressRefused
     hosts: tuple[str, ...] = FRIEND
     prefix: str = ""
 
@@ -40,7 +41,7 @@ class Attack:
 class Outcome:
     """What became of an attack."""
 
-    error: ImageUnavailable | None
+    error: LayoutLoopError | None
     seconds: float
     key_elsewhere: bool
     stranger_asked: bool
@@ -136,22 +137,22 @@ SCHEMES = (
     Attack("path on this machine", "/etc/passwd"),
     Attack("redirect to file://", "http://friend.test:{friend}/to?file:///etc/passwd"),
     Attack("redirect to data:", "http://friend.test:{friend}/to?data:image/png;base64,AAAA"),
-    Attack("data: that is a page", "data:text/html,<script>"),
+    Attack("data: that is a page", "data:text/html,<script>", ImageUnreadable),
 )
 
 FLOODS = (
-    Attack("Content-Length of 2 GB", "http://friend.test:{friend}/huge", ImageTooBig),
-    Attack("Content-Length of 2 GB from Label Studio", UPLOAD + "huge", ImageTooBig),
-    Attack("chunked body without end", "http://friend.test:{friend}/endless", ImageTooBig),
-    Attack("body in slow drips", "http://friend.test:{friend}/drip", ImageSourceAway),
-    Attack("header in slow drips", "http://friend.test:{friend}/drip-header", ImageSourceAway),
-    Attack("chunk size in slow drips", UPLOAD + "drip-size", ImageSourceAway),
+    Attack("Content-Length of 2 GB", "http://friend.test:{friend}/huge", ImageTooLarge),
+    Attack("Content-Length of 2 GB from Label Studio", UPLOAD + "huge", ImageTooLarge),
+    Attack("chunked body without end", "http://friend.test:{friend}/endless", ImageTooLarge),
+    Attack("body in slow drips", "http://friend.test:{friend}/drip", ImageSourceUnreachable),
+    Attack("header in slow drips", "http://friend.test:{friend}/drip-header", ImageSourceUnreachable),
+    Attack("chunk size in slow drips", UPLOAD + "drip-size", ImageSourceUnreachable),
     Attack("gzip bomb", "http://friend.test:{friend}/gzip", ImageUnavailable),
     Attack("redirect loop", "http://friend.test:{friend}/loop?X-Signature={secret}", ImageUnavailable),
     Attack(
-        "data: bomb, base64", "data:image/png;base64," + base64.b64encode(bytes(MAX_BYTES + 3)).decode(), ImageTooBig
+        "data: bomb, base64", "data:image/png;base64," + base64.b64encode(bytes(MAX_BYTES + 3)).decode(), ImageTooLarge
     ),
-    Attack("data: bomb, percent-encoded", "data:image/png," + "%00" * (MAX_BYTES + 1), ImageTooBig),
+    Attack("data: bomb, percent-encoded", "data:image/png," + "%00" * (MAX_BYTES + 1), ImageTooLarge),
     Attack("reference of 1 MB", UPLOAD + "a" * 1_000_000),
 )
 
@@ -182,12 +183,12 @@ def try_attack(attack: Attack, stage: Stage) -> Outcome:
     studio_url = stage.fill("http://127.0.0.1:{studio}") + attack.prefix
     key = LabelStudioKey(studio_url, LEGACY_KEY)
     hosts = tuple(stage.fill(host) for host in attack.hosts)
-    fetcher = ImageFetcher(studio_url, key, hosts, ("127.0.0.2/32",), MAX_BYTES, TIMEOUT_S, resolver=names())
-    error: ImageUnavailable | None = None
+    fetcher = ImageFetcher(studio_url, key, ImageRules(hosts, ("127.0.0.2/32",), MAX_BYTES, TIMEOUT_S, names()))
+    error: LayoutLoopError | None = None
     began = time.monotonic()
     try:
         fetcher.fetch(stage.fill(attack.reference), task_id=5)
-    except ImageUnavailable as raised:
+    except LayoutLoopError as raised:
         error = raised
     finally:
         fetcher.close()

@@ -8,23 +8,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from handler.page import BOX_LEVELS, Page, TaggedPage
 from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_to_json, tagged_page_to_json
-from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import archive_path, project_model, read_manifest
+from layoutloop.errors import ModelNotReady, RolloutFailed
+from layoutloop.store.changes import drop_from_load
+from layoutloop.store.locks import Held
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import TRAININGS, ModelStore
 from layoutloop.store.path import StorePath
-from layoutloop.store.writing import FILE_LOCK, TRAININGS, Held, drop_from_load, locked, new_stamp, write_json
-from layoutloop.torchserve.inference import InferenceClient
-from rollout.promotion import RolloutFailed, promote
+from layoutloop.store.writing import write_json
+from layoutloop.torchserve.inference import InferenceClient, PageRequest
+from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
 from training.data.examples import Example
 from training.retention import discard
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
 
 _ANSWER_S = 60.0
 _PAUSE_S = 0.5
@@ -55,43 +55,95 @@ def prove(checkpoint: Path, box_level: str, examples: Sequence[Example]) -> Proo
     return max(proofs, key=lambda proof: len(proof.answer.regions), default=None)
 
 
-def archive_once(
-    folder: Path,
-    checkpoint: Path,
-    model_dir: StorePath,
-    project: int,
-    settings: ProjectSettings,
-    restored_from: str | None = None,
-    leases: Leases | None = None,
-) -> str:
-    """Return the version of a checkpoint, which is archived unless an earlier try of the job did it.
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Puts a version of a project into service, once, however often its job is begun.
 
     Args:
-        folder: of the job; remembers the version.
-        checkpoint: what is archived.
-        model_dir: the model store.
+        store: the model store.
         project: Label Studio's id.
-        settings: how it was trained and how it runs.
-        restored_from: the version whose checkpoint this is.
-        leases: locks that machines share; with them, machines also tell each other the version of a job.
-
-    Raises:
-        ArchiveFailed, CheckpointInvalid: nothing was changed.
+        folder: of the job; remembers the version.
+        client: of this machine's TorchServe.
+        still_mine: raises Superseded where another process does this job by now.
+        untested: also where no TorchServe runs that could try it.
     """
-    name = project_model(project)
-    version, serving = archived_version(folder), read_manifest(model_dir, name)
-    if version is None or (serving and serving.current and version < serving.current):
-        # A stamp older than what was put into service meanwhile would be refused. It is noted before anything is
-        # built under it, so that no try leaves an archive that the next one does not know.
-        version = new_stamp(model_dir, name, leases=leases)
-        write_json(folder / _NOTE, {"version": version})
-    if leases is not None:
-        write_json(_shared_note(model_dir, project, folder), {"version": version})
-    if not archive_path(model_dir, name, version).is_file():
-        build_project(
-            model_dir, project, checkpoint, settings, restored_from=restored_from, version=version, leases=leases
-        )
-    return version
+
+    store: ModelStore
+    project: int
+    folder: Path
+    client: InferenceClient
+    still_mine: Callable[[], None]
+    untested: bool = False
+
+    @property
+    def model(self) -> str:
+        """The project's model."""
+        return project_model(self.project)
+
+    def archive(self, checkpoint: Path, settings: ProjectSettings) -> str:
+        """Return the version of a checkpoint, which is archived unless an earlier try of the job did it.
+
+        Where machines share locks, they also tell each other the version of a job.
+
+        Raises:
+            ArchiveFailed, CheckpointInvalid: nothing was changed.
+        """
+        store, manifest = self.store, self.store.manifest(self.model)
+        version = archived_version(self.folder)
+        if version is None or (manifest and manifest.current and version < manifest.current):
+            # A stamp older than what was put into service meanwhile would be refused. It is noted before anything is
+            # built under it, so that no try leaves an archive that the next one does not know.
+            version = store.new_stamp(self.model)
+            write_json(self.folder / _NOTE, {"version": version})
+        if store.leases is not None:
+            write_json(_shared_note(store, self.project, self.folder), {"version": version})
+        if not store.archive_path(self.model, version).is_file():
+            build_project(store, self.project, checkpoint, settings, version)
+        return version
+
+    def take_over(self) -> str | None:
+        """Take over what a try of the job on another machine did; return the version that any try put into service.
+
+        One that was not is deleted: its checkpoint is not the one that this machine makes, and its scores nobody has.
+        """
+        if self.store.leases is not None:
+            self._take_over_from_elsewhere()
+        version = archived_version(self.folder)
+        return version if version and was_promoted(self.store, self.project, version) else None
+
+    def _take_over_from_elsewhere(self) -> None:
+        try:
+            version = str(json.loads(_shared_note(self.store, self.project, self.folder).read_text())["version"])
+        except FileNotFoundError:
+            return
+        if version == archived_version(self.folder):
+            return  # it was this machine's
+        if was_promoted(self.store, self.project, version):
+            write_json(self.folder / _NOTE, {"version": version})
+            return
+        with self.store.lock(self.model) as held:
+            drop_from_load(self.store, self.model, {version}, held)
+        discard(self.store, self.project, version)
+
+    def put_into_service(self, version: str, proof: Proof | None, held: Held) -> None:
+        """Promote an archived version, after it answered for a real page of the project as it did in training.
+
+        Args:
+            version: in the model store.
+            proof: the page; None where the project has none with words.
+            held: the lock of the project's trainings, which must not be lost.
+
+        Raises:
+            RolloutFailed, LayoutLoopError: what was in service before still is.
+        """
+
+        def check() -> None:
+            if proof is not None and not self.untested:
+                ask(self.client, self.model, version, proof)
+            held.check()
+            self.still_mine()
+
+        promote(self.store, self.model, version, untested=self.untested, check=check)
 
 
 def archived_version(folder: Path) -> str | None:
@@ -102,82 +154,21 @@ def archived_version(folder: Path) -> str | None:
         return None
 
 
-def take_over(folder: Path, model_dir: StorePath, project: int, leases: Leases | None) -> None:
-    """Take over what a try of the job on another machine did: its version, if that was put into service.
-
-    A version that was not is deleted: its checkpoint is not the one that this machine makes, and its scores nobody has.
-    """
-    if leases is None:
-        return
-    try:
-        version = str(json.loads(_shared_note(model_dir, project, folder).read_text())["version"])
-    except FileNotFoundError:
-        return
-    if version == archived_version(folder):
-        return  # it was this machine's
-    if was_promoted(model_dir, project, version):
-        write_json(folder / _NOTE, {"version": version})
-        return
-    name = project_model(project)
-    with locked(model_dir, name, leases=leases) as held:
-        drop_from_load(model_dir, name, {version}, held)
-    discard(model_dir, project, version, leases=leases)
-
-
-def forget(folder: Path, model_dir: StorePath, project: int, leases: Leases | None) -> None:
+def forget(store: ModelStore, project: int, folder: Path) -> None:
     """Delete what machines told each other of a job that has its outcome."""
-    if leases is not None:
-        _shared_note(model_dir, project, folder).unlink(missing_ok=True)
+    if store.leases is not None:
+        _shared_note(store, project, folder).unlink(missing_ok=True)
 
 
-def _shared_note(model_dir: StorePath, project: int, folder: Path) -> StorePath:
+def _shared_note(store: ModelStore, project: int, folder: Path) -> StorePath:
     """Return where the store keeps what `archived.json` keeps in a job's folder."""
-    return model_dir / TRAININGS / project_model(project) / f"{folder.name}.json"
+    return store.path / TRAININGS / project_model(project) / f"{folder.name}.json"
 
 
-def was_promoted(model_dir: StorePath, project: int, version: str) -> bool:
+def was_promoted(store: ModelStore, project: int, version: str) -> bool:
     """Whether a version is in service, or was: an earlier try may have been cut off right after its flip."""
-    serving = read_manifest(model_dir, project_model(project))
-    return serving is not None and version in (serving.current, *serving.left, *serving.past)
-
-
-def put_into_service(
-    model_dir: StorePath,
-    project: int,
-    version: str,
-    *,
-    client: InferenceClient,
-    proof: Proof | None,
-    still_mine: Callable[[], None],
-    untested: bool = False,
-    leases: Leases | None = None,
-    held: Held = FILE_LOCK,
-) -> None:
-    """Promote an archived version, after it answered for a real page of the project as it did in training.
-
-    Args:
-        model_dir: the model store.
-        project: Label Studio's id.
-        version: in the model store.
-        client: of this machine's TorchServe.
-        proof: the page to ask about; None where the project has none with words.
-        still_mine: raises Superseded where another process does this job by now.
-        untested: also where no TorchServe runs that could try it.
-        leases: locks that machines share.
-        held: the lock of the project's trainings, which must not be lost.
-
-    Raises:
-        RolloutFailed, LayoutLoopError: what was in service before still is.
-    """
-    name = project_model(project)
-
-    def check() -> None:
-        if proof is not None and not untested:
-            ask(client, name, version, proof)
-        held.check()
-        still_mine()
-
-    promote(model_dir, name, version, untested=untested, check=check, leases=leases)
+    manifest = store.manifest(project_model(project))
+    return manifest is not None and version in (manifest.current, *manifest.left, *manifest.past)
 
 
 def ask(client: InferenceClient, name: str, version: str, proof: Proof) -> None:
@@ -203,7 +194,7 @@ def _answer(client: InferenceClient, name: str, version: str, body: bytes, deadl
     """Ask until there is an answer: a TorchServe that was just started again holds the version a moment later."""
     while True:
         try:
-            return client.predict(name, version, body, content_type="application/json", deadline=deadline)
+            return client.predict(PageRequest(name, version, body, "application/json"), deadline)
         except ModelNotReady:
             if time.monotonic() + _PAUSE_S > deadline:
                 raise

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from layoutloop.settings.training import TrainSettings
-from layoutloop.store.path import StorePath
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.inference import InferenceClient
 from training.data.collect import Source
 from training.data.page_readers import Images, TorchServeReader
 from training.fit.progress import Progress
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
 
 
 class ProgressListener(Protocol):
@@ -56,7 +53,7 @@ class TrainingContext:
     """What a training works with.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         folder: of this job.
         settings: of training.
         source: where the annotations come from.
@@ -64,10 +61,9 @@ class TrainingContext:
         images: fetches a page's image once more, for the report.
         client: of this machine's TorchServe.
         threads: pages read at a time.
-        leases: locks that machines share.
     """
 
-    model_dir: StorePath
+    store: ModelStore
     folder: Path
     settings: TrainSettings
     source: Source
@@ -75,7 +71,6 @@ class TrainingContext:
     images: Images
     client: InferenceClient
     threads: int = 4
-    leases: Leases | None = None
 
 
 @dataclass(frozen=True, slots=True)

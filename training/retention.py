@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import Any
 
-from layoutloop.store.manifest import Manifest, project_model, read_manifest
+from layoutloop.store.manifest import Manifest, project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath
-from layoutloop.store.transfer import delete_version, rename
-from layoutloop.store.writing import locked
-from training.report.files import report_path
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
+from layoutloop.store.transfer import delete_version
 
 logger = logging.getLogger(__name__)
 
 
-def prune(model_dir: StorePath, project: int, keep: int, *, leases: Leases | None = None) -> list[str]:
+def prune(store: ModelStore, project: int, keep: int) -> list[str]:
     """Delete all but the newest `keep` versions; what is or was lately in service stays. Return what went.
 
     The caller holds no lock of the model.
@@ -26,26 +22,22 @@ def prune(model_dir: StorePath, project: int, keep: int, *, leases: Leases | Non
         LeaseLost: another process may hold the lock by now; the rest stays.
     """
     name = project_model(project)
-    folder = model_dir / name
-    with locked(model_dir, name, leases=leases) as held:
-        serving = read_manifest(model_dir, name) or Manifest()
-        versions = sorted(
-            {path.stem.removeprefix(f"{name}-") for path in folder.glob(f"{name}-*.mar")}
-            | {path.name.removeprefix("checkpoint-") for path in folder.glob("checkpoint-*")},
-            reverse=True,
-        )
+    with store.lock(name) as held:
+        serving = store.manifest(name) or Manifest()
+        checkpoints = {path.name.removeprefix("checkpoint-") for path in store.folder(name).glob("checkpoint-*")}
+        versions = sorted(checkpoints.union(store.archived(name)), reverse=True)
         old = [version for version in versions[keep:] if version not in (*serving.load, serving.current)]
         for version in old:
             held.check()
-            delete_version(model_dir, name, version)
-            for path in _reports(model_dir, name, version):
+            delete_version(store, name, version)
+            for path in _reports(store, name, version):
                 path.unlink(missing_ok=True)
     if old:
         logger.info("%s: deleted %s, the newest %d are kept", name, ", ".join(old), keep)
     return old
 
 
-def discard(model_dir: StorePath, project: int, version: str, *, leases: Leases | None = None) -> None:
+def discard(store: ModelStore, project: int, version: str) -> None:
     """Delete a version that could not be put into service; its report stays, as `failed-<version>`.
 
     What is, or is to be, in service stays. The caller holds no lock of the model.
@@ -54,17 +46,18 @@ def discard(model_dir: StorePath, project: int, version: str, *, leases: Leases 
         LeaseLost: another process may hold the lock by now; the version stays.
     """
     name = project_model(project)
-    with locked(model_dir, name, leases=leases) as held:
-        serving = read_manifest(model_dir, name) or Manifest()
+    with store.lock(name) as held:
+        serving = store.manifest(name) or Manifest()
         if version in (*serving.load, serving.current):
             return
         held.check()
-        delete_version(model_dir, name, version)
-        for path in _reports(model_dir, name, version):
+        delete_version(store, name, version)
+        for path in _reports(store, name, version):
             if path.exists():
-                rename(path, path.name.replace(f"{name}-", "failed-", 1))
+                target: Any = path.with_name(path.name.replace(f"{name}-", "failed-", 1))  # of the same kind as path
+                path.rename(target)
 
 
-def _reports(model_dir: StorePath, name: str, version: str) -> tuple[StorePath, StorePath]:
-    report = report_path(model_dir, name, version)
+def _reports(store: ModelStore, name: str, version: str) -> tuple[StorePath, StorePath]:
+    report = store.report_path(name, version)
     return report, report.with_suffix(".html")

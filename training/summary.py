@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -20,6 +21,32 @@ from training.measure.compare import Comparison
 from training.measure.gate import Verdict, decide
 from training.measure.scoring import reading_ceiling
 from training.report.report import Report
+from training.request import TrainingRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A candidate, and all that is known of it.
+
+    Args:
+        started: when its training began, UTC time in ISO 8601.
+        before: the version that was in service then.
+        collected: what it learned from.
+        plan: what was trained.
+        progress: the last of the training process.
+        training: pages that it learned from.
+        validation: pages that it was measured on.
+        measured: it and kept versions.
+    """
+
+    started: str
+    before: VersionCard | None
+    collected: Collected
+    plan: Plan
+    progress: Progress
+    training: Sequence[Example]
+    validation: Sequence[Example]
+    measured: Comparison
 
 
 def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Verdict:
@@ -49,64 +76,37 @@ def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Ve
     return Verdict(False, f"{sentence}; --force promotes all the same.", None, verdict.f1_after)
 
 
-def make_report(
-    project: int,
-    settings: TrainSettings,
-    plan: Plan,
-    collected: Collected,
-    measured: Comparison,
-    progress: Progress,
-    pages: tuple[list[Example], list[Example]],
-    before: VersionCard | None,
-    *,
-    verdict: Verdict,
-    dry_run: bool,
-    started: str,
-) -> Report:
-    """Return the report of a training that has no version yet.
-
-    Args:
-        project: Label Studio's id.
-        settings: how pages were read.
-        plan: what was trained.
-        collected: what it learned from.
-        measured: candidate and kept versions.
-        progress: the last of the training process.
-        pages: for training and for validation.
-        before: the version in service.
-        verdict: of the gate.
-        dry_run: nothing goes into service.
-        started: UTC time in ISO 8601.
-    """
-    training, validation = pages
+def make_report(request: TrainingRequest, settings: TrainSettings, trained: Trained, verdict: Verdict) -> Report:
+    """Return the report of a training that has no version yet."""
+    collected, plan, before = trained.collected, trained.plan, trained.before
     return Report(
-        name=project_model(project),
+        name=project_model(request.project),
         labels=collected.labels,
         verdict=verdict,
-        dry_run=dry_run,
-        scores=measured.comparable if validation else None,
-        counted_by="boxes" if measured.box_scores else "words",
-        compared=measured.rivals,
+        dry_run=request.dry_run,
+        scores=trained.measured.comparable if trained.validation else None,
+        counted_by="boxes" if trained.measured.box_scores else "words",
+        compared=trained.measured.rivals,
         base=plan.base,
         base_kind="current" if plan.continue_from else kind_of(plan.base),
-        settings=_settings(plan, progress),
+        settings=_settings(plan, trained.progress),
         new_labels=tuple(label for label in collected.labels if before and label not in before.labels),
         tasks=collected.tasks,
-        trained_pages=len(training),
-        trained_tasks=tuple(sorted({example.task for example in training})),
-        validation_pages=len(validation),
+        trained_pages=len(trained.training),
+        trained_tasks=tuple(sorted({example.task for example in trained.training})),
+        validation_pages=len(trained.validation),
         held_out=collected.held_out,
         left_out=collected.left_out,
         annotations=collected.annotations,
-        reading_ceiling=reading_ceiling([*training, *validation]),
-        losses=tuple((float(step), loss) for step, loss in progress.losses),
-        f1s=tuple((epoch, f1) for epoch, f1 in progress.f1s),
+        reading_ceiling=reading_ceiling([*trained.training, *trained.validation]),
+        losses=tuple((float(step), loss) for step, loss in trained.progress.losses),
+        f1s=tuple((epoch, f1) for epoch, f1 in trained.progress.f1s),
         engine=collected.engine,
         language=settings.language,
         psm=settings.psm,
         box_level=plan.box_level,
         machine=this_machine(),
-        started=started,
+        started=trained.started,
     )
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
-from handler.reading.tesseract import engine_name, grey, parse_tsv, require_languages, timeout_message
+from handler.reading.tesseract import credible_dpi, engine_name, grey, parse_tsv, require_languages, timeout_message
 
 
 class PytesseractEngine:
@@ -28,7 +28,7 @@ class PytesseractEngine:
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""
-        page = grey(image)
+        page, dpi = grey(image), credible_dpi(image)
         # pytesseract writes a file of this format for the program. Pillow's TIFF is not compressed; PNG, which it would
         # choose, is packed only to be unpacked, and Leptonica reads PGM byte by byte.
         page.format = "TIFF"
@@ -37,7 +37,7 @@ class PytesseractEngine:
             tsv: str = pytesseract.image_to_data(
                 page,
                 lang=self._settings.language,
-                config=f"--psm {self._settings.psm}",
+                config=f"--psm {self._settings.psm}" + (f" --dpi {dpi}" if dpi else ""),
                 timeout=self._settings.timeout_s,
             )
         except pytesseract.TesseractError as error:

@@ -16,6 +16,9 @@ from handler.reading.engines import OcrEngine, make_engine
 from handler.wire import FORMAT, page_from_json, page_to_json
 
 _MAX_ENGINES = 8
+_READING = 2
+"""Raised when the same bytes become other words or another picture, by `handler.images` or by what an engine is told:
+pages that the cache kept before are read anew."""
 
 
 class Reader:
@@ -72,7 +75,7 @@ class Reader:
         page = self._cached_page(data, reads, image)
         if not thumbnail:
             return page
-        return replace(page, thumbnail=self._cached(b"thumbnail", data, lambda: make_thumbnail(image())))
+        return replace(page, thumbnail=self._cached(b"thumbnail %d" % _READING, data, lambda: make_thumbnail(image())))
 
     def _engine(self, settings: OcrSettings) -> OcrEngine:
         if settings not in self._engines:
@@ -88,7 +91,7 @@ class Reader:
             page = Page(Size(image().width, image().height), engine.name, words)
             return json.dumps(page_to_json(page), ensure_ascii=False).encode()
 
-        kind = f"{engine.name} {FORMAT}".encode()
+        kind = f"{engine.name} {FORMAT} {_READING}".encode()
         return page_from_json(json.loads(self._cached(kind, data, recognise)))
 
     def _cached(self, kind: bytes, data: bytes, make: Callable[[], bytes]) -> bytes:

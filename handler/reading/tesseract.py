@@ -16,6 +16,10 @@ from handler.page import Box, Word
 _MAX_SIDE_PIXELS = 32_767
 """Tesseract's own limit; beyond it the program fails and the library only says that it did not finish."""
 
+_CREDIBLE_DPI = (70, 2400)
+"""Tesseract's own kMinCredibleResolution and kMaxCredibleResolution. From anything else it estimates the resolution by
+the size of the letters, unless told by --dpi, which it takes as it is."""
+
 _TSV_COLUMNS = 12
 _WORD_LEVEL = "5"
 
@@ -65,6 +69,13 @@ def grey(image: Image.Image) -> Image.Image:
             f"the image is {image.width} x {image.height} pixels, Tesseract reads at most {_MAX_SIDE_PIXELS:,} a side"
         )
     return image.convert("L")
+
+
+def credible_dpi(image: Image.Image) -> int:
+    """Return a page's dots per inch along its height, which Tesseract's layout analysis needs; 0: to be estimated."""
+    dpi = round(image.info.get("dpi", (0.0, 0.0))[1])
+    least, most = _CREDIBLE_DPI
+    return dpi if least <= dpi <= most else 0
 
 
 def engine_name(settings: OcrSettings, version: str) -> str:

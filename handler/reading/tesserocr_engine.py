@@ -9,7 +9,19 @@ from PIL import Image
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
-from handler.reading.tesseract import engine_name, grey, parse_tsv, require_languages, tessdata_folder, timeout_message
+from handler.reading.tesseract import (
+    credible_dpi,
+    engine_name,
+    grey,
+    parse_tsv,
+    require_languages,
+    tessdata_folder,
+    timeout_message,
+)
+
+_UNKNOWN_DPI = 96
+"""Where no resolution is known: what tesserocr's own hand-over, a BMP of Pillow's, says. Tesseract's estimate, which
+the program makes, covers less of DocBank (81.7 instead of 83.4 % of the words) and more of SROIE (81.3, 80.1)."""
 
 
 class TesserocrEngine:
@@ -31,6 +43,7 @@ class TesserocrEngine:
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""
         self._api.SetImage(grey(image))
+        self._api.SetSourceResolution(credible_dpi(image) or _UNKNOWN_DPI)
         try:
             # 0 would mean no limit.
             if not self._api.Recognize(max(1, int(self._settings.timeout_s * 1000))):

@@ -8,7 +8,7 @@ worker, keeps titles and `model_version` right.
 It checks a project (`backend_titles`) about a second after its manifest changed, and within about a minute after its
 row in Label Studio's list of projects changed: an edit of the label config, an ML backend added by hand, what a race
 wrote. That list calls no ML backend; a check makes Label Studio call all of the project's, so `schedule` spreads
-checks out, one a second, and waits ever longer (at most 10 minutes) for what does not come right.
+checks out, one a second, and waits ever longer (at most 10 minutes) where something stays wrong.
 
 Only a connected ML backend that reports the version in service here counts as ours, so two LayoutLoops may serve one
 project; a title that a person gave is never changed.

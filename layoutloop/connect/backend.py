@@ -1,8 +1,8 @@
-"""The shim as a project's ML backend in Label Studio: connected, mended, tried, taken away again.
+"""The shim as a project's ML backend in Label Studio: connected, repaired, tried, removed again.
 
 Measured with 1.23.2. Adding a backend makes a webhook at `{url}/webhook`, which carries no Basic auth and outlives
-the backend. Listing a project's backends asks each of them for /health and /setup, so their states are of this
-moment. Only the first backend of a project is asked for predictions.
+the backend. Listing a project's backends requests /health and /setup of each, so their states are of this moment.
+Only the first backend of a project gets requests for predictions.
 What its title is for is in `layoutloop.connect.backend_titles`.
 """
 
@@ -55,21 +55,22 @@ def connect(client: StudioClient, project: int, shim: ShimAddress, say: Say = pr
     """
     with _explained(shim):
         config = parse_label_config(str(client.get(f"/api/projects/{project}/")["label_config"]))
-        say(_config_sentence(config))
-        backend, others, backend_changed = _see_backend(client, project, shim, say)
-        webhook_changed = _see_webhook(client, project, shim, say)
+        kind = "RectangleLabels" if config.kind == "rectanglelabels" else "rectangles with labels and text"
+        say(f"the label config can be served: {kind}, {counted(len(config.labels), 'label')}")
+        backend, others, backend_changed = _ensure_backend(client, project, shim, say)
+        webhook_changed = _ensure_webhook(client, project, shim, say)
         shown_changed = False
         if all(other["id"] > backend["id"] for other in others):
             title = follow_version(client, backend)
             if title != backend["title"]:
                 say(f"named the ML backend after its version, {title}, for the Data Manager to sort by its scores")
-            shown_changed = _see_predictions_shown(client, project, title, say) or title != backend["title"]
+            shown_changed = _ensure_predictions_shown(client, project, title, say) or title != backend["title"]
         regions = _try_prediction(client, backend, config, say)
     return Connected(project, int(backend["id"]), backend_changed or webhook_changed or shown_changed, regions)
 
 
 def disconnect(client: StudioClient, project: int, shim: ShimAddress, say: Say = print) -> bool:
-    """Take the shim and its webhooks out of a project; return whether there was anything.
+    """Remove the shim and its webhooks from a project; return whether there was anything.
 
     Predictions and annotations stay.
 
@@ -97,16 +98,16 @@ def _show_what_is_stored(client: StudioClient, project: int, version: str | None
     """Let the label stream go on showing the predictions of a removed backend's last version, if there are any.
 
     Label Studio itself sometimes empties the project's `model_version` and sometimes leaves the title there, which
-    nothing bears any more; either way the stream would show none.
+    no backend has any more; either way the stream would show none.
     """
     stored = client.get(f"/api/projects/{project}/model-versions/")
     client.patch(f"/api/projects/{project}/", {"model_version": version if stored.get(version) else ""})
 
 
-def _see_backend(
+def _ensure_backend(
     client: StudioClient, project: int, shim: ShimAddress, say: Say
 ) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
-    """Add the backend, or mend what is wrong with it; return its row, the other backends, whether it was changed."""
+    """Add the backend, or repair it; return its row, the other backends, whether it was changed."""
     ours, others = _backends(client, project, shim)
     if not ours:
         backend = client.post("/api/ml", _backend_fields(shim, project, TITLE))
@@ -114,7 +115,7 @@ def _see_backend(
     elif faults := _faults(ours[0], shim):
         fields = _backend_fields(shim, project, str(ours[0]["title"] or TITLE))
         backend = client.patch(f"/api/ml/{ours[0]['id']}", fields)
-        say(f"mended the ML backend {shim.url}{_with_auth(shim)}: it was {', '.join(faults)}")
+        say(f"repaired the ML backend {shim.url}{_with_auth(shim)}: it was {', '.join(faults)}")
     else:
         backend = ours[0]
         say(f"the ML backend {backend['url']} is there and connected{_with_auth(shim)}")
@@ -127,12 +128,17 @@ def _see_backend(
             f"{backend['error_message'] or 'it cannot be reached from where Label Studio runs (--shim-url)'}"
         )
     for other in others:
-        say(_other_sentence(other, is_first=other["id"] < backend["id"]))
+        is_first = other["id"] < backend["id"]
+        so = f"it is the one used; remove it for {TITLE} to be used" if is_first else f"{TITLE} is"
+        say(
+            f'another ML backend, "{other["title"]}" at {other["url"]}, is left alone. '
+            f"Label Studio uses only the first of a project: {so}"
+        )
     return backend, others, backend not in ours or len(ours) > 1
 
 
-def _see_webhook(client: StudioClient, project: int, shim: ShimAddress, say: Say) -> bool:
-    """Make the webhook, or mend it; return whether something was done."""
+def _ensure_webhook(client: StudioClient, project: int, shim: ShimAddress, say: Say) -> bool:
+    """Add the webhook, or repair it; return whether something was done."""
     found = _webhooks(client, project, shim)
     if not found:
         fields = {"url": shim.webhook, "send_payload": True, "send_for_all_actions": True, "headers": shim.headers}
@@ -143,12 +149,12 @@ def _see_webhook(client: StudioClient, project: int, shim: ShimAddress, say: Say
     headers = {name: value for name, value in webhook["headers"].items() if name.lower() != "authorization"}
     wanted = {"headers": headers | shim.headers, "send_payload": True, "is_active": True}
     all_events = webhook["send_for_all_actions"] or bool(_NEEDED_EVENTS - set(webhook["actions"]))
-    wanted |= {"send_for_all_actions": all_events, "actions": webhook["actions"]}  # without them they would be cleared
+    wanted |= {"send_for_all_actions": all_events, "actions": webhook["actions"]}  # omitted, they would be cleared
     wrong = [name for name, value in wanted.items() if webhook[name] != value]
     if wrong:
         client.patch(f"/api/webhooks/{webhook['id']}/", wanted)
         carries = "carries Basic auth now" if shim.user else "carries no Authorization any more"
-        say(f"mended the webhook {webhook['url']}: it {carries if 'headers' in wrong else 'sends annotations now'}")
+        say(f"repaired the webhook {webhook['url']}: it {carries if 'headers' in wrong else 'sends annotations now'}")
     else:
         say(f"the webhook {webhook['url']} is there{_with_auth(shim)}")
     for double in doubles:
@@ -157,7 +163,7 @@ def _see_webhook(client: StudioClient, project: int, shim: ShimAddress, say: Say
     return bool(wrong or doubles)
 
 
-def _see_predictions_shown(client: StudioClient, project: int, title: str, say: Say) -> bool:
+def _ensure_predictions_shown(client: StudioClient, project: int, title: str, say: Say) -> bool:
     """Let annotators see predictions, always those of the version in service; return whether something was done."""
     found = client.get(f"/api/projects/{project}/")
     if found["show_collab_predictions"] and found["model_version"] == title:
@@ -208,7 +214,7 @@ def _webhooks(client: StudioClient, project: int, shim: ShimAddress) -> list[dic
 
 
 def _backend_fields(shim: ShimAddress, project: int, title: str) -> dict[str, Any]:
-    """Return all fields: Label Studio tries the address with what comes, also for a change."""
+    """Return all fields: Label Studio tries the address with these, also for a change."""
     fields: dict[str, Any] = {"project": project, "url": shim.url, "title": title, "is_interactive": True}
     if not shim.user:
         return fields | {"auth_method": "NONE", "basic_auth_user": ""}  # a password it has cannot be emptied
@@ -217,7 +223,7 @@ def _backend_fields(shim: ShimAddress, project: int, title: str) -> dict[str, An
 
 def _faults(row: Mapping[str, Any], shim: ShimAddress) -> list[str]:
     wanted = "BASIC_AUTH" if shim.user else "NONE"
-    # The password cannot be read back; a wrong one shows as a state, since /setup asks for it.
+    # The password cannot be read back; a wrong one shows as a state, since /setup needs it.
     other_auth = row["auth_method"] != wanted or (row["basic_auth_user"] or "") != shim.user
     return [
         *([f"in state {row['readable_state']}"] if row["state"] != "CO" else []),
@@ -230,22 +236,9 @@ def _with_auth(shim: ShimAddress) -> str:
     return ", with Basic auth" if shim.user else ""
 
 
-def _other_sentence(other: Mapping[str, Any], *, is_first: bool) -> str:
-    so = f"it is the one asked; remove it for {TITLE} to be asked" if is_first else f"{TITLE} is"
-    return (
-        f'another ML backend, "{other["title"]}" at {other["url"]}, is left alone. '
-        f"Label Studio asks only the first of a project: {so}"
-    )
-
-
-def _config_sentence(config: LabelConfig) -> str:
-    kind = "RectangleLabels" if config.kind == "rectanglelabels" else "rectangles with labels and text"
-    return f"the label config can be served: {kind}, {counted(len(config.labels), 'label')}"
-
-
 @contextmanager
 def _explained(shim: ShimAddress) -> Iterator[None]:
-    """Turn what Label Studio says against the shim's address into what to do."""
+    """Turn Label Studio's refusal of the shim's address into what to do."""
     try:
         with known_form():
             yield

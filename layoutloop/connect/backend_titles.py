@@ -1,6 +1,6 @@
-"""ML backends in Label Studio bear the version that they serve as title, and their projects show just that version.
+"""ML backends in Label Studio have the version that they serve as title, and their projects show just that version.
 
-While `show_collab_predictions` is on and a project's `model_version` is a backend's *title*, the label stream asks
+While `show_collab_predictions` is on and a project's `model_version` is a backend's *title*, the label stream calls
 the backend and shows what its present version drew. But the Data Manager takes the prediction score of those alone
 whose version is *equal* to the project's `model_version`, so under a title of its own the column stays empty and
 sorts nothing. Both are right where the backend's title is its version; Label Studio itself (1.23.2) then changes the
@@ -26,13 +26,13 @@ _VERSION = re.compile(r"(ocr|\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
 
 class TitleState(Enum):
-    """What a look at the ML backends of a project found; what could be put right is right now."""
+    """What a check of a project's ML backends found; what could be corrected is right now."""
 
-    RIGHT = "all of LayoutLoop's bear the version in service"
-    PARTLY = "another one bears a title of LayoutLoop's and serves something else"
+    RIGHT = "all of LayoutLoop's have the version in service as title"
+    PARTLY = "another one has a title of LayoutLoop's and serves something else"
     BEHIND = "those with a title of LayoutLoop's do not serve the version in service, or do not answer"
-    NONE = "none bears a title of LayoutLoop's"
-    NO_BACKEND = "there is none at all: nobody is asked for predictions"
+    NONE = "none has a title of LayoutLoop's"
+    NO_BACKEND = "there is none at all, so no predictions are requested"
 
 
 def is_ours(title: str | None) -> bool:
@@ -45,7 +45,7 @@ def follow_version(client: StudioClient, backend: Mapping[str, Any]) -> str:
 
     Args:
         client: of Label Studio.
-        backend: as Label Studio lists it, which has just asked it for its version.
+        backend: as Label Studio lists it, which has just requested its version.
 
     Raises:
         StudioUnavailable: Label Studio does not answer, or the backend does not answer it.
@@ -56,17 +56,17 @@ def follow_version(client: StudioClient, backend: Mapping[str, Any]) -> str:
     fields = {name: backend[name] for name in ("project", "url", "is_interactive", "auth_method", "basic_auth_user")}
     kept = {"basic_auth_pass": ""} if backend["basic_auth_pass_is_set"] else {}  # empty: the one it has
     client.patch(f"/api/ml/{backend['id']}", {**fields, **kept, "title": version})
-    logger.info("project %s: the ML backend %s bears the title %s now", backend["project"], backend["url"], version)
+    logger.info("project %s: the ML backend %s has the title %s now", backend["project"], backend["url"], version)
     return str(version)
 
 
 def ensure_titles(client: StudioClient, project: int, stamp: str | None) -> TitleState:
-    """Look at all ML backends of a project, and put the titles right and what the project shows.
+    """Check all ML backends of a project, and correct the titles and what the project shows.
 
-    Another LayoutLoop may serve the same project. Ours are those that say what is in service here.
+    Another LayoutLoop may serve the same project. Ours are those that report what is in service here.
 
     Args:
-        client: of Label Studio, which asks each of the backends for /health and /setup now.
+        client: of Label Studio, which requests /health and /setup of each backend now.
         project: its id.
         stamp: of the version in service; None before the first.
 
@@ -78,8 +78,8 @@ def ensure_titles(client: StudioClient, project: int, stamp: str | None) -> Titl
         named = [row for row in rows if is_ours(row["title"])]
         served = [row for row in named if _serves(row, stamp)]
         titles = [follow_version(client, row) for row in served]
-        if served and served[0] is rows[0]:  # the first of a project is the one that is asked
-            _see_shown(client, project, titles[0])
+        if served and served[0] is rows[0]:  # the first of a project is the one that is used
+            _ensure_shown(client, project, titles[0])
     if not named:
         return TitleState.NONE if rows else TitleState.NO_BACKEND
     if not served:
@@ -92,11 +92,11 @@ def _serves(row: Mapping[str, Any], stamp: str | None) -> bool:
     return row["state"] == "CO" and is_ours(version) and version.startswith(f"{stamp or 'ocr'}-")
 
 
-def _see_shown(client: StudioClient, project: int, title: str) -> None:
-    """Let the project show what the backend draws, where it names a version that the backend no longer bears.
+def _ensure_shown(client: StudioClient, project: int, title: str) -> None:
+    """Let the project show what the backend draws, where it names a version that the backend no longer has.
 
-    Someone who connects it at the moment of a promotion may have written that. What is empty was switched off, and
-    anything else was chosen by a person.
+    A connection made at the moment of a promotion may have written that. What is empty was switched off, and anything
+    else was chosen by a person.
     """
     shown = client.get(f"/api/projects/{project}/")["model_version"]
     if shown != title and is_ours(shown):

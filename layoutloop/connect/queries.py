@@ -21,11 +21,11 @@ _TIMEOUT_S = 5.0
 _WHO_AM_I = "/api/current-user/whoami"
 _PROJECTS = "/api/projects"
 _PROJECTS_AT_A_TIME = 100
-"""The most that Label Studio gives, whatever is asked for."""
+"""The most that Label Studio gives, whatever is requested."""
 
 
 def label_studio_problem(settings: Settings) -> str | None:
-    """Ask Label Studio who we are; return a sentence about what would keep images from being read, or None."""
+    """Try Label Studio and the key; return a sentence about what would keep images from being read, or None."""
     if not settings.label_studio_api_key:
         return NO_KEY
     try:
@@ -51,7 +51,7 @@ def who_am_i(client: StudioClient) -> str:
 
 
 def project_rows(client: StudioClient, *fields: str) -> dict[int, dict[str, Any]]:
-    """Return what Label Studio says of every project that the key may see, by id; it asks no ML backend for that.
+    """Return what Label Studio says of every project that the key may see, by id; it calls no ML backend for that.
 
     Args:
         client: of Label Studio.
@@ -76,11 +76,11 @@ def project_rows(client: StudioClient, *fields: str) -> dict[int, dict[str, Any]
 
 
 class StatusFile:
-    """Tells the dashboard, in a small file, how Label Studio answers.
+    """A small file that shows the dashboard how Label Studio answers.
 
     Args:
         path: of the file, see `layoutloop.studio.status`.
-        every_s: seconds after which it is written again although nothing changed, to show that somebody still asks.
+        every_s: seconds after which it is written again although nothing changed, to show that the trainer runs.
         clock: Unix seconds.
     """
 
@@ -89,9 +89,8 @@ class StatusFile:
         self._path = path
         self._every_s = every_s
         self._clock = clock
-        self._written: tuple[bool, str, Mapping[int, str]] | None = None
-        self._written_at = float("-inf")
-        self._cannot = ""
+        self._written: dict[str, Any] = {}
+        self._problem = ""
 
     def note(self, ok: bool, sentence: str, projects: Mapping[int, str]) -> None:
         """Write it where it is new, or the file old; where it cannot be written, the log says so once.
@@ -101,15 +100,16 @@ class StatusFile:
             sentence: how.
             projects: titles of those that show a version of ours, by id.
         """
-        now = self._clock()
-        if self._written == (ok, sentence, projects) and 0 <= now - self._written_at < self._every_s:
-            return
-        self._written, self._written_at = (ok, sentence, projects), now
         named = {str(number): title[:LONGEST_TITLE] for number, title in sorted(projects.items())[-MOST_TITLES:]}
+        new = {"time": self._clock(), "ok": ok, "sentence": sentence, "projects": named}
+        before = self._written.get("time", float("-inf"))
+        if new | {"time": before} == self._written and 0 <= new["time"] - before < self._every_s:
+            return
+        self._written = new
         try:
-            write_json(self._path, {"time": now, "ok": ok, "sentence": sentence, "projects": named})
+            write_json(self._path, new)
         except OSError as error:
-            reason = str(error.strerror)
-            if reason != self._cannot:
-                logger.warning("%s cannot be written (%s): the dashboard knows nothing of it", self._path, reason)
-            self._cannot = reason
+            problem = str(error.strerror)
+            if problem != self._problem:
+                logger.warning("%s cannot be written (%s): the dashboard does not see it", self._path, problem)
+            self._problem = problem

@@ -20,7 +20,7 @@ LOCAL_NETWORKS = (
     *("192.168.0.0/16", "198.18.0.0/15", "::/128", "::1/128", "::ffff:0:0/96", "64:ff9b::/96", "2002::/16"),
     *("fc00::/7", "fe80::/10"),
 )
-"""Of Label Studio's own list those that can be reached inside a house; the others are for documents and multicast."""
+"""Of Label Studio's own list those that a private network may have; the others are for documents and multicast."""
 
 _LOOPBACK = ("127.0.0.0/8", "::1/128")
 _BLOCK = re.compile(r"reserved network address \(block: ([0-9a-fA-F:./]+)\)")
@@ -33,11 +33,11 @@ def blocked_network(reason: str) -> str | None:
 
 
 def protection_advice(url: str, network: str) -> str:
-    """Return what to set in Label Studio's environment so that it may ask `url`, and nothing else that is internal.
+    """Return what to set in Label Studio's environment so that it may call `url`, and nothing else that is internal.
 
     Args:
         url: the shim's address as Label Studio is given it.
-        network: the one that Label Studio says it lies in.
+        network: the one that Label Studio says it is in.
     """
     refused = f"Label Studio refuses {url}: its protection of internal addresses bans {network}"
     if network == LINK_LOCAL:
@@ -53,10 +53,10 @@ def protection_advice(url: str, network: str) -> str:
 
 
 def networks_to_ban(addresses: Sequence[str], network: str) -> tuple[str, ...]:
-    """Return the local networks without `network` and without those that any of the addresses lies in.
+    """Return the local networks without `network` and without those that any of the addresses is in.
 
-    The network counts by itself, since a container's Label Studio may see the shim at another address than we do;
-    and loopback is one machine, whichever of its two networks the name `localhost` means there.
+    The network counts by itself, since a container's Label Studio may see the shim at another address than this
+    machine; and loopback is one machine, whichever of its two networks the name `localhost` means there.
     """
     allowed = {network, *(_LOOPBACK if network in _LOOPBACK else ())}
     ours = [ipaddress.ip_address(address) for address in addresses]

@@ -1,7 +1,7 @@
-"""Which projects are looked at in Label Studio, and when: pure, told what was seen and the time.
+"""Which projects are checked in Label Studio, and when. Pure: what was seen and the time are passed in.
 
-A look makes Label Studio ask all ML backends of the project, those of others too. So looks are spread out; one that
-finds nothing to wait for is not soon repeated; and one that does not find what it waits for is repeated ever later.
+A check makes Label Studio call all ML backends of the project, those of others too. So checks are spread out; one that
+finds all as it should be is not soon repeated, and one that does not is repeated ever later.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ class Pace:
     """Seconds between things.
 
     Args:
-        tick_s: between looks at the model store, and from one spread out look to the next.
-        list_s: between lists of all projects, which ask no ML backend.
-        settled_s: until a project is looked at again where all was right.
-        first_s: until the second look after another version came into service; the shim may be a moment behind.
-        again_s: until the second look where it was anything else, or Label Studio did not answer; then ever longer.
+        tick_s: between reads of the model store, and between spread out checks.
+        list_s: between lists of all projects, which call no ML backend.
+        settled_s: until a project is checked again where all was right.
+        first_s: until the second check after another version came into service; the shim may be a moment behind.
+        again_s: until the second check for another reason, or after Label Studio did not answer; then ever longer.
         longest_s: the longest such pause.
     """
 
@@ -59,9 +59,8 @@ class RecheckSchedule:
             self._due |= dict.fromkeys(stamps, _FIRST)
             return False
         changed = [project for project in {*before, *stamps} if before.get(project) != stamps.get(project)]
-        for project in changed:
-            self._due[project] = _AT_ONCE
-            self._pause[project] = self._pace.first_s
+        self._due |= dict.fromkeys(changed, _AT_ONCE)
+        self._pause |= dict.fromkeys(changed, self._pace.first_s)
         return bool(changed)
 
     def note_projects(self, projects: Mapping[int, Hashable], now: float, first: frozenset[int] = frozenset()) -> None:
@@ -72,30 +71,29 @@ class RecheckSchedule:
             now: seconds.
             first: those that come first where many are new, since they seem to be connected.
         """
-        for project, settings in projects.items():
-            if project not in self._listed or self._listed[project] != settings:
-                due = _FIRST if project in first else now
-                if self._due.get(project, due) != _AT_ONCE:
-                    self._due[project] = min(due, self._due.get(project, due))
-                    self._pause[project] = self._pace.again_s
-        for project in set(self._due) - set(projects) - set(self._stamps or ()):
+        for project in {*self._due} - {*projects} - {*(self._stamps or ())}:
             del self._due[project]
             self._pause.pop(project, None)
+        for project, settings in projects.items():
+            due = min(_FIRST if project in first else now, self._due.get(project, now))
+            if (project not in self._listed or self._listed[project] != settings) and due != _AT_ONCE:
+                self._due[project] = due
+                self._pause[project] = self._pace.again_s
         self._listed = dict(projects)
 
     def due(self, now: float) -> list[int]:
-        """Return the projects to look at now: all with another version, and at most one of the rest."""
+        """Return the projects to check now: all with another version, and at most one of the others."""
         at_once = sorted(project for project, due in self._due.items() if due == _AT_ONCE)
-        rest = [(due, project) for project, due in self._due.items() if _AT_ONCE < due <= now]
-        return at_once + [project for _, project in sorted(rest)[:1]]
+        others = sorted((due, project) for project, due in self._due.items() if _AT_ONCE < due <= now)
+        return at_once + [project for _, project in others[:1]]
 
     def settle(self, project: int, now: float) -> None:
-        """Note that all was right, or that there was nothing of ours."""
+        """Note that all was right, or that no ML backend of ours is there."""
         self._due[project] = now + self._pace.settled_s
         self._pause[project] = self._pace.again_s
 
-    def look_again(self, project: int, now: float) -> float:
-        """Note that a look did not find what it should; return the seconds until the next one."""
+    def check_again(self, project: int, now: float) -> float:
+        """Note that a check did not find what it should; return the seconds until the next one."""
         pause_s = self._pause.get(project, self._pace.again_s)
         self._due[project] = now + pause_s
         self._pause[project] = min(2 * pause_s, self._pace.longest_s)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 
 import requests
+from urllib3 import make_headers
 
-from layoutloop.errors import ImageRefused, NotConnected, SettingsInvalid
+from layoutloop.errors import AddressRefused, NotConnected, SettingsInvalid
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED
 from layoutloop.studio.web_address import parse_web_address
 from layoutloop.torchserve.inference import make_session
 
-_ASK_SHIM_S = 5.0
+_TIMEOUT_S = 5.0
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
 class ShimAddress:
-    """Where Label Studio reaches the shim, and what the shim asks for.
+    """Where Label Studio reaches the shim, and the Basic auth that the shim requires.
 
     Args:
         url: as Label Studio is given it, without a final slash.
@@ -37,7 +37,7 @@ class ShimAddress:
     def __post_init__(self) -> None:
         try:
             parse_web_address(self.url)
-        except ImageRefused as error:
+        except AddressRefused as error:
             raise SettingsInvalid(
                 f"the shim's address {self.url!r:.200} cannot be used; write for example http://127.0.0.1:9090"
             ) from error
@@ -62,8 +62,7 @@ class ShimAddress:
         """What a request to the shim must carry, such as a webhook's."""
         if not self.user:
             return {}
-        credentials = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
-        return {"Authorization": f"Basic {credentials}"}
+        return {"Authorization": make_headers(basic_auth=f"{self.user}:{self.password}")["authorization"]}
 
     def is_at(self, url: object, path: str = "") -> bool:
         """Whether a URL of Label Studio's records is this shim's; the names of loopback are one."""
@@ -71,25 +70,25 @@ class ShimAddress:
 
 
 def check_shim(shim: ShimAddress) -> str:
-    """Ask the shim whether it is up and takes our Basic auth; return a sentence.
+    """Check that the shim is up and takes our Basic auth; return a sentence.
 
     Raises:
-        NotConnected: nobody, somebody else, or a shim with another Basic auth answers there.
+        NotConnected: nothing, something else, or a shim with another Basic auth answers there.
     """
     try:
         with make_session() as session:
-            answer = session.get(f"{shim.url}/health", headers=shim.headers, timeout=_ASK_SHIM_S, allow_redirects=False)
+            answer = session.get(f"{shim.url}/health", headers=shim.headers, timeout=_TIMEOUT_S, allow_redirects=False)
             body = answer.json()
-    except requests.JSONDecodeError as error:
-        raise NotConnected(f"{shim.url}/health is answered by something that is not LayoutLoop") from error
+    except requests.JSONDecodeError:
+        body = None
     except requests.RequestException as error:
         raise NotConnected(
-            f"nobody answers at {shim.url} ({type(error).__name__}): start scripts/serve.sh, "
+            f"no shim answers at {shim.url} ({type(error).__name__}): start scripts/serve.sh, "
             "or give the address where it is (LAYOUTLOOP_PORT, --shim-url)"
         ) from error
     if not isinstance(body, dict) or body.get("status") != "UP" or "ready" not in body:
         raise NotConnected(f"{shim.url}/health is answered by something that is not LayoutLoop")
-    if "model_dir" not in body:  # it tells those alone whose Basic auth it takes
+    if "model_dir" not in body:  # shown only to those whose Basic auth it takes
         wrong = "does not take the BASIC_AUTH_USER and BASIC_AUTH_PASS set here" if shim.user else "wants Basic auth"
         raise NotConnected(f"the shim at {shim.url} {wrong}: set both as they were set when it was started")
     waiting = "" if body["ready"] else ", but is not ready yet; its /health says what it waits for"
@@ -97,28 +96,28 @@ def check_shim(shim: ShimAddress) -> str:
 
 
 def tell_disconnected(shim: ShimAddress, project: int) -> None:
-    """Tell the shim, as a webhook would, that a project's events end here, so that its dashboard forgets the project.
+    """Send the shim, as a webhook would, that a project is disconnected, so that its dashboard drops the project.
 
     Raises:
-        NotConnected: it could not be told.
+        NotConnected: it was not received.
     """
     event = {"action": DISCONNECTED, "project": {"id": project}}
     try:
         with make_session() as session:
             session.post(
-                shim.webhook, json=event, headers=shim.headers, timeout=_ASK_SHIM_S, allow_redirects=False
+                shim.webhook, json=event, headers=shim.headers, timeout=_TIMEOUT_S, allow_redirects=False
             ).raise_for_status()
     except requests.RequestException as error:
         raise NotConnected(
-            f"the shim at {shim.url} could not be told ({type(error).__name__}): where the project has no version yet, "
-            "its dashboard forgets it by itself after 30 days"
+            f"the shim at {shim.url} could not be reached ({type(error).__name__}): where the project has no version "
+            "yet, its dashboard drops it by itself after 30 days"
         ) from error
 
 
 def _place(url: str) -> tuple[str, str, int, str] | str:
     try:
         address = parse_web_address(url)
-    except ImageRefused:
+    except AddressRefused:
         return url
     host = _LOOPBACK[0] if address.host in _LOOPBACK else address.host
     return address.scheme, host, address.port, address.path.rstrip("/")

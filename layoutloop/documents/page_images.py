@@ -1,4 +1,4 @@
-"""A document's pages as images that a browser shows and Label Studio takes; what it shows already stays as it is."""
+"""A document's pages as images that a browser shows and Label Studio takes; what it shows rightly stays as it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from handler.errors import HandlerError, ImageHasSeveralPages
+from handler.browser_view import without_metadata
+from handler.errors import HandlerError, ImageTooLarge
 from handler.images import FORMATS, ImageLimits, open_page
-from layoutloop.documents.split import DocumentUnreadable, page_count, pages_of
+from layoutloop.documents.split import page_count, pages_of
+from layoutloop.errors import DocumentUnreadable
 
 MAX_FILE_BYTES = 2**29
 """Of an image file. A TIFF may be much larger than the PNG that it becomes."""
@@ -19,6 +21,11 @@ MAX_FILE_BYTES = 2**29
 _SHOWN = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "GIF": ".gif", "BMP": ".bmp", "WEBP": ".webp"}
 """What browsers show and Label Studio 1.23.2 takes (SUPPORTED_EXTENSIONS in its core/settings/base.py), by the suffix
 that it wants to see; TIFF, JPEG 2000 and PPM are neither. An MPO is a phone's JPEG."""
+
+_SQUARE = 1.01
+"""Longer to shorter side of a pixel, up to which it counts as square: files round their resolution."""
+_CREDIBLE = 3.0
+"""The same, up to which a shape is believed: faxes have 1.04 (204 x 196 dpi) to 2.1 (204 x 98)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +56,6 @@ def page_images(path: Path, dpi: int, max_bytes: int) -> Iterator[PageImage]:
     for number, data in enumerate(pages_of(path, dpi, MAX_FILE_BYTES), start=1):
         try:
             image = _shown(data)
-        except ImageHasSeveralPages as error:
-            raise DocumentUnreadable(
-                f"{path} holds several images in a format that is not split into pages (only PDF and TIFF are)"
-            ) from error
         except HandlerError as error:
             raise DocumentUnreadable(f"{_place(path, number)} cannot be read: {error}") from error
         if len(image.data) > max_bytes:
@@ -69,17 +72,43 @@ def _place(path: Path, number: int) -> str:
 
 
 def _shown(data: bytes) -> PageImage:
-    """Return an image as it is where a browser shows it, else as an upright PNG.
+    """Return an image as it is where a browser shows it rightly, else as an upright PNG.
 
     Raises:
         HandlerError: it is no image, is damaged or too large.
     """
-    upright = open_page(data, ImageLimits(max_bytes=MAX_FILE_BYTES))
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        suffix = _SHOWN.get(image.format or "")
-        is_grey = image.mode in ("1", "L")
-    if suffix is not None:
+    limits = ImageLimits(max_bytes=MAX_FILE_BYTES)
+    upright = open_page(data, limits)
+    page = _with_square_pixels(upright, limits.max_pixels)
+    suffix = _SHOWN.get(upright.format or "")
+    if suffix is not None and page is upright:
         return PageImage(data, suffix)
+    with Image.open(io.BytesIO(without_metadata(data)), formats=FORMATS) as image:
+        if image.mode in ("1", "L"):
+            page = page.convert("L")
     buffer = io.BytesIO()
-    (upright.convert("L") if is_grey else upright).save(buffer, format="PNG")
+    page.save(buffer, format="PNG", dpi=page.info.get("dpi"))
     return PageImage(buffer.getvalue(), ".png")
+
+
+def _with_square_pixels(page: Image.Image, max_pixels: int) -> Image.Image:
+    """Return a page as wide and high as it was on paper, the coarser direction made finer.
+
+    A browser shows pixels as squares, whatever the file says.
+
+    Raises:
+        ImageTooLarge: it would have more pixels than are read.
+    """
+    x, y = page.info.get("dpi", (1.0, 1.0))
+    finest = max(x, y)
+    if not _SQUARE < finest / min(x, y) <= _CREDIBLE:
+        return page
+    width, height = round(page.width * finest / x), round(page.height * finest / y)
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"with square pixels (it has {x:.0f} x {y:.0f} dpi) the page has {width:,} x {height:,} pixels, "
+            f"at most {max_pixels:,} in all are read"
+        )
+    square = page.resize((width, height), Image.Resampling.BICUBIC)
+    square.info["dpi"] = (finest, finest)
+    return square

@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from layoutloop.documents.page_images import PageImage
-from layoutloop.documents.split import DocumentUnreadable
-from layoutloop.errors import StudioUnavailable
+from layoutloop.errors import DocumentRefused, DocumentUnreadable, StudioUnavailable
 from layoutloop.plural import counted
 from layoutloop.studio.client import StudioClient
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
@@ -36,10 +35,6 @@ _CHUNK_BYTES = 2**20
 _ABOUT_THE_FILE = frozenset({400, 413, 415, 422})
 _OURS = re.compile(r"[0-9a-f]{8}-(.*-[0-9a-f]{32}\.[a-z]+)")
 """Label Studio puts eight digits of its own before a file's name."""
-
-
-class DocumentRefused(Exception):
-    """Label Studio does not take a page of it; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)

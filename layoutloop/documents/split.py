@@ -14,6 +14,9 @@ import pypdfium2
 from PIL import Image
 
 from handler.images import ImageLimits
+from handler.resolution import upright_dpi
+from handler.tiff_pages import page_frames, seek_page
+from layoutloop.errors import DocumentUnreadable
 
 DEFAULT_DPI = 200
 MAX_DPI = 2400
@@ -27,10 +30,6 @@ _BROKEN = (
     *(struct.error, zlib.error, Image.DecompressionBombError, pypdfium2.PdfiumError, Warning),
 )
 """What reading a file, Pillow's decoders and PDFium raise on damaged data; warnings where these are errors."""
-
-
-class DocumentUnreadable(Exception):
-    """The file is no document that can be split; the message says why."""
 
 
 def pages_of(path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None) -> Iterator[bytes]:
@@ -80,7 +79,7 @@ def page_count(path: Path) -> int:
                 pages = len(document)
         elif start.startswith(_TIFF):
             with Image.open(path, formats=["TIFF"]) as image:
-                pages = int(getattr(image, "n_frames", 1))
+                pages = len(page_frames(image))
         else:
             pages = 1
     except _BROKEN:
@@ -95,6 +94,7 @@ def _start(path: Path) -> bytes:
 
 def _pdf_pages(path: Path, dpi: int) -> Iterator[bytes]:
     with pypdfium2.PdfDocument(path) as document:
+        document.init_forms()  # without it the fields of a form are drawn empty
         _check_count(path, len(document))
         for number, page in enumerate(document, start=1):
             width, height = (math.ceil(side * dpi / 72) for side in page.get_size())
@@ -108,18 +108,19 @@ def _tiff_pages(path: Path, max_bytes: int | None) -> Iterator[bytes]:
     # Not opened by its name: Pillow 13 maps an uncompressed file into memory and then mixes up the rows of a page
     # that its orientation tag turns by 90 degrees.
     with open(path, "rb") as file, Image.open(file, formats=["TIFF"]) as image:
-        frames = int(getattr(image, "n_frames", 1))
-        if frames == 1:
+        frames = page_frames(image)
+        if len(frames) == 1:
             yield _whole(path, max_bytes)
             return
-        _check_count(path, frames)
-        for frame in range(frames):
-            image.seek(frame)
-            _check_pixels(path, frame + 1, image.size, "")
+        _check_count(path, len(frames))
+        for number, frame in enumerate(frames, start=1):
+            seek_page(image, frame)
+            _check_pixels(path, number, image.size, "")
             # Re-encoded as TIFF, so that a page keeps its colour mode, depth and transparency. Pillow has turned it
             # upright and left its orientation tag out when the pixels are there.
             buffer = io.BytesIO()
-            image.save(buffer, format="TIFF", compression="tiff_deflate", save_all=False)
+            dpi = upright_dpi(image)
+            image.save(buffer, format="TIFF", compression="tiff_deflate", save_all=False, dpi=dpi)
             yield buffer.getvalue()
 
 
@@ -134,7 +135,9 @@ def _check_count(path: Path, pages: int) -> None:
     if pages < 1:
         raise DocumentUnreadable(f"{path} has no pages")
     if pages > MAX_PAGES:
-        raise DocumentUnreadable(f"{path} has {pages:,} pages, at most {MAX_PAGES:,} are split")
+        raise DocumentUnreadable(
+            f"{path} has {pages:,} pages, at most {MAX_PAGES:,} are split; make several documents of it"
+        )
 
 
 def _check_pixels(path: Path, page: int, size: tuple[int, int], how: str) -> None:
@@ -149,6 +152,8 @@ def _reason(error: BaseException) -> str:
     """Return an error's own words, and its type where these would be a bare number or nothing."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, pypdfium2.PdfiumError) and error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+        return "it is encrypted and opens only with a password; save a copy without one"
     plain = isinstance(error, OSError | pypdfium2.PdfiumError | Image.DecompressionBombError)
     return str(error) if plain and str(error) else f"{type(error).__name__} {error}".rstrip()
 

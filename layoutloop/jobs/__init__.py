@@ -6,19 +6,19 @@ queued --claim--> running --finish--> done (promoted, rejected, skipped, dry run
 
       |-- retry, wait, release, requeue   (retry and requeue too, after 5 attempts; wait, after 16)
 
-`job` is the record, `rules` how it moves (pure), `records` where it lies (SQLite or Redis), `queue` what the others
+`job` is the record, `rules` how it moves (pure), `records` where it is kept (SQLite or Redis), `queue` what the others
 call. Every change reads the records, applies a rule and writes, atomically: BEGIN IMMEDIATE in SQLite, WATCH in
-Redis. Whoever claims a job runs it. A worker looks once a second instead of being woken.
+Redis. Whoever claims a job runs it. A worker polls once a second.
 
 Waiting: an equal request joins the job that waits; one that runs, or was tried before, does not count, since what
 came meanwhile is not in it. At most 200 wait. A job that ended as skipped is followed by 60 s without another.
-Annotations wait 5 s for the rest of a burst. A person's request joins such a job and makes it one that is not
+Annotations wait 5 s for the rest of a burst. A person's request joins such a job and turns it into one that is not
 skipped.
 
-Fencing: `attempt` grows with every claim, and whoever works on a job names it with every change. A process of an
-earlier attempt is refused (`Superseded`) and stops; it checks once more right before the flip.
+Fencing: `attempt` grows with every claim, and a process that works on a job names it with every change. A process of
+an earlier attempt is refused (`Superseded`) and stops; it checks once more right before the flip.
 
-Lost workers: a sign of life every 5 s; after 60 s without one any worker queues the job again, and a worker that
-starts takes back at once what ran under its own name. An orderly stop gives the job back and does not count as an
-attempt.
+Lost workers: a worker updates its job every 5 s; after 60 s without an update any worker queues the job again, and a
+worker that starts takes back at once what ran under its own name. An orderly stop gives the job back and does not
+count as an attempt.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -16,32 +15,32 @@ Scalar = bool | int | float | str
 """What an option may be."""
 
 DEBOUNCE_S = 5.0
-"""Annotations come in bursts: a job that they start waits this long for the rest of the burst."""
+"""Annotations come in bursts: a job that they queue waits this long for the rest of the burst."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as its record tells it. Times are Unix seconds.
+    """One job as its record says. Times are Unix seconds.
 
     Args:
         id: short random hex.
         project: Label Studio's project id.
         kind: "restore" brings an old version back under a new stamp.
-        trigger: who asked; a job that annotations started may be skipped when too few are new.
+        trigger: what queued it; a job of annotations may be skipped when too few are new.
         options: what differs from an ordinary job, such as {"force": True}; options that are off are left out.
-        attempt: 0 before the first claim. It only grows and is the fencing number: whoever works on the job names
-            it with every change, and a process of an earlier attempt is refused.
+        attempt: 0 before the first claim. It only grows and is the fencing number: a process that works on the job
+            names it with every change, and one of an earlier attempt is refused.
         interruptions: attempts that were ended on purpose and do not count as tried.
-        away: attempts that met somebody they need who was away; they do not count as tried either.
-        worker: who runs it, or ran it last.
+        away: attempts that found a service down which they need; they do not count as tried either.
+        worker: name of the one that runs it, or ran it last.
         started: of the newest attempt.
-        updated: last sign of life.
+        updated: when its record last changed.
         not_before: it is not claimed earlier.
-        step: what is being done: "export", "read pages", "train", "evaluate", "archive", "rollout".
+        step: "export", "read pages", "train", "evaluate", "archive", "rollout".
         done: of `total`, within the step.
         epoch: may be a fraction, of `epochs`.
         loss: of training, the newest.
-        eta_s: seconds until the end, as far as can be told.
+        eta_s: estimated seconds until the end.
         f1: entity F1 on the validation pages, 0 to 1.
         message: the outcome in a sentence.
         version: the model version that was made.
@@ -87,12 +86,12 @@ class Job:
 
     @classmethod
     def from_json(cls, body: object) -> Job:
-        """Read what `to_json` wrote; fields that another release of the program knows are left out.
+        """Read what `to_json` wrote; fields of another release, and progress that is no finite number, are left out.
 
-        The records may lie where others can write, and an id becomes the name of a folder: each field is checked.
+        Others may be able to write records, and an id becomes the name of a folder: each field is checked.
 
         Raises:
-            ValueError: it is no job's record; names the field.
+            ValueError: not a job's record; names the field.
         """
         if not isinstance(body, Mapping):
             raise ValueError(f"a job's record is a JSON object, got {type(body).__name__}")
@@ -103,29 +102,22 @@ class Job:
         for name, value in known.items():
             if not _CHECKS[name](value):
                 raise ValueError(f"`{name}` of a job's record cannot be {value!r:.80}")
-        return cls(**known)
+        return cls(**{name: value for name, value in known.items() if name not in _NUMBERS or _is_finite(value)})
 
 
 _ID = re.compile(r"[0-9a-f]{12}")
 _NEEDED = ("id", "project", "kind", "trigger", "created")
-_TIME_LIMIT = 1e15
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
+_NUMBERS = ("done", "total", "epoch", "epochs", "loss", "eta_s", "f1")
+_LIMIT = 1e15
 
 
 def _is_number(value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _is_time(value: object) -> bool:
-    """Whether a comparison with the clock means something; a NaN is less than nothing."""
-    return type(value) in (int, float) and -_TIME_LIMIT < value < _TIME_LIMIT  # type: ignore[operator]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _is_finite(value: object) -> bool:
+    """Whether it can be compared, with the clock for example; a NaN cannot."""
+    return _is_number(value) and -_LIMIT < value < _LIMIT  # type: ignore[operator]
 
 
 def _is_options(value: object) -> bool:
@@ -136,28 +128,16 @@ def _is_one_of(*names: str) -> Callable[[object], bool]:
     return lambda value: isinstance(value, str) and value in names
 
 
-def _or_none(check: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is None or check(value)
-
-
 _CHECKS: Mapping[str, Callable[[object], bool]] = {
     "id": lambda value: isinstance(value, str) and _ID.fullmatch(value) is not None,
-    "project": _is_count,
     "kind": _is_one_of(*get_args(Kind)),
     "trigger": _is_one_of(*get_args(Trigger)),
     "state": _is_one_of(*get_args(State)),
     "verdict": _is_one_of("", *get_args(JobVerdict)),
     "options": _is_options,
-    **dict.fromkeys(("attempt", "interruptions", "away"), _is_count),
-    **dict.fromkeys(("created", "updated", "not_before"), _is_time),
-    **dict.fromkeys(("started", "ended"), _or_none(_is_time)),
-    **dict.fromkeys(("done", "total", "epoch", "epochs", "loss", "eta_s", "f1"), _or_none(_is_number)),
-    **dict.fromkeys(("worker", "step", "message", "version", "error"), _is_text),
+    **dict.fromkeys(("project", "attempt", "interruptions", "away"), lambda value: type(value) is int and value >= 0),
+    **dict.fromkeys(("created", "updated", "not_before"), _is_finite),
+    **dict.fromkeys(("started", "ended"), lambda value: value is None or _is_finite(value)),
+    **dict.fromkeys(_NUMBERS, lambda value: value is None or _is_number(value)),
+    **dict.fromkeys(("worker", "step", "message", "version", "error"), lambda value: isinstance(value, str)),
 }
-
-
-def new_job(project: int, kind: Kind, trigger: Trigger, options: Mapping[str, Scalar | None], now: float) -> Job:
-    """Return a queued job; options that are off are left out, so that equal wishes are equal."""
-    chosen = {name: value for name, value in options.items() if value is not None and value is not False}
-    not_before = now + DEBOUNCE_S if trigger == "annotations" else now
-    return Job(secrets.token_hex(6), project, kind, trigger, now, chosen, updated=now, not_before=not_before)

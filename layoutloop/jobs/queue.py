@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 
 from layoutloop.errors import JobNotFound
 from layoutloop.jobs import rules
-from layoutloop.jobs.job import Job, JobVerdict, Kind, Scalar, Trigger, new_job
+from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Kind, Scalar, Trigger
 from layoutloop.jobs.records import Records, open_records
-from layoutloop.jobs.rules import RETRY_PAUSE_S
+from layoutloop.jobs.rules import RETRY_PAUSE_S, Jobs
 
 
 class JobStore:
-    """What the shim, the worker and a training process ask; every method is one atomic step.
+    """What the shim, the worker and a training process call; every method is one atomic step.
 
-    Every method may raise `JobsUnavailable`; those that name an attempt may raise `Superseded`, and whoever gets that
-    stops working on the job.
+    Every method may raise `JobsUnavailable`; those that name an attempt may raise `Superseded`, and a process that gets
+    it stops working on the job.
 
     Args:
-        records: where they lie.
+        records: where they are stored.
         clock: Unix seconds.
     """
 
@@ -31,8 +32,11 @@ class JobStore:
     def submit(
         self, project: int, kind: Kind, trigger: Trigger, options: Mapping[str, Scalar | None] | None = None
     ) -> Job:
-        """Queue a job, or join the one that already waits for the same."""
-        wanted = new_job(project, kind, trigger, options or {}, self._clock())
+        """Queue a job, or join the one that already waits for the same; options that are off are left out."""
+        now = self._clock()
+        chosen = {name: value for name, value in (options or {}).items() if value is not None and value is not False}
+        not_before = now + DEBOUNCE_S if trigger == "annotations" else now
+        wanted = Job(secrets.token_hex(6), project, kind, trigger, now, chosen, updated=now, not_before=not_before)
         return self._records.change(lambda jobs: rules.submit(jobs, wanted))
 
     def claim(self, worker: str, job_id: str | None = None) -> Job | None:
@@ -40,14 +44,13 @@ class JobStore:
         now = self._clock()
         return self._records.change(lambda jobs: rules.claim(jobs, worker, now, job_id))
 
-    def update(self, job_id: str, attempt: int, **progress: str | int | float | None) -> Job:
-        """Note progress (step, done, total, epoch, epochs, loss, eta_s, f1); without any, a sign of life."""
-        now = self._clock()
-        return self._records.change(lambda jobs: rules.update(jobs, job_id, attempt, now, progress), job_id)
-
     def check(self, job_id: str, attempt: int) -> Job:
-        """Return the job if this attempt still runs it; asked right before anything that cannot be undone."""
-        return rules.check(self._records.read(job_id), job_id, attempt).result
+        """Return the job if this attempt still runs it; called right before anything that cannot be undone."""
+        return rules.check(self._records.read(job_id), job_id, attempt)
+
+    def update(self, job_id: str, attempt: int, **progress: str | int | float | None) -> Job:
+        """Note progress (step, done, total, epoch, epochs, loss, eta_s, f1); without any, that the worker runs."""
+        return self._move(job_id, attempt, lambda job, now: rules.progressed(job, now, progress), alone=True)
 
     def finish(
         self,
@@ -60,34 +63,28 @@ class JobStore:
         f1: float | None = None,
     ) -> Job:
         """End a job that did its work, whatever its verdict."""
-        now = self._clock()
-        outcome: dict[str, object] = {"verdict": verdict, "message": message, "version": version}
-        if f1 is not None:
-            outcome["f1"] = f1
-        return self._records.change(lambda jobs: rules.finish(jobs, job_id, attempt, now, outcome))
+        outcome = {"state": "done", "error": "", "verdict": verdict, "message": message, "version": version}
+        measured = {} if f1 is None else {"f1": f1}
+        return self._move(job_id, attempt, lambda job, now: rules.ended(job, now, **outcome, **measured))
 
     def fail(self, job_id: str, attempt: int, error: str) -> Job:
         """End a job that would fail again, with a sentence that says what to do."""
-        now = self._clock()
-        return self._records.change(lambda jobs: rules.fail(jobs, job_id, attempt, now, error))
+        return self._move(job_id, attempt, lambda job, now: rules.ended(job, now, state="failed", error=error))
 
     def retry(self, job_id: str, attempt: int, error: str, pause_s: float = RETRY_PAUSE_S) -> Job:
-        """Queue a job whose attempt broke off, after a pause that grows; it fails when it was tried often enough."""
-        now = self._clock()
-        return self._records.change(lambda jobs: rules.retry(jobs, job_id, attempt, now, error, pause_s))
+        """Queue a job whose attempt broke off, after a pause that grows; it fails after `MAX_ATTEMPTS`."""
+        return self._move(job_id, attempt, lambda job, now: rules.retried(job, now, error, pause_s))
 
     def wait(self, job_id: str, attempt: int, error: str) -> Job:
-        """Queue a job that met somebody who is away, after a pause that grows; it fails when that lasts too long."""
-        now = self._clock()
-        return self._records.change(lambda jobs: rules.wait(jobs, job_id, attempt, now, error))
+        """Queue a job that needs a service which is down, after a pause that grows; it fails after `MAX_WAITS`."""
+        return self._move(job_id, attempt, lambda job, now: rules.postponed(job, now, error))
 
     def release(self, job_id: str, attempt: int) -> Job:
         """Queue a job whose attempt was ended on purpose; that attempt does not count."""
-        now = self._clock()
-        return self._records.change(lambda jobs: rules.release(jobs, job_id, attempt, now), job_id)
+        return self._move(job_id, attempt, rules.released)
 
     def requeue(self, worker: str | None = None) -> tuple[Job, ...]:
-        """Queue again what lost its worker; `worker` is the caller's own name where it just started."""
+        """Queue again what lost its worker; `worker` is the caller's own name where it has just started."""
         now = self._clock()
         return self._records.change(lambda jobs: rules.requeue(jobs, worker, now))
 
@@ -109,12 +106,22 @@ class JobStore:
         return sorted(chosen, key=lambda job: (job.created, job.id), reverse=True)[:limit]
 
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         self._records.close()
+
+    def _move(self, job_id: str, attempt: int, change: Callable[[Job, float], Job], *, alone: bool = False) -> Job:
+        """Change a job that this attempt runs; with `alone` no other record is read."""
+        now = self._clock()
+
+        def rule(jobs: Jobs) -> rules.Change[tuple[Job, ...]]:
+            return rules.move(jobs, change(rules.check(jobs, job_id, attempt), now))
+
+        (moved,) = self._records.change(rule, job_id if alone else None)
+        return moved
 
 
 def open_jobs(url: str, clock: Callable[[], float] = time.time) -> JobStore:
-    """Return the jobs at an address (`Settings.jobs_url`); asks nobody yet.
+    """Return the jobs at an address (`Settings.jobs_url`); nothing is connected yet.
 
     Raises:
         SettingsInvalid: it is no address of job records.

@@ -1,4 +1,4 @@
-"""Where job records lie: an SQLite file on one machine, Redis for several. Both change them atomically."""
+"""Where job records are: an SQLite file on one machine, Redis for several. Both change them atomically."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sqlite3
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
 import redis
@@ -22,7 +23,7 @@ from redis.retry import Retry
 
 from layoutloop.errors import JobsUnavailable, SettingsInvalid
 from layoutloop.jobs.job import Job
-from layoutloop.jobs.rules import Change
+from layoutloop.jobs.rules import Change, Jobs
 
 logger = logging.getLogger(__name__)
 
@@ -33,30 +34,82 @@ REDIS_KEY = "layoutloop:jobs"
 _BUSY_S = 5.0
 """How long a change waits for others before it gives up."""
 
+Rule = Callable[[Mapping[str, str]], Change[T]]
+"""Takes records as JSON by job id."""
 
-class Records(Protocol):
-    """Job records that several processes change at once. One that cannot be read is passed over and stays."""
+
+class Records(ABC):
+    """Job records that several processes change at once. One that cannot be read is skipped and stays.
+
+    Args:
+        place: where they are, for messages.
+    """
+
+    _advice: ClassVar[str]
+    """The rest of a sentence on an error, with {error} in it."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._reported: set[str] = set()
 
     def read(self, only: str | None = None) -> dict[str, Job]:
-        """Return the records, or the one with the id `only` (if it is there)."""
+        """Return the records, or the one with the id `only` (if it is there).
 
-    def change(self, rule: Callable[[Mapping[str, Job]], Change[T]], only: str | None = None) -> T:
+        Raises:
+            JobsUnavailable: they cannot be read now.
+        """
+        with self._explained():
+            return self._jobs(self._read(only))
+
+    def change(self, rule: Callable[[Jobs], Change[T]], only: str | None = None) -> T:
         """Apply a rule as one atomic read and write, and return its result.
 
         Args:
-            rule: pure, since it may run more than once. What it raises leaves the records as they were.
+            rule: pure, since it may run more than once. If it raises, the records stay as they were.
             only: the rule needs this record alone.
 
         Raises:
             JobsUnavailable: the records cannot be read or written now.
         """
+        with self._explained():
+            return self._change(lambda found: rule(self._jobs(found)), only)
 
+    @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
+
+    @abstractmethod
+    def _read(self, only: str | None) -> dict[str, str]: ...
+
+    @abstractmethod
+    def _change(self, rule: Rule[T], only: str | None) -> T: ...
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, redis.RedisError, OSError) as error:
+            problem = self._advice.format(error=error)
+            raise JobsUnavailable(f"the job records in {self._place} cannot be used{problem}") from error
+
+    def _jobs(self, records: Mapping[str, str]) -> dict[str, Job]:
+        """Return the valid records: a bad one is logged once, and does not stop the others."""
+        found = {}
+        for job_id, record in records.items():
+            try:
+                job = Job.from_json(json.loads(record))
+                if job.id != job_id:
+                    raise ValueError(f"the record says that it is job {job.id}")
+                found[job_id] = job
+            except (ValueError, TypeError, RecursionError) as error:  # TypeError: SQLite returns a BLOB as it was put
+                if job_id not in self._reported:
+                    self._reported.add(job_id)
+                    logger.warning("job %.80r in %s is skipped: %s; delete its record", job_id, self._place, error)
+        return found
 
 
 def open_records(url: str) -> Records:
-    """Return the records at `sqlite:///abs/path/jobs.db`, `redis://host:6379/0` or `rediss://...`; asks nobody yet.
+    """Return the records at `sqlite:///abs/path/jobs.db`, `redis://host:6379/0` or `rediss://...`, not opened yet.
 
     Raises:
         SettingsInvalid: another kind of address.
@@ -69,46 +122,46 @@ def open_records(url: str) -> Records:
     raise SettingsInvalid(f"job records are at sqlite:///path or redis://host:6379/0, got {parts.scheme!r}")
 
 
-class SqliteRecords:
+class SqliteRecords(Records):
     """One row per job in an SQLite file, opened at the first use.
 
     WAL lets the shim read while the trainer writes; `synchronous=NORMAL` then waits for the disk only at checkpoints,
-    so that a webhook is answered fast while training keeps the machine busy. A killed process loses nothing by it; a
-    machine that loses power may lose the last moments. WAL needs a local disk: several machines need Redis.
+    so that a webhook is answered fast while training keeps the machine busy. Records survive a killed process; a power
+    cut may cost the last moments. WAL needs a local disk: several machines need Redis.
     """
+
+    _advice = ": {error}; LAYOUTLOOP_HOME must be a folder on a local disk that can be written"
 
     def __init__(self, path: Path) -> None:
         """Keep the path."""
+        super().__init__(str(path))
         self._path = path
         self._lock = threading.Lock()  # one connection, used by many threads in turn
         self._connection: sqlite3.Connection | None = None
-        self._decoder = _Decoder(str(path))
 
-    def read(self, only: str | None = None) -> dict[str, Job]:
-        """As `Records` says."""
-        with self._lock, self._explained():
-            return self._decoder.jobs(_rows(self._opened(), only))
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
-    def change(self, rule: Callable[[Mapping[str, Job]], Change[T]], only: str | None = None) -> T:
-        """As `Records` says."""
-        with self._lock, self._explained(), self._opened() as connection:  # commits, or rolls back what was begun
-            change = rule(self._decoder.jobs(_rows(connection, only)))
+    def _read(self, only: str | None) -> dict[str, str]:
+        with self._lock:
+            return _rows(self._opened(), only)
+
+    def _change(self, rule: Rule[T], only: str | None) -> T:
+        with self._lock, self._opened() as connection:  # commits, or rolls back what was begun
+            change = rule(_rows(connection, only))
             if not (change.put or change.drop):
                 return change.result  # the usual case: it waited for no writer
             connection.execute("BEGIN IMMEDIATE")
-            change = rule(self._decoder.jobs(_rows(connection, only)))
+            change = rule(_rows(connection, only))
             connection.executemany(
                 "INSERT OR REPLACE INTO jobs (id, record) VALUES (?, ?)", [(job.id, _text(job)) for job in change.put]
             )
             connection.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in change.drop])
             return change.result
-
-    def close(self) -> None:
-        """As `Records` says."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -127,110 +180,51 @@ class SqliteRecords:
             self._connection = connection
         return self._connection
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise JobsUnavailable(
-                f"the job records in {self._path} cannot be used: {error}; LAYOUTLOOP_HOME must be a folder on a "
-                "local disk that can be written"
-            ) from error
 
+class RedisRecords(Records):
+    """A hash in Redis, changed under WATCH, and tried again where another process was faster."""
 
-class RedisRecords:
-    """A hash in Redis, changed under WATCH and tried again where somebody else was faster."""
+    # The client's own message is not shown: it may hold the password.
+    _advice = " ({error.__class__.__name__}); see that it runs and that REDIS_URL has the right host, port and password"
 
     def __init__(self, url: str) -> None:
         """Make the client; it connects at the first use."""
         parts = urlsplit(url)
-        self._place = f"{parts.hostname}:{parts.port or 6379}"
-        self._decoder = _Decoder(f"Redis at {self._place}")
-        # One more try at once, for a connection that went stale: whoever asks has pauses of their own.
+        super().__init__(f"Redis at {parts.hostname}:{parts.port or 6379}")
+        # One more try at once, for a stale connection: callers have pauses of their own.
         self._client = redis.Redis.from_url(
             url,
             decode_responses=True,
-            encoding_errors="replace",  # a record that is no text is passed over like any other that is none
+            encoding_errors="replace",  # a record that is no text is skipped like any other bad one
             socket_timeout=_BUSY_S,
             socket_connect_timeout=1.0,
             retry=Retry(NoBackoff(), 1),
         )
 
-    def read(self, only: str | None = None) -> dict[str, Job]:
-        """As `Records` says."""
-        with self._explained():
-            return self._decoder.jobs(_from_hash(self._client, only))
-
-    def change(self, rule: Callable[[Mapping[str, Job]], Change[T]], only: str | None = None) -> T:
-        """As `Records` says."""
-        end = time.monotonic() + _BUSY_S
-        with self._explained(), self._client.pipeline() as pipeline:
-            while True:
-                try:
-                    return _attempt(pipeline, lambda found: rule(self._decoder.jobs(found)), only)
-                except redis.WatchError as error:
-                    if time.monotonic() > end:
-                        raise JobsUnavailable(
-                            f"the job records in Redis at {self._place} changed all the time"
-                        ) from error
-                    time.sleep(random.uniform(0, 0.01))  # noqa: S311 - spreads those who met
-
     def close(self) -> None:
-        """As `Records` says."""
+        """Close the connections."""
         self._client.close()
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (redis.RedisError, OSError) as error:
-            # The client's own message may not be shown: it is not ours to say that it holds no password.
-            raise JobsUnavailable(
-                f"the job records in Redis at {self._place} cannot be used ({type(error).__name__}); "
-                "see that it runs and that REDIS_URL has the right host, port and password"
-            ) from error
+    def _read(self, only: str | None) -> dict[str, str]:
+        return _from_hash(self._client, only)
 
+    def _change(self, rule: Rule[T], only: str | None) -> T:
+        end = time.monotonic() + _BUSY_S
 
-class _Decoder:
-    """Reads records, and says once of each that is none.
+        def attempt(pipeline: redis.client.Pipeline) -> T:
+            if time.monotonic() > end:
+                raise JobsUnavailable(f"the job records in {self._place} changed all the time")
+            change = rule(_from_hash(pipeline, only))
+            pipeline.multi()
+            if change.put:
+                pipeline.hset(REDIS_KEY, mapping={job.id: _text(job) for job in change.put})
+            if change.drop:
+                pipeline.hdel(REDIS_KEY, *change.drop)
+            return change.result
 
-    Args:
-        place: where they lie, for the log.
-    """
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-        self._told: set[str] = set()
-
-    def jobs(self, records: Mapping[str, str]) -> dict[str, Job]:
-        """Return the jobs of records by id, without those that are none: one of them must not stop all the others."""
-        found = {}
-        for job_id, record in records.items():
-            try:
-                job = Job.from_json(json.loads(record))
-                if job.id != job_id:
-                    raise ValueError(f"the record says that it is job {job.id}")
-                found[job_id] = job
-            except (ValueError, TypeError, RecursionError) as error:  # TypeError: SQLite gives what was put in, a BLOB
-                if job_id not in self._told:
-                    self._told.add(job_id)
-                    logger.warning("job %.80r in %s is passed over: %s; delete its record", job_id, self._place, error)
-        return found
-
-
-def _attempt(pipeline: redis.client.Pipeline, rule: Callable[[Mapping[str, str]], Change[T]], only: str | None) -> T:
-    pipeline.watch(REDIS_KEY)  # type: ignore[no-untyped-call]
-    change = rule(_from_hash(pipeline, only))  # raised here, the connection goes back without the watch
-    if change.put or change.drop:
-        pipeline.multi()
-        if change.put:
-            pipeline.hset(REDIS_KEY, mapping={job.id: _text(job) for job in change.put})
-        if change.drop:
-            pipeline.hdel(REDIS_KEY, *change.drop)
-        pipeline.execute()
-    else:
-        pipeline.unwatch()
-    return change.result
+        pause_s = random.uniform(0.001, 0.01)  # noqa: S311 - spreads those who met
+        result = self._client.transaction(attempt, REDIS_KEY, value_from_callable=True, watch_delay=pause_s)  # type: ignore[arg-type]
+        return cast("T", result)
 
 
 def _from_hash(client: redis.Redis, only: str | None) -> dict[str, str]:
@@ -257,10 +251,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _rows(connection: sqlite3.Connection, only: str | None) -> dict[str, str]:
     if only is None:
-        rows: list[Any] = connection.execute("SELECT id, record FROM jobs").fetchall()
-    else:
-        rows = connection.execute("SELECT id, record FROM jobs WHERE id = ?", (only,)).fetchall()
-    return dict(rows)
+        return dict(connection.execute("SELECT id, record FROM jobs").fetchall())
+    return dict(connection.execute("SELECT id, record FROM jobs WHERE id = ?", (only,)).fetchall())
 
 
 def _text(job: Job) -> str:

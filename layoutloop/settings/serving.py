@@ -22,6 +22,7 @@ from layoutloop.settings.values import (
     reachable,
     redis_address,
 )
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath, store_path
 from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
 from layoutloop.studio.web_address import parse_host_rules
@@ -34,6 +35,7 @@ READ_ELSEWHERE = frozenset(
         "LAYOUTLOOP_CACHE_DIR",  # handler/ocr_handler.py
         "LAYOUTLOOP_CACHE_BYTES",
         "LAYOUTLOOP_OCR_ENGINE",  # scripts/archive.py
+        "LAYOUTLOOP_OCR_DEVICE",
         "LAYOUTLOOP_OCR_LANGUAGE",
         "LAYOUTLOOP_OCR_PSM",
         "LAYOUTLOOP_OCR_TIMEOUT_S",
@@ -219,6 +221,10 @@ class Settings:
     def token_path(self) -> Path | None:
         """Where this machine's TorchServe writes its tokens; None where it asks for none."""
         return self.home / "torchserve" / "key_file.json" if self.torchserve_host == LOOPBACK else None
+
+    def open_store(self) -> ModelStore:
+        """Return the model store with its locks, for a process that changes it; once for each process."""
+        return ModelStore.open(self.model_dir, self.redis_url)
 
     @property
     def jobs_url(self) -> str:

@@ -1,5 +1,8 @@
 """The model store: what is where in it, manifests and cards, who may write, copies of a store at a URL.
 
+`model_store` is the door: a `ModelStore` knows where it is and how it is locked, names what lies where, reads
+manifests, cards and nodes' reports, and gives locks and stamps. `changes` changes what is in service.
+
 A manifest (`project-7/serving.json`) is written atomically by the holder of the folder's lock
 (`MODEL_DIR/project-7/.lock`), held while it is changed or old versions are deleted; a promotion holds it until the
 nodes have the candidate.

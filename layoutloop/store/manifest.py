@@ -1,27 +1,20 @@
-"""The model store as the shim reads it: what is in service, and what each version needs.
-
-Written by `training`; `serving.json` and the card beside each archive are replaced atomically, so a reader
-never sees half of one.
-"""
+"""What stands in a model store beside the archives: `serving.json`, and the card of each version."""
 
 from __future__ import annotations
 
-import json
-import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from handler.ocr_settings import engine_kind
-from layoutloop.errors import ModelNotReady
-from layoutloop.store.path import AnyPath, StorePath, children, store_access
-
-logger = logging.getLogger(__name__)
 
 OCR_MODEL = "ocr"
-NODE_SILENT_S = 30.0
+_PROJECT = re.compile(r"project-(0|[1-9][0-9]{0,17})")
 FIRST_ENGINE = "pytesseract"
+"""Read all pages before there was a choice, when cards named no engine."""
+NODE_SILENT_S = 30.0
 """A node that has not reported for this long no longer holds up a promotion, and is not counted as serving.
 
 LAYOUTLOOP_NODE_SILENT_S, as the node was told it: its report names the time.
@@ -50,14 +43,19 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's content."""
-        return {
-            "load": list(self.load),
-            "current": self.current,
-            "sha256": dict(self.sha256),
-            "left": dict(self.left),
-            "past": list(self.past),
-            "number": self.number,
-        }
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Manifest:
+        """Undo `to_json`; files of earlier releases say less."""
+        return cls(
+            load=tuple(str(version) for version in body["load"]),
+            current=body["current"],
+            sha256={str(key): str(value) for key, value in body["sha256"].items()},
+            left={str(key): float(value) for key, value in body.get("left", {}).items()},
+            past=tuple(str(version) for version in body.get("past", ())),
+            number=int(body.get("number", 0)),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class VersionCard:
         uses_image: whether pages must come with their thumbnail.
         base_model: what training started from.
         batch_size: requests that one worker takes together.
-        device: which of `handler/config/` a project's archive has, `cpu` or `gpu`.
+        device: which of `handler/config/` a project's archive has, `cpu` or `gpu`; what the engine of `ocr` runs on.
         timeout_s: an `ocr` archive's time limit for one page.
         handler_sha256: of the handler package inside.
         created: UTC time in ISO 8601.
@@ -108,84 +106,26 @@ class VersionCard:
         """Return the card as JSON writes it."""
         return {**asdict(self), "labels": list(self.labels)}
 
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> VersionCard:
+        """Undo `to_json`."""
+        return cls(**{**body, "labels": tuple(body["labels"])})
+
 
 def project_model(project_id: int) -> str:
     """Return the model name of a Label Studio project."""
     return f"project-{project_id}"
 
 
-def archive_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
-    """Return where the archive of a version lies."""
-    return model_dir / name / f"{name}-{version}.mar"
+def project_of(name: str) -> int | None:
+    """Return the project of a model; None where the name is no project's."""
+    found = _PROJECT.fullmatch(name)
+    return int(found[1]) if found else None
 
 
-def card_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
-    """Return where the card of a version lies."""
-    return model_dir / name / f"{name}-{version}.json"
-
-
-def read_manifest(model_dir: StorePath, name: str) -> Manifest | None:
-    """Return what is in service under `name`; None where nothing ever was.
-
-    Raises:
-        ModelNotReady: the file is there and cannot be read or understood. That is no cold start.
-    """
-    path = model_dir / name / "serving.json"
-    try:
-        with store_access(path):
-            text = path.read_text()
-        body = json.loads(text)
-        return Manifest(
-            load=tuple(str(version) for version in body["load"]),
-            current=body["current"],
-            sha256={str(key): str(value) for key, value in body["sha256"].items()},
-            left={str(key): float(value) for key, value in body.get("left", {}).items()},
-            past=tuple(str(version) for version in body.get("past", ())),
-            number=int(body.get("number", 0)),
-        )
-    except FileNotFoundError:
-        return None
-    except OSError as error:  # no reason to delete anything: the next look may do
-        raise ModelNotReady(
-            f"{path} cannot be read now ({error}); see that the model store is there and may be read"
-        ) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelNotReady(f"{path} cannot be understood ({error}); delete it and promote a version again") from error
-
-
-def read_card(model_dir: StorePath, name: str, version: str) -> VersionCard:
-    """Return the card of a version.
-
-    Raises:
-        ModelNotReady: it is missing or cannot be understood.
-    """
-    path = card_path(model_dir, name, version)
-    try:
-        with store_access(path):
-            text = path.read_text()
-        body = json.loads(text)
-        return VersionCard(**{**body, "labels": tuple(body["labels"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelNotReady(f"the card {path} cannot be read ({error}); archive the checkpoint again") from error
-
-
-def models_in(model_dir: StorePath) -> list[str]:
-    """Return the names of all models that have a serving.json, sorted."""
-    return [path.parent.name for path in children(model_dir, "*/serving.json")]
-
-
-def live_nodes(model_dir: StorePath, silent_s: float | None = None) -> dict[str, dict[str, Any]]:
-    """Return the reports of all nodes heard of in the last `silent_s`, or as lately as each says, by node name."""
-    reports: dict[str, dict[str, Any]] = {}
-    for path in children(model_dir / ".nodes", "*.json"):
-        try:
-            body = json.loads(path.read_text())
-            age = time.time() - float(body["time"])
-            if age < (float(body.get("silent_s", NODE_SILENT_S)) if silent_s is None else silent_s):
-                reports[path.stem] = body | {part: dict(body[part]) for part in ("holds", "errors")}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            logger.warning("%s is no report: %s", path, error)
-    return reports
+def archive_name(name: str, version: str) -> str:
+    """Return what the archive of a version is called, in the store and where TorchServe registers it from."""
+    return f"{name}-{version}.mar"
 
 
 def is_starting(report: Mapping[str, Any], patience_s: float) -> bool:

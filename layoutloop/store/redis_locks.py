@@ -2,7 +2,7 @@
 
 A lease ends by itself when its holder is gone, so it may also end under a holder that was merely held up. Whoever
 holds one asks it right before it changes what is in service (`Lease.check`), and what is written carries the number of
-its writer: a number that is lower than what lies there is refused (`layoutloop.store.writing.write_manifest`).
+its writer: a number that is lower than what lies there is refused (`layoutloop.store.changes.write_manifest`).
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from redis.exceptions import LockError
 from redis.lock import Lock
 from redis.retry import Retry
 
-from layoutloop.errors import LeaseLost, StoreUnavailable
-from layoutloop.store.writing import StoreBusy
+from layoutloop.errors import LeaseLost, StoreBusy, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -121,12 +120,10 @@ class Leases:
             StoreBusy: somebody else holds it and `wait` is off.
             StoreUnavailable: Redis does not answer.
         """
-        lock = Lock(self.client, f"{_PREFIX}lock:{name}", timeout=self.seconds, thread_local=False)
+        lock = Lock(self.client, f"{_PREFIX}lock:{name}", timeout=self.seconds, sleep=_POLL_S, thread_local=False)
         try:
-            while not lock.acquire(blocking=False):
-                if not wait:
-                    raise StoreBusy(f"another process is changing {name}")
-                time.sleep(_POLL_S)
+            if not lock.acquire(blocking=wait):
+                raise StoreBusy(f"another process is changing {name}")
             try:
                 lease = Lease(lock, self._number(name, above), self.seconds)
             except redis.RedisError:

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from layoutloop.errors import LayoutLoopError, StoreUnavailable
-from layoutloop.store.manifest import Manifest, archive_path, card_path, models_in, read_manifest
-from layoutloop.store.path import AnyPath, StorePath, store_access
+from layoutloop.errors import ArchiveFailed, LayoutLoopError, NotFetched, RolloutFailed, StoreUnavailable
+from layoutloop.store.manifest import Manifest, archive_name
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.path import StorePath, store_access
 from layoutloop.store.writing import sha256_of
-from rollout.promotion import NOT_FETCHED, NotFetched, RolloutFailed
-from training.archive.packing import ArchiveFailed
 
 
 def copy_here(source: StorePath, target: Path) -> None:
@@ -53,27 +52,22 @@ def fetch_archive(source: StorePath, copy: Path, expected: str | None) -> None:
             raise
         except (OSError, StoreUnavailable) as error:
             partial.unlink(missing_ok=True)
-            raise NotFetched(f"{NOT_FETCHED}: {error}") from error
+            raise NotFetched(str(error)) from error
     found = sha256_of(copy)
     if found != expected:
         copy.unlink()
         raise RolloutFailed(f"{source} has sha256 {found[:12]}..., serving.json asks for {str(expected)[:12]}...")
 
 
-def clear_copies(model_dir: Path, archives: Path) -> None:
-    """Delete archives that an earlier run of the watcher copied and no serving.json asks for any more.
-
-    Args:
-        model_dir: the model store as a folder.
-        archives: where the copies lie.
-    """
+def clear_copies(store: ModelStore, archives: Path) -> None:
+    """Delete archives that an earlier run of the watcher copied here and no serving.json asks for any more."""
     wanted = set()
-    for name in models_in(model_dir):
+    for name in store.models():
         try:
-            serving = read_manifest(model_dir, name) or Manifest()
+            manifest = store.manifest(name) or Manifest()
         except LayoutLoopError:
             return  # what it asks for is not known
-        wanted |= {f"{name}-{version}.mar" for version in serving.load}
+        wanted |= {archive_name(name, version) for version in manifest.load}
     for path in archives.glob("*"):
         if path.name not in wanted:
             path.unlink(missing_ok=True)
@@ -107,51 +101,39 @@ def delete_folder(folder: StorePath) -> None:
             folder.fs.rm(folder.path, recursive=True)
 
 
-def rename(path: StorePath, name: str) -> None:
-    """Give a file of the store another name in its folder."""
-    if isinstance(path, Path):
-        path.replace(path.with_name(name))
-    else:
-        path.fs.mv(path.path, path.with_name(name).path)
-
-
-def checkpoint_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
-    """Return where the checkpoint of a version lies."""
-    return model_dir / name / f"checkpoint-{version}"
-
-
-def delete_version(model_dir: StorePath, name: str, version: str) -> None:
+def delete_version(store: ModelStore, name: str, version: str) -> None:
     """Delete a version's archive first: what is left of a version without one is promoted by nobody."""
-    archive_path(model_dir, name, version).unlink(missing_ok=True)
-    card_path(model_dir, name, version).unlink(missing_ok=True)
-    delete_folder(checkpoint_path(model_dir, name, version))
+    store.archive_path(name, version).unlink(missing_ok=True)
+    store.card_path(name, version).unlink(missing_ok=True)
+    delete_folder(store.checkpoint_path(name, version))
 
 
 @contextmanager
-def built_for(model_dir: StorePath, name: str, version: str) -> Iterator[Path]:
-    """Yield the folder to build a version in: the store itself, or one on this disk that is uploaded at the end.
+def built_for(store: ModelStore, name: str, version: str) -> Iterator[Path]:
+    """Yield the folder to build a version in: the model's own, or one on this disk that is uploaded at the end.
 
     The archive goes last, and a version without one is none.
 
     Raises:
         ArchiveFailed, StoreUnavailable: it cannot be uploaded; what was, is deleted.
     """
-    if isinstance(model_dir, Path):
-        yield model_dir
+    folder = store.folder(name)
+    if isinstance(folder, Path):
+        yield folder
         return
     with tempfile.TemporaryDirectory(prefix="layoutloop-archive-") as scratch:
         yield Path(scratch)
-        archive = archive_path(Path(scratch), name, version)
-        files = [path for path in (Path(scratch) / name).rglob("*") if path.is_file()]
+        archive = archive_name(name, version)
+        files = [path for path in Path(scratch).rglob("*") if path.is_file()]
         try:
-            with store_access(model_dir):
-                delete_folder(checkpoint_path(model_dir, name, version))  # of an earlier build that was killed
-                for path in sorted(files, key=lambda one: one == archive):
-                    target = model_dir / path.relative_to(scratch).as_posix()
+            with store_access(store.path):
+                delete_folder(store.checkpoint_path(name, version))  # of an earlier build that was killed
+                for path in sorted(files, key=lambda one: one.name == archive):
+                    target = folder / path.relative_to(scratch).as_posix()
                     target.fs.put_file(str(path), target.path)
         except (OSError, StoreUnavailable) as error:
-            with suppress(OSError, StoreUnavailable), store_access(model_dir):
-                delete_version(model_dir, name, version)
+            with suppress(OSError, StoreUnavailable), store_access(store.path):
+                delete_version(store, name, version)
             if isinstance(error, StoreUnavailable):
                 raise
-            raise ArchiveFailed(f"{archive.name} cannot be uploaded to {model_dir}: {error}") from error
+            raise ArchiveFailed(f"{archive} cannot be uploaded to {store.path}: {error}") from error

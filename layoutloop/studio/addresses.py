@@ -1,8 +1,8 @@
-"""Which addresses the shim may ask, decided on the address that is really connected.
+"""Which addresses the shim may connect to, decided on the address that is really connected.
 
-A name is resolved and connected in one step: the numbers that were checked are the numbers that are
-dialled, so a name that answers differently a moment later (DNS rebinding) gains nothing. TLS and the Host
-header keep the name. No proxies, no netrc, no cookies: urllib3 is used without the layers that add them.
+A name is resolved and connected in one step: the addresses that were checked are those that are connected, so a name
+that resolves differently a moment later (DNS rebinding) gains nothing. TLS and the Host header keep the name. No
+proxies, no netrc, no cookies: urllib3 is used without the layers that add them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import certifi
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnreachable, SettingsInvalid
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,7 +32,7 @@ Resolver = Callable[[str, int], Sequence[str]]
 
 CONNECT_TIMEOUT_S = 10.0
 CONNECTIONS_PER_HOST = 32
-# The ipaddress module of Python 3.10 to 3.12 errs about some of these (CVE-2024-4032), so they are written out.
+# The ipaddress module of Python 3.10 to 3.12 is wrong about some of these (CVE-2024-4032), so they are written out.
 _SPECIAL_IPV4 = tuple(
     ipaddress.IPv4Network(network)
     for network in (
@@ -47,7 +47,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def embedded_ipv4(address: IpAddress) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for (IPv4-mapped, 6to4 or NAT64), if any."""
+    """Return the IPv4 address that an IPv6 address stands for (IPv4-mapped, 6to4 or NAT64), if any."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address in _NAT64:
@@ -56,7 +56,7 @@ def embedded_ipv4(address: IpAddress) -> ipaddress.IPv4Address | None:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether everyone on the internet means the same machine by this address."""
+    """Whether an address means the same machine everywhere on the internet."""
     embedded = embedded_ipv4(address)
     if embedded is not None:
         return is_public(embedded)
@@ -66,7 +66,7 @@ def is_public(address: IpAddress) -> bool:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Ask the system for the numeric addresses of a host, in the order to try them."""
+    """Return the numeric addresses of a host as the system resolves it, in the order to try them."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -87,12 +87,12 @@ def parse_networks(entries: Sequence[str]) -> tuple[IpNetwork, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Says to which numeric addresses a connection may be opened.
+    """Decides to which numeric addresses a connection may be opened.
 
     Args:
         networks: networks allowed beside the public internet.
         resolver: name to numeric addresses.
-        anywhere: every address is fine; for the one host that the operator configured.
+        anywhere: allow every address; for the one host that the operator configured.
     """
 
     networks: tuple[IpNetwork, ...] = ()
@@ -112,16 +112,16 @@ class Guard:
         """Resolve a host to the numeric addresses that may be connected, best first.
 
         Raises:
-            ImageUnavailable: the name does not resolve.
-            ImageRefused: it resolves only to addresses that are not allowed.
+            HostUnreachable: the name does not resolve.
+            AddressRefused: it resolves only to addresses that are not allowed.
         """
         try:
             found = list(self.resolver(host, port))
         except (OSError, UnicodeError) as error:
-            raise ImageUnavailable(f"the host name {host} does not resolve: {error}") from error
+            raise HostUnreachable(f"the host name {host} does not resolve: {error}") from error
         allowed = [address for address in found if self.allows(address)]
         if not allowed:
-            raise ImageRefused(
+            raise AddressRefused(
                 f"{host} is at {', '.join(found[:4]) or 'no address'}, which is not on the public internet; "
                 "if it is one of your own image servers, add its network to LAYOUTLOOP_IMAGE_NETWORKS"
             )
@@ -133,19 +133,13 @@ class _DeadlineSocket(socket.socket):
 
     deadline = float("inf")
 
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, buffer: WriteableBuffer, *limits: int) -> int:
         self.settimeout(_remaining_s(self.deadline))
-        return super().recv_into(buffer, nbytes, flags)
+        return super().recv_into(buffer, *limits)
 
 
-class _DeadlineTlsSocket(ssl.SSLSocket):
+class _DeadlineTlsSocket(_DeadlineSocket, ssl.SSLSocket):  # type: ignore[misc]  # both take what a caller gives
     """The same over TLS."""
-
-    deadline = float("inf")
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
-        self.settimeout(_remaining_s(self.deadline))
-        return super().recv_into(buffer, nbytes, flags)
 
 
 def _remaining_s(deadline: float) -> float | None:
@@ -174,7 +168,7 @@ def _connect(host: str, port: int, timeout_s: float, guard: Guard) -> socket.soc
             problem = error
         else:
             return connection
-    raise ImageUnavailable(f"{host}:{port} does not take connections: {problem}") from problem
+    raise HostUnreachable(f"{host}:{port} does not take connections: {problem}") from problem
 
 
 class _GuardedConnection(HTTPConnection):
@@ -189,7 +183,7 @@ class _GuardedConnection(HTTPConnection):
         return _connect(self.host, int(self.port or self.default_port), timeout_s, self._guard)
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        if isinstance(self.sock, _DeadlineSocket | _DeadlineTlsSocket) and self.timeout is not None:
+        if isinstance(self.sock, _DeadlineSocket) and self.timeout is not None:
             self.sock.deadline = time.monotonic() + self.timeout
         return super().getresponse()
 
@@ -198,25 +192,17 @@ class _GuardedTlsConnection(_GuardedConnection, HTTPSConnection):
     """The same over TLS, with the certificate checked against the name."""
 
 
-class _GuardedPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _GuardedConnection
-
-
-class _GuardedTlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _GuardedTlsConnection
-
-
 class _PoolManager(urllib3.PoolManager):
     """Connection pools whose connections all go through one guard."""
 
     def __init__(self, guard: Guard, context: ssl.SSLContext) -> None:
         super().__init__(maxsize=CONNECTIONS_PER_HOST, retries=False, ssl_context=context)
-        self.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTlsPool}
         self._guard = guard
 
-    def _new_pool(self, *args: Any, **options: Any) -> urllib3.HTTPConnectionPool:
-        pool = super()._new_pool(*args, **options)
-        pool.conn_kw["guard"] = self._guard
+    def _new_pool(self, scheme: str, *args: Any, **options: Any) -> urllib3.HTTPConnectionPool:
+        pool = super()._new_pool(scheme, *args, **options)
+        connection = _GuardedTlsConnection if scheme == "https" else _GuardedConnection
+        pool.ConnectionCls = functools.partial(connection, guard=self._guard)  # type: ignore[assignment]
         return pool
 
 
@@ -230,7 +216,7 @@ def _default_context() -> ssl.SSLContext:
 def open_pools(guard: Guard, context: ssl.SSLContext | None = None) -> urllib3.PoolManager:
     """Make thread-safe connection pools that only connect to what the guard allows.
 
-    Ask through `pools.connection_from_host(host, port, scheme).urlopen(...)`, which parses no URL again.
+    Use `pools.connection_from_host(host, port, scheme).urlopen(...)`, which parses no URL again.
     A read timeout given there limits the whole answer. Certificates are checked against the system's
     authorities (also those of SSL_CERT_FILE) and certifi's, unless a context is given.
     """

@@ -1,4 +1,4 @@
-"""A file that holds the Label Studio API key, as containers are handed their secrets: opened anew at every look.
+"""A file that holds the Label Studio API key, as containers get their secrets: opened anew at every read.
 
 A Secret of Kubernetes that is mounted as a folder changes by a symbolic link that is moved. So the path stays as it was
 written, and is never resolved.
@@ -27,7 +27,7 @@ def read_key_file(path: Path) -> str:
     """
     named = f"{path} ({KEY_FILE_VARIABLE})"
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, and could be read only once
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe blocks, and can be read only once
             raise SettingsInvalid(f"{named} is no file that can be read again and again")
         with path.open("rb") as file:
             data = file.read(MAX_KEY_BYTES + 1)
@@ -45,7 +45,7 @@ def check_key(key: str, named: str = KEY_VARIABLE) -> str:
     """Return a key that fits into one HTTP header, or "".
 
     Raises:
-        SettingsInvalid: it does not; says so of `named`.
+        SettingsInvalid: it does not; the message names it `named`.
     """
     if not (key.isascii() and all("!" <= char <= "~" for char in key)):
         raise SettingsInvalid(f"{named} holds white space or characters that no key has")

@@ -1,6 +1,6 @@
-"""Asks Label Studio's API: its one address with its key, JSON in and out.
+"""Calls Label Studio's API: its one address with its key, JSON in and out.
 
-What it says no to (measured with 1.23.2) is a JSON object with `detail`, and for a body that it does not take also
+A refusal (measured with 1.23.2) is a JSON object with `detail`, and for a body that is not accepted also
 `validation_errors`, a list of sentences for each field. A key that may not see something gets 404, as if that
 did not exist.
 """
@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,43 +19,29 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid, StudioRefused, StudioUnavailable
-from layoutloop.studio.addresses import CONNECT_TIMEOUT_S, Guard, open_pools
+from layoutloop.errors import HostUnreachable, StudioRefused, StudioUnavailable
+from layoutloop.studio.addresses import Guard, open_pools
 from layoutloop.studio.api_key import LabelStudioKey
-from layoutloop.studio.web_address import WebAddress, parse_web_address
+from layoutloop.studio.web_address import WebAddress, parse_studio_url
+from layoutloop.studio.web_request import WebRequest, compression, read_body
 
 MAX_BYTES = 2**30
 TIMEOUT_S = 600.0
-"""Label Studio puts a whole export together before it sends the first byte."""
+"""Label Studio assembles a whole export before it sends the first byte."""
 
-_CHUNK_BYTES = 2**20
 _MAX_REASON_BYTES = 64 * 1024
 _MAX_SEARCHED_CHARACTERS = 4096
 _MAX_REASON_CHARACTERS = 400
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "LayoutLoop"}
 _TOKEN = re.compile(r"\b[0-9a-f]{40}\b|[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}")
 _MARKUP = re.compile(r"</?[a-z][^>]*>")
 _NOTHING: Mapping[str, str | int] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    method: str
-    address: WebAddress
-    body: bytes | None = None
-    content_type: str = ""
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return _HEADERS | ({"Content-Type": self.content_type} if self.content_type else {})
-
-
 class StudioClient:
-    """Asks Label Studio, and only at its own address: no proxies, no netrc, no redirects. Threads may share it.
+    """Calls Label Studio, and only at its own address: no proxies, no netrc, no redirects. Threads may share it.
 
-    Only a GET is sent a second time where the connection broke, for whatever else may have been carried out already.
-    A refusal has carried out nothing: where the key makes a new access token, or is another one in its file now, the
-    same is asked once more.
+    Only a GET is sent a second time where the connection broke: anything else may have been carried out already. What
+    was refused was not, so it is sent once more where there is a new access token, or another key in the key's file.
 
     Args:
         url: LABEL_STUDIO_URL, with its path prefix if it has one.
@@ -73,10 +57,7 @@ class StudioClient:
         self, url: str, key: LabelStudioKey, *, timeout_s: float = TIMEOUT_S, max_bytes: int = MAX_BYTES
     ) -> None:
         """Open no connection yet."""
-        try:
-            self._home = parse_web_address(url.strip())
-        except ImageRefused as error:
-            raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
+        self._home = parse_studio_url(url)
         self._key = key
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
@@ -93,8 +74,7 @@ class StudioClient:
 
     def address(self, path: str, query: Mapping[str, str | int] = _NOTHING) -> WebAddress:
         """Return where a path of the API is, below the prefix that Label Studio may have."""
-        home = self._home
-        return WebAddress(home.scheme, home.host, home.port, home.path.rstrip("/") + path, urlencode(query))
+        return self._home.below(path, urlencode(query))
 
     def get(self, path: str, query: Mapping[str, str | int] = _NOTHING) -> Any:
         """Return the parsed answer.
@@ -103,113 +83,62 @@ class StudioClient:
             StudioRefused: 401, 403 or 404.
             StudioUnavailable: no answer, not a 2xx, or no JSON.
         """
-        return self._ask(_Request("GET", self.address(path, query)))
+        return self._call(WebRequest(self.address(path, query)))
 
     def post(
         self, path: str, body: Mapping[str, Any] | Sequence[Any], query: Mapping[str, str | int] = _NOTHING
     ) -> Any:
         """Send JSON and return the parsed answer, None where it is empty; raises as `get`."""
-        return self._ask(_Request("POST", self.address(path, query), json.dumps(body).encode(), "application/json"))
+        return self._call(WebRequest(self.address(path, query), "POST", json.dumps(body).encode(), "application/json"))
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
         """Change something and return the parsed answer; raises as `get`."""
-        return self._ask(_Request("PATCH", self.address(path), json.dumps(body).encode(), "application/json"))
+        return self._call(WebRequest(self.address(path), "PATCH", json.dumps(body).encode(), "application/json"))
 
     def delete(self, path: str) -> None:
         """Delete something; raises as `get`."""
-        self._ask(_Request("DELETE", self.address(path)))
+        self._call(WebRequest(self.address(path), "DELETE"))
 
     def upload(self, path: str, name: str, data: bytes, query: Mapping[str, str | int] = _NOTHING) -> Any:
         """Send a file as a form and return the parsed answer; raises as `get`.
 
-        One file: of several in a form Label Studio 1.23.2 keeps the last one, without a word.
+        One file: of several in a form Label Studio 1.23.2 keeps the last one, without an error.
         """
         body, content_type = urllib3.encode_multipart_formdata([("file", (name, data))])
-        return self._ask(_Request("POST", self.address(path, query), body, content_type))
+        return self._call(WebRequest(self.address(path, query), "POST", body, content_type))
 
-    def _ask(self, request: _Request) -> Any:
-        status, body = self._exchange(request)
+    def _call(self, request: WebRequest) -> Any:
+        """Return the JSON of a 2xx, None where a change is answered with nothing."""
+        address, accepted = request.address, {"Accept": "application/json"}
+        try:
+            with closing(
+                self._key.send(lambda key: request.send(self._pools, accepted | key, self._timeout_s))
+            ) as response:
+                status = response.status
+                if not 200 <= status < 300:
+                    raise _refusal(address, status, _reason(response), self._key)
+                if problem := compression(response):
+                    raise StudioUnavailable(f"{address} {problem}", status)
+                body = read_body(response, self._max_bytes)
+        except HostUnreachable as error:
+            raise StudioUnavailable(f"{address} could not be reached: {error}") from error
+        if len(body) > self._max_bytes:  # only an export is ever that long
+            raise StudioUnavailable(
+                f"{address} answers with more than {self._max_bytes:,} bytes; "
+                "export in parts in Label Studio and train with --annotations FILE",
+                status,
+            )
         if not body and request.method != "GET":
             return None
         try:
             return json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise StudioUnavailable(
-                f"{request.address} answered {status} with something that is no JSON", status
-            ) from error
-
-    def _exchange(self, request: _Request) -> tuple[int, bytes]:
-        """Return the status and body of a 2xx; a key that is refused is made anew once, where it can be."""
-        asked = time.monotonic()
-        response = self._send(request)
-        try:
-            if self._key.should_ask_again(response.status, asked):
-                response.close()
-                response = self._send(request)
-            if not 200 <= response.status < 300:
-                raise _refusal(request.address, response.status, _reason(response), self._key)
-            return response.status, self._read(request.address, response)
-        finally:
-            response.close()
-
-    def _send(self, request: _Request) -> urllib3.BaseHTTPResponse:
-        """Send one request; a kept connection that the server closed meanwhile is tried once more for a GET."""
-        address = request.address
-        pool = self._pools.connection_from_host(address.host, address.port, address.scheme)
-        for is_last in (False, True) if request.method == "GET" else (True,):
-            try:
-                return pool.urlopen(
-                    request.method,
-                    address.target,
-                    body=request.body,
-                    headers={**request.headers, **self._key.header()},
-                    redirect=False,
-                    retries=False,
-                    assert_same_host=False,
-                    timeout=urllib3.Timeout(total=self._timeout_s, connect=min(CONNECT_TIMEOUT_S, self._timeout_s)),
-                    preload_content=False,
-                    decode_content=False,
-                )
-            except urllib3.exceptions.ProtocolError as error:
-                if is_last:
-                    raise self._broken(address, error) from error
-            except urllib3.exceptions.HTTPError as error:
-                raise self._broken(address, error) from error
-            except ImageUnavailable as error:  # no connection, or no access token for the key
-                raise StudioUnavailable(f"{address} could not be asked: {error}") from error
-        raise AssertionError("unreachable")
-
-    def _read(self, address: WebAddress, response: urllib3.BaseHTTPResponse) -> bytes:
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("identity", ""):
-            raise StudioUnavailable(
-                f"{address} sends its answer compressed ({encoding[:20]}), unasked", response.status
-            )
-        body = bytearray()
-        try:
-            while chunk := response.read1(_CHUNK_BYTES):
-                body += chunk
-                if len(body) > self._max_bytes:  # only an export is ever that long
-                    raise StudioUnavailable(
-                        f"{address} answers with more than {self._max_bytes:,} bytes; "
-                        "export in parts in Label Studio and train with --annotations FILE",
-                        response.status,
-                    )
-        except urllib3.exceptions.HTTPError as error:
-            raise self._broken(address, error) from error
-        return bytes(body)
-
-    def _broken(self, address: WebAddress, error: urllib3.exceptions.HTTPError) -> StudioUnavailable:
-        if isinstance(error, urllib3.exceptions.TimeoutError):
-            return StudioUnavailable(f"{address} did not send its whole answer within {self._timeout_s:g} s")
-        if isinstance(error, urllib3.exceptions.SSLError):
-            return StudioUnavailable(f"{address} has no valid certificate for TLS (see SSL_CERT_FILE): {error}")
-        return StudioUnavailable(f"{address} broke off its answer ({type(error).__name__})")
+            raise StudioUnavailable(f"{address} answered {status} with something that is no JSON", status) from error
 
 
 @contextmanager
 def open_studio(url: str, key: str | Path, timeout_s: float = TIMEOUT_S) -> Iterator[StudioClient]:
-    """Ask Label Studio with the key of the settings, LABEL_STUDIO_API_KEY; all connections are closed at the end.
+    """Open a client with the key of the settings, LABEL_STUDIO_API_KEY; all connections are closed at the end.
 
     Args:
         url: LABEL_STUDIO_URL.
@@ -251,7 +180,7 @@ def _sentences(found: object) -> Iterator[str]:
 
 
 def _refusal(address: WebAddress, status: int, reason: str, key: LabelStudioKey) -> StudioUnavailable:
-    """Say what a status means for the person who started this, with Label Studio's reason if it gave one."""
+    """Return what a status means for the person who started this, with Label Studio's reason if it gave one."""
     refused = StudioRefused if status in (401, 403, 404) else StudioUnavailable
     said = f" (it says: {reason})" if reason else ""
     return refused(f"{address} answered {status}{_advice(address, status, key)}{said}", status, reason)
@@ -263,7 +192,7 @@ def _advice(address: WebAddress, status: int, key: LabelStudioKey) -> str:
     if status == 404 and "/api/projects/" in address.path:
         return f": the project does not exist, or {key.variable} may not see it"
     if status == 404:
-        return f": is that Label Studio's address (LABEL_STUDIO_URL), and may {key.variable} see what is asked for?"
+        return f": is that Label Studio's address (LABEL_STUDIO_URL), and may {key.variable} see what was requested?"
     if 300 <= status < 400:
         return " (a redirect, which is not followed): set LABEL_STUDIO_URL to the address it leads to"
     if 400 <= status < 500:

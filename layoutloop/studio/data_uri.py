@@ -6,17 +6,18 @@ import base64
 import binascii
 from urllib.parse import unquote_to_bytes
 
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable
+from handler.errors import ImageTooLarge, ImageUnreadable
+from layoutloop.errors import ImageUnavailable
 
 MAX_HEADER_CHARS = 256
 
 
 def decode_data_uri(uri: str, max_bytes: int) -> bytes:
-    """The bytes of a `data:` URI, base64 or percent-encoded; its size is judged before it is decoded.
+    """Return the bytes of a `data:` URI, base64 or percent-encoded; its size is judged before it is decoded.
 
     Raises:
-        ImageRefused: it says it is neither an image nor plain bytes.
-        ImageTooBig: more than `max_bytes` are in it.
+        ImageUnreadable: it says it is neither an image nor plain bytes.
+        ImageTooLarge: more than `max_bytes` are in it.
         ImageUnavailable: it cannot be decoded.
     """
     if not uri.isascii():
@@ -26,32 +27,19 @@ def decode_data_uri(uri: str, max_bytes: int) -> bytes:
         raise ImageUnavailable(f"a data: URI has no comma within its first {MAX_HEADER_CHARS} characters")
     media_type, *parameters = [part.strip().lower() for part in uri[len("data:") : comma].split(";")]
     if not (media_type.startswith("image/") or media_type == "application/octet-stream"):
-        raise ImageRefused(f"a data: URI holds {media_type or 'text/plain'}; only image/* is read")
+        raise ImageUnreadable(f"a data: URI holds {media_type or 'text/plain'}; only image/* is read")
     is_base64 = parameters[-1:] == ["base64"]
     count = len(uri) - comma - 1
     smallest = count // 4 - 2 if is_base64 else count // 3  # every character percent-encoded, and padding
     if smallest > max_bytes:
-        raise ImageTooBig(f"a data: URI of {count} characters holds more than {max_bytes} bytes")
-    payload = uri[comma + 1 :]
-    return _decode_base64(payload, max_bytes) if is_base64 else _decode_percent(payload, max_bytes)
-
-
-def _decode_base64(payload: str, max_bytes: int) -> bytes:
-    if "%" in payload:
-        payload = unquote_to_bytes(payload).decode("ascii", "replace")
-    payload = "".join(payload.split()).rstrip("=")
-    if len(payload) * 3 // 4 > max_bytes:
-        raise ImageTooBig(f"a data: URI holds {len(payload) * 3 // 4} bytes; at most {max_bytes} are read")
+        raise ImageTooLarge(f"a data: URI of {count} characters holds more than {max_bytes} bytes")
+    payload = unquote_to_bytes(uri[comma + 1 :])
+    if is_base64:
+        payload = b"".join(payload.split()).rstrip(b"=")
+    size = len(payload) * 3 // 4 if is_base64 else len(payload)
+    if size > max_bytes:
+        raise ImageTooLarge(f"a data: URI holds {size} bytes; at most {max_bytes} are read")
     try:
-        return base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
+        return base64.b64decode(payload + b"=" * (-len(payload) % 4), validate=True) if is_base64 else payload
     except (binascii.Error, ValueError) as error:
         raise ImageUnavailable("a data: URI is not valid base64") from error
-
-
-def _decode_percent(payload: str, max_bytes: int) -> bytes:
-    if len(payload) - 2 * payload.count("%") > max_bytes:
-        raise ImageTooBig(f"a data: URI holds more than {max_bytes} bytes")
-    decoded = unquote_to_bytes(payload)
-    if len(decoded) > max_bytes:
-        raise ImageTooBig(f"a data: URI holds {len(decoded)} bytes; at most {max_bytes} are read")
-    return decoded

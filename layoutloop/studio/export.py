@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from layoutloop.errors import StudioUnavailable
+from layoutloop.errors import ExportInvalid, StudioUnavailable
+from layoutloop.named_files import named_file, read_named_text
 from layoutloop.studio.client import MAX_BYTES, StudioClient
-from training.errors import ExportInvalid
 
 _WHICH_EXPORT = "choose Export > JSON in Label Studio (not JSON-MIN, CSV or another format)"
 
@@ -81,17 +81,28 @@ def read_export(path: Path) -> list[dict[str, Any]]:
     """Return the tasks of a file that Label Studio exported as JSON.
 
     Raises:
-        ExportInvalid: it cannot be read, or is something else; says which export to choose.
+        FileUnusable: it cannot be read.
+        ExportInvalid: it is something else; says which export to choose.
     """
-    try:
+    named = f"--annotations {path}"
+    with named_file(named, _WHICH_EXPORT):
         if path.stat().st_size > MAX_BYTES:
-            raise ExportInvalid(f"{path} has more than {MAX_BYTES:,} bytes; export in parts")
-        body = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ExportInvalid(f"{path} cannot be read: {error.strerror}") from error
+            raise ExportInvalid(f"{named} has more than {MAX_BYTES:,} bytes; export in parts")
+        content = path.read_bytes()
+    try:
+        body = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ExportInvalid(f"{path} is no JSON; {_WHICH_EXPORT}") from error
-    return check_export(body, str(path))
+        raise ExportInvalid(f"{named} is no JSON; {_WHICH_EXPORT}") from error
+    return check_export(body, named)
+
+
+def read_label_config(path: Path) -> str:
+    """Return the XML of a file with a label config.
+
+    Raises:
+        FileUnusable: it cannot be read, or is not in UTF-8.
+    """
+    return read_named_text("--label-config", path, "it is the XML of Settings > Labeling Interface > Code")
 
 
 def check_export(body: object, source: str) -> list[dict[str, Any]]:
@@ -115,7 +126,7 @@ def check_export(body: object, source: str) -> list[dict[str, Any]]:
         if not isinstance(identity, int) or isinstance(identity, bool) or identity < 0:
             raise ExportInvalid(f"{source}: entry {position} has no task id, so it is no export; {_WHICH_EXPORT}")
         if identity in tasks:
-            raise ExportInvalid(f"{source}: task {identity} stands in it twice; export once more, into a new file")
+            raise ExportInvalid(f"{source}: task {identity} is in it twice; export once more, into a new file")
         tasks[identity] = task
     return list(tasks.values())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -63,7 +63,7 @@ class LabelConfig:
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """One element; attribute names in lower case, because Label Studio's front end does not tell them apart."""
+    """One element; attribute names in lower case, since Label Studio's front end ignores case."""
 
     tag: str
     attributes: dict[str, str]
@@ -82,19 +82,10 @@ class _Tag:
         return self.attributes.get("toname") or None
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A labels control, what belongs to it, and the <Image> it labels."""
-
-    image: _Tag
-    control: _Tag
-    rectangle: _Tag | None
-
-
 def parse_label_config(xml: str) -> LabelConfig:
     """Return what of a label config this back end serves.
 
-    Where several controls or images are there, the first control in document order that fits is taken:
+    Of several controls or images, the first control in document order that fits is taken:
     <RectangleLabels>, or <Labels> that shares its <Image> with a <Rectangle>. The first <TextArea> with
     perRegion="true" on the same <Image> takes the text. Everything else is left to the annotator.
 
@@ -106,25 +97,37 @@ def parse_label_config(xml: str) -> LabelConfig:
         LabelConfigUnsupported: says what was found and what to write instead.
     """
     tags = [_Tag.of(element) for element in _root(xml).iter()]
-    pair = _first_pair(tags)
-    value_key, is_list = _image_value(pair.image)
-    labels, label_map = _labels(pair.control)
-    textarea = next((tag for tag in tags if _is_region_text(tag, pair.image)), None)
-    return LabelConfig(
-        kind="rectanglelabels" if pair.rectangle is None else "ocr",
-        to_name=pair.image.name or "",
-        from_name=pair.control.name or "",
-        rectangle_name=pair.rectangle.name if pair.rectangle else None,
-        textarea_name=textarea.name if textarea else None,
-        value_key=value_key,
-        is_list=is_list,
-        labels=labels,
-        label_map=label_map,
-    )
+    images: dict[str | None, _Tag] = {tag.name: tag for tag in tags if tag.tag == "Image" and tag.name}
+    rectangles = {tag.to_name: tag for tag in reversed(tags) if tag.tag == "Rectangle" and tag.name}
+    problem: LabelConfigUnsupported | None = None
+    for control in tags:
+        image, rectangle = images.get(control.to_name), rectangles.get(control.to_name)
+        fits = control.tag == "RectangleLabels" or (control.tag == "Labels" and rectangle is not None)
+        if image is None or control.name is None or not fits:
+            continue
+        try:
+            value_key, is_list = _image_value(image)
+            names = _names(control)
+        except LabelConfigUnsupported as error:
+            problem = problem or error
+            continue
+        textarea = next((tag for tag in tags if _is_region_text(tag, image)), None)
+        return LabelConfig(
+            kind="rectanglelabels" if control.tag == "RectangleLabels" else "ocr",
+            to_name=image.name or "",
+            from_name=control.name,
+            rectangle_name=rectangle.name if rectangle and control.tag == "Labels" else None,
+            textarea_name=textarea.name if textarea else None,
+            value_key=value_key,
+            is_list=is_list,
+            labels=tuple(dict.fromkeys(ours for ours, _ in names)),
+            label_map=_label_map(control, names),
+        )
+    raise problem or _nothing_fits(tags)
 
 
 def image_references(task: Mapping[str, object], config: LabelConfig) -> tuple[str, ...]:
-    """Return the task's image references as they stand there, one per page.
+    """Return the task's image references as they are there, one per page.
 
     Raises:
         TaskInvalid: the task has no image where the label config says one is.
@@ -136,7 +139,7 @@ def image_references(task: Mapping[str, object], config: LabelConfig) -> tuple[s
     if key is None:
         keys = ", ".join(str(name)[:40] for name in list(data)[:10]) or "none"
         raise TaskInvalid(
-            f'task {_task_id(task)} has no "{config.value_key}", which the label config\'s <Image> asks for; '
+            f'task {_task_id(task)} has no "{config.value_key}", which the label config\'s <Image> needs; '
             f"its data has these keys: {keys}"
         )
     found = data[key]
@@ -152,7 +155,7 @@ def image_references(task: Mapping[str, object], config: LabelConfig) -> tuple[s
 
 
 def _root(xml: str) -> Element:
-    """Return the parsed document; whatever is wrong with it is a sentence."""
+    """Return the parsed document; what is wrong with it becomes a sentence."""
     if not xml.strip():
         raise _unsupported("the label config is empty")
     if len(xml) > MAX_XML_BYTES or len(xml.encode(errors="replace")) > MAX_XML_BYTES:
@@ -165,42 +168,6 @@ def _root(xml: str) -> Element:
         raise _unsupported(
             f"the label config holds a DTD, entities or characters that are refused ({type(error).__name__})"
         ) from error
-
-
-def _first_pair(tags: Sequence[_Tag]) -> _Pair:
-    """Return the first labels control that fits an <Image> with a usable value.
-
-    Raises:
-        LabelConfigUnsupported: the first control that almost fits says why; else what was found instead.
-    """
-    images = {tag.name: tag for tag in tags if tag.tag == "Image" and tag.name}
-    rectangles = {tag.to_name: tag for tag in reversed(tags) if tag.tag == "Rectangle" and tag.name}
-    problem: LabelConfigUnsupported | None = None
-    for control in tags:
-        image = images.get(control.to_name or "")
-        if image is None or control.name is None or control.tag not in ("RectangleLabels", "Labels"):
-            continue
-        rectangle = rectangles.get(image.name) if control.tag == "Labels" else None
-        if control.tag == "Labels" and rectangle is None:
-            continue
-        try:
-            _check_served(control, image)
-        except LabelConfigUnsupported as error:
-            problem = problem or error
-            continue
-        return _Pair(image, control, rectangle)
-    raise problem or _nothing_fits(tags)
-
-
-def _check_served(control: _Tag, image: _Tag) -> None:
-    """Raise if the image's value or the control's labels are in a form that is not served."""
-    _image_value(image)
-    if not any(True for _ in _names(control)):
-        dynamic = control.attributes.get("value")
-        cause = f"takes its labels from the task ({dynamic})" if dynamic else "has no <Label>"
-        raise _unsupported(
-            f'<{control.tag} name="{control.name}"> {cause}; write every label as <Label value="..."/> inside it'
-        )
 
 
 def _image_value(image: _Tag) -> tuple[str, bool]:
@@ -222,25 +189,36 @@ def _is_region_text(tag: _Tag, image: _Tag) -> bool:
     return tag.tag == "TextArea" and per_region and tag.name is not None and tag.to_name == image.name
 
 
-def _names(control: _Tag) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield each label of a control: what annotations call it, and every name that stands for it."""
+def _names(control: _Tag) -> list[tuple[str, tuple[str, ...]]]:
+    """Return each label of a control: what annotations call it, and every name that stands for it.
+
+    Raises:
+        LabelConfigUnsupported: it has none.
+    """
+    found = []
     for label in map(_Tag.of, control.element.iter("Label")):
         alias, value = label.attributes.get("alias"), label.attributes.get("value")
-        ours = alias or value
-        if ours:
+        if ours := alias or value:
             predicted = (name.strip() for name in label.attributes.get("predicted_values", "").split(","))
-            yield ours, tuple(name for name in (alias, value, *predicted) if name)
+            found.append((ours, tuple(name for name in (alias, value, *predicted) if name)))
+    if not found:
+        dynamic = control.attributes.get("value")
+        cause = f"takes its labels from the task ({dynamic})" if dynamic else "has no <Label>"
+        raise _unsupported(
+            f'<{control.tag} name="{control.name}"> {cause}; write every label as <Label value="..."/> inside it'
+        )
+    return found
 
 
-def _labels(control: _Tag) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Return the labels in config order, and the map from every name to its label.
+def _label_map(control: _Tag, names: Sequence[tuple[str, tuple[str, ...]]]) -> tuple[tuple[str, str], ...]:
+    """Return pairs of each name and its label.
 
     Raises:
         LabelConfigUnsupported: one name stands for two labels.
     """
     label_map: dict[str, str] = {}
-    for ours, names in _names(control):
-        for name in names:
+    for ours, aliases in names:
+        for name in aliases:
             other = label_map.setdefault(name, ours)
             if other != ours:
                 raise _unsupported(
@@ -248,7 +226,7 @@ def _labels(control: _Tag) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]
                     "each name may appear once among value, alias and predicted_values",
                     example='<Label value="Total" predicted_values="total,amount"/><Label value="Date"/>',
                 )
-    return tuple(dict.fromkeys(ours for ours, _ in _names(control))), tuple(label_map.items())
+    return tuple(label_map.items())
 
 
 def _nothing_fits(tags: Sequence[_Tag]) -> LabelConfigUnsupported:

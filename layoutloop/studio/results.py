@@ -1,6 +1,6 @@
 """Label Studio's results: regions -> what it draws, and back from what a person drew.
 
-Label Studio measures in percent of the upright image, this project in pixels; the two directions meet only here.
+Label Studio measures in percent of the upright image, this project in pixels; both conversions are only here.
 What is emitted is what its interface draws: rectangle, labels and text of one region share an id, text is a list,
 every number is finite, nothing reaches past the page.
 """

@@ -1,9 +1,8 @@
-"""How the trainer last met Label Studio: it asks all day and leaves a small file, so that nobody else has to ask."""
+"""Whether Label Studio answers, as the trainer last saw it: its small file saves the shim a request."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ STATUS_FILE = "label-studio.json"
 every minute; the projects are those that show a version of LayoutLoop's."""
 
 DISCONNECTED = "PROJECT_DISCONNECTED"
-"""The action of an event that is our own: `scripts.connect --remove` sends it in Label Studio's name."""
+"""The action of an event of our own: `scripts.connect --remove` sends it to the webhook."""
 LONGEST_TITLE = 120
 MOST_TITLES = 1000
 SILENT_S = 300.0
@@ -32,8 +31,8 @@ class StudioStatus:
     """What is known of Label Studio.
 
     Args:
-        state: `answers`; `fails`; `silent`: nobody has asked for a while; `never`: nobody has asked yet.
-        asked: when the trainer last asked, Unix seconds; None where nobody knows.
+        state: `answers`; `fails`; `silent`: no request was made for a while; `never`: none was made yet.
+        asked: when the trainer last made a request, Unix seconds; None where that is not known.
         problem: what is wrong, as a sentence; empty where nothing is.
         titles: of the projects that showed a version of LayoutLoop's when it last answered, by id.
     """
@@ -45,43 +44,36 @@ class StudioStatus:
 
 
 def read_studio_status(home: Path, now: float) -> StudioStatus:
-    """Read the trainer's file; one that is damaged is a problem that is said, and no error.
+    """Read the trainer's file; a damaged one is reported as a problem, and no error.
 
     Args:
         home: LAYOUTLOOP_HOME.
         now: Unix seconds.
     """
     path = home / STATUS_FILE
+    unknown = "Whether Label Studio answers is not known"
     try:
         with path.open("rb") as file:
             body = json.loads(file.read(_MOST_BYTES))
     except FileNotFoundError:
         return StudioStatus("never")
     except OSError as error:
-        return StudioStatus("silent", None, f"Whether Label Studio answers is not known: {path}: {error.strerror}.")
+        return StudioStatus("silent", None, f"{unknown}: {path}: {error.strerror}.")
     except (ValueError, RecursionError):
         body = None
     asked = _moment(body.get("time")) if isinstance(body, dict) else None
     if asked is None:
-        return StudioStatus(
-            "silent", None, f"Whether Label Studio answers is not known: {path.name} is damaged; the trainer mends it."
-        )
+        return StudioStatus("silent", None, f"{unknown}: {path.name} is damaged; the trainer rewrites it.")
     titles = _titles(body.get("projects"))
     if now - asked > SILENT_S:
-        since = datetime.fromtimestamp(asked, timezone.utc)
-        return StudioStatus(
-            "silent",
-            asked,
-            f"Nobody has asked Label Studio since {since:%Y-%m-%d %H:%M} UTC; is the trainer running "
-            "(logs/trainer.log)?",
-            titles,
-        )
+        last = f"{datetime.fromtimestamp(asked, timezone.utc):%Y-%m-%d %H:%M} UTC"
+        problem = f"Label Studio was last tried at {last}; is the trainer running (logs/trainer.log)?"
+        return StudioStatus("silent", asked, problem, titles)
     if body.get("ok") is True:
         return StudioStatus("answers", asked, titles=titles)
     sentence = body.get("sentence")
     said = " ".join(sentence.split())[:_LONGEST] if isinstance(sentence, str) else ""
-    said = said or "Label Studio cannot be used; logs/trainer.log says why."
-    return StudioStatus("fails", asked, said, titles)
+    return StudioStatus("fails", asked, said or "Label Studio cannot be used; logs/trainer.log says why.", titles)
 
 
 def _titles(found: object) -> dict[int, str]:
@@ -95,7 +87,7 @@ def _titles(found: object) -> dict[int, str]:
 
 
 def _moment(value: object) -> float | None:
-    """Return a time that a calendar has; a file may say any number."""
+    """Return a time that a calendar has; a file may hold any number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if 0 <= value < 1e11 and math.isfinite(value) else None
+    return float(value) if 0 <= value < 1e11 else None

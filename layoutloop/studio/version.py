@@ -1,4 +1,4 @@
-"""The version string that Label Studio is told; it skips tasks that already hold this very string."""
+"""The version string that Label Studio gets; it skips tasks that already hold this very string."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def config_fingerprint(config: LabelConfig, engine: str, threshold: float, *, re
 def reported_version(
     stamp: str | None, config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False
 ) -> str:
-    """Return the version Label Studio is told, by /setup and /predict alike: `<stamp, or "ocr">-<fingerprint>`.
+    """Return the version in answers to /setup and /predict alike: `<stamp, or "ocr">-<fingerprint>`.
 
     Label Studio skips tasks that already hold this very string, so it must change when results would.
     """

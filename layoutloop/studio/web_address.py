@@ -1,14 +1,14 @@
-"""An http(s) address taken apart once, the hosts that may be asked, and paths that stay where they belong."""
+"""An http(s) address parsed once, the hosts that may be contacted, and paths that stay where they belong."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from layoutloop.errors import ImageRefused, SettingsInvalid
+from layoutloop.errors import AddressRefused, SettingsInvalid
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
@@ -16,7 +16,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """An http(s) address taken apart once, so that what is checked is what is asked.
+    """An http(s) address parsed once, so that what is checked is what is requested.
 
     Args:
         scheme: `http` or `https`.
@@ -39,7 +39,7 @@ class WebAddress:
 
     @property
     def target(self) -> str:
-        """What stands in the request line."""
+        """The target in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     @property
@@ -49,42 +49,58 @@ class WebAddress:
         port = "" if self.port == DEFAULT_PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
+    def below(self, path: str, query: str = "") -> WebAddress:
+        """Return the address of a path below this one."""
+        return replace(self, path=self.path.rstrip("/") + path, query=query)
+
     def __str__(self) -> str:
         """The address for messages: no query, for it may hold a signature."""
         return self.base + self.path[:200]
 
 
 def parse_web_address(url: str) -> WebAddress:
-    """Take an absolute http(s) URL apart.
+    """Parse an absolute http(s) URL.
 
     Raises:
-        ImageRefused: it is no such URL, or one that programs read differently.
+        AddressRefused: it is no such URL, or one that programs parse differently.
     """
     check_characters(url)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ImageRefused("an image address has a host or port that cannot be read") from error
+        raise AddressRefused("an address has a host or port that cannot be read") from error
     if parts.scheme not in DEFAULT_PORTS:
-        raise ImageRefused(f"only http and https image addresses are asked, not {parts.scheme[:20] or 'plain paths'}")
+        raise AddressRefused(f"an address begins with http:// or https://, not with {parts.scheme[:20] or 'a path'}")
     if "@" in parts.netloc:
-        raise ImageRefused("an image address with a user name or password in it is refused")
+        raise AddressRefused("an address with a user name or password in it is refused")
     host = _checked_host((parts.hostname or "").removesuffix("."), bracketed="[" in parts.netloc)
     return WebAddress(
         parts.scheme, host, DEFAULT_PORTS[parts.scheme] if port is None else port, parts.path or "/", parts.query
     )
 
 
+def parse_studio_url(url: str) -> WebAddress:
+    """Parse the setting LABEL_STUDIO_URL.
+
+    Raises:
+        SettingsInvalid: it is no address.
+    """
+    try:
+        return parse_web_address(url.strip())
+    except AddressRefused as error:
+        raise SettingsInvalid(f"LABEL_STUDIO_URL: {error}; write for example http://127.0.0.1:8080") from error
+
+
 def _checked_host(host: str, bracketed: bool) -> str:
-    """A plain host name as it is, an IPv6 address in its one short spelling."""
+    """Return a plain host name as it is, an IPv6 address in its one short spelling."""
     if bracketed and "%" not in host:
         try:
             return str(ipaddress.IPv6Address(host))
         except ValueError as error:
-            raise ImageRefused("an image address has brackets around something that is not IPv6") from error
+            raise AddressRefused("an address has brackets around something that is not IPv6") from error
     if not _HOST_NAME.fullmatch(host):
-        raise ImageRefused("an image address has no plain host name (write international names in punycode)")
+        raise AddressRefused("an address has no plain host name (write international names in punycode)")
     return host
 
 
@@ -94,7 +110,7 @@ class HostRule:
 
     Args:
         host: `images.example.com`, or for its sub-domains `.example.com`.
-        port: the port it allows; None stands for 80 with http and 443 with https.
+        port: the port it allows; None means 80 with http and 443 with https.
     """
 
     host: str
@@ -119,7 +135,7 @@ def parse_host_rules(entries: Sequence[str]) -> tuple[HostRule, ...]:
         try:
             address = parse_web_address(f"http://{name}")
             port = urlsplit(f"//{name}").port
-        except (ImageRefused, ValueError) as error:
+        except (AddressRefused, ValueError) as error:
             raise SettingsInvalid(_bad_host(entry)) from error
         if address.target != "/" or "/" in name or "?" in name or "#" in name or port == 0:
             raise SettingsInvalid(_bad_host(entry))
@@ -132,13 +148,13 @@ def _bad_host(entry: str) -> str:
 
 
 def check_characters(reference: str) -> None:
-    """Refuse what programs read in different ways.
+    """Refuse what programs parse in different ways.
 
     Raises:
-        ImageRefused: a backslash or control character is in it.
+        AddressRefused: a backslash or control character is in it.
     """
     if "\\" in reference or any(ord(char) < 0x20 or ord(char) == 0x7F for char in reference):
-        raise ImageRefused("an image reference with a backslash or control character is refused")
+        raise AddressRefused("an image reference with a backslash or control character is refused")
 
 
 def check_path(path: str, query: str) -> None:
@@ -147,26 +163,28 @@ def check_path(path: str, query: str) -> None:
     The `fileuri` of a cloud object is no folder, so only its characters are checked.
 
     Raises:
-        ImageRefused: the path or a value of the query has `.`, `..` or empty segments, or is no plain text.
+        AddressRefused: the path or a value of the query has `.`, `..` or empty segments, or is no plain text.
     """
     try:
         values = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
-        raise ImageRefused("an image reference has a query that cannot be read") from error
+        raise AddressRefused("an image reference has a query that cannot be read") from error
     for name, text in [("", path), *values]:
         for level in _decodings(text):
             check_characters(level)
             segments = [segment.partition(";")[0].strip() for segment in level.split("/")]
             if name != "fileuri" and ("//" in level or "." in segments or ".." in segments):
-                raise ImageRefused(f"{path[:200]} of Label Studio names a folder with . or .. or //, which is refused")
+                raise AddressRefused(
+                    f"{path[:200]} of Label Studio names a folder with . or .. or //, which is refused"
+                )
 
 
 def _decodings(text: str) -> Iterator[str]:
-    """The text as written, percent-decoded once, twice, and so on until nothing changes."""
+    """Yield the text as written, percent-decoded once, twice, and so on until nothing changes."""
     for _ in range(8):
         yield text
         decoded = unquote(text)
         if decoded == text:
             return
         text = decoded
-    raise ImageRefused("an image reference that is percent-encoded over and over is refused")
+    raise AddressRefused("an image reference that is percent-encoded over and over is refused")

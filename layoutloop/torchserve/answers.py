@@ -1,4 +1,4 @@
-"""What an answer says that came by way of TorchServe: LayoutLoop's handlers, or TorchServe itself."""
+"""What an answer of TorchServe says: its own errors, and those of LayoutLoop's handlers."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def torchserve_error(answer: requests.Response) -> str:
         return f"{body['type']}: {body['message']}"
     except (*_NOT_JSON, KeyError, TypeError):
         return answer.text[:200]
+
+
+def wants_key(answer: requests.Response) -> bool:
+    """Return whether TorchServe refused the key that was sent, or that none was."""
+    return answer.status_code == 400 and "InvalidKey" in torchserve_error(answer)

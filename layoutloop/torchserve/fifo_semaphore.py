@@ -1,4 +1,4 @@
-"""A bound on how many are at something at a time, in the order they came."""
+"""A bound on how many threads do something at a time, in the order they came."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections import deque
 
 
 class FifoSemaphore:
-    """A semaphore that lets threads through in the order they came, and whose places may become more or fewer.
+    """A semaphore that lets threads through in the order they came, and that can be resized.
 
-    threading's own lets a thread that comes back at once past those that wait, until these run out of time.
+    threading's own lets a thread that returns at once overtake those that wait, until these run out of time.
     """
 
     def __init__(self, places: int) -> None:
-        """Begin with nobody inside."""
+        """Begin with all places free."""
         self._places = places
         self._inside = 0
         self._waiting: deque[threading.Event] = deque()
         self._lock = threading.Lock()
 
     def resize(self, places: int) -> None:
-        """Let so many in at a time from now on; nobody who is inside has to leave."""
+        """Allow so many at a time from now on; none that holds a place loses it."""
         with self._lock:
             self._places = places
             self._let_in()
@@ -40,7 +40,7 @@ class FifoSemaphore:
         return False
 
     def release(self) -> None:
-        """Hand the place to whoever waits longest."""
+        """Give the place to the thread that waits longest."""
         with self._lock:
             self._inside -= 1
             self._let_in()

@@ -1,4 +1,4 @@
-"""The models in service, as one page meets them: which versions answer now, read it, label it. Wire JSON in and out."""
+"""The models in service, for one page: which versions answer now, read it, label it. Wire JSON in and out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from handler.ocr_settings import engine_kind
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, read_card, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import UseMarks
-from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.inference import InferenceClient, PageRequest
 
 _QUEUED = 2
-"""Twice what works at a time: every worker has its next page, and queues stay short enough for a second try."""
+"""Twice what runs at a time: every worker has its next page, and queues stay short enough for a second try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +68,23 @@ class InService:
 
 @dataclass(frozen=True, slots=True)
 class InServiceModels:
-    """Asks the versions that the model store says are current, pinned, and notes which project was asked.
+    """Sends pages to the versions that the model store says are current, pinned, and marks their project as used.
 
     Args:
-        model_dir: the model store.
+        store: the model store, or a copy of it.
         client: of TorchServe.
         ocr_workers: of model `ocr` on this TorchServe.
         project_workers: of each project's model.
     """
 
-    model_dir: StorePath
+    store: ModelStore
     client: InferenceClient
     ocr_workers: int = 1
     project_workers: int = 1
-    _asked: UseMarks = field(init=False, repr=False, compare=False)
+    _marks: UseMarks = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Note nothing yet."""
-        object.__setattr__(self, "_asked", UseMarks(self.model_dir))
+        object.__setattr__(self, "_marks", UseMarks(self.store.path))
 
     def in_service(self, model: str | None) -> InService:
         """Return what answers for a model at this moment; a model that never was in service is a cold start.
@@ -97,18 +96,16 @@ class InServiceModels:
         ocr = self._serving(OCR_MODEL)
         if ocr is None or ocr.current is None:
             raise ModelNotReady(
-                f"model `ocr` is not in service in {store_of(self.model_dir)}; `python -m scripts.archive --ocr` puts "
+                f"model `ocr` is not in service in {store_of(self.store.path)}; `python -m scripts.archive --ocr` puts "
                 "it there, or MODEL_DIR names the store where it is"
             )
         serving = self._serving(model) if model else None
-        card = None
-        if model and serving and serving.current:
-            card = read_card(self.model_dir, model, serving.current)
-        return InService(read_card(self.model_dir, OCR_MODEL, ocr.current), card)
+        card = self.store.card(model, serving.current) if model and serving and serving.current else None
+        return InService(self.store.card(OCR_MODEL, ocr.current), card)
 
     def _serving(self, model: str) -> Manifest | None:
-        filling = is_filling(self.model_dir)  # asked first: what comes meanwhile is found
-        serving = read_manifest(self.model_dir, model)
+        filling = is_filling(self.store.path)  # read first: what comes meanwhile is found
+        serving = self.store.manifest(model)
         if serving is None and filling:
             raise ModelNotReady(FIRST_COPY)
         return serving
@@ -123,16 +120,10 @@ class InServiceModels:
             LayoutLoopError: see `InferenceClient.predict`.
         """
         if in_service.model:
-            self._asked.note(in_service.model.model)
-        body = self.client.predict(
-            OCR_MODEL,
-            in_service.ocr.version,
-            data,
-            content_type="application/octet-stream",
-            parameters=in_service.reading,
-            deadline=deadline,
-            in_flight=_QUEUED * self.ocr_workers,
-        )
+            self._marks.note(in_service.model.model)
+        version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
+        request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", in_service.reading, in_flight)
+        body = self.client.predict(request, deadline)
         wanted, read_by = in_service.reading.get("engine"), body.get("engine")
         if wanted is not None and isinstance(read_by, str) and engine_kind(read_by) != wanted:
             raise ModelNotReady(
@@ -145,18 +136,14 @@ class InServiceModels:
         """Return the Regions JSON of a page.
 
         Raises:
-            ModelNotReady: among others while an idle project's worker starts, which this ask has begun.
+            ModelNotReady: among others while an idle project's worker starts, which this request causes.
             LayoutLoopError: see `InferenceClient.predict`.
         """
-        self._asked.note(model.model)
-        body = self.client.predict(
-            model.model,
-            model.version,
-            json.dumps(page).encode(),
-            content_type="application/json",
-            deadline=deadline,
-            in_flight=_QUEUED * self.project_workers * model.batch_size,
-        )
+        self._marks.note(model.model)
+        in_flight = _QUEUED * self.project_workers * model.batch_size
+        data = json.dumps(page).encode()
+        request = PageRequest(model.model, model.version, data, "application/json", in_flight=in_flight)
+        body = self.client.predict(request, deadline)
         if body.get("model_version") != model.version:
             raise TorchServeUnavailable(
                 f"{model.model} {model.version} answered as version {body.get('model_version')!r}; archive it again"

@@ -1,4 +1,4 @@
-"""TorchServe's HTTP interface, and its habits: the inference part.
+"""TorchServe's HTTP interface and its behaviour: inference.
 
 Measured on TorchServe 0.12.0 (which is archived upstream): it can drop a request without any answer when a
 worker dies or a version is deleted, answers 500 or 507 "Worker died." for a whole batch, and 503 when a queue
@@ -12,21 +12,17 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
-from layoutloop.errors import (
-    DeadlineExceeded,
-    ModelNotReady,
-    PageRejected,
-    TorchServeUnavailable,
-)
+from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import NODE_SILENT_S
-from layoutloop.torchserve.answers import error_of, json_of, torchserve_error
+from layoutloop.torchserve.answers import error_of, json_of, torchserve_error, wants_key
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.nodes import RESOLVE_WAIT_S, Nodes, Refusals
 
@@ -37,7 +33,7 @@ READ_TIMEOUT_S = 42.0
 """Above the archives' responseTimeout of 40 s, and short enough for two tries inside the 90 s of a predict."""
 
 _DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-_NO_KEYS = "there, set LAYOUTLOOP_TORCHSERVE_HOST to the address asked and LAYOUTLOOP_ALLOW_OPEN_BIND=1: no keys then"
+_NO_KEYS = "there, set LAYOUTLOOP_TORCHSERVE_HOST to that address and LAYOUTLOOP_ALLOW_OPEN_BIND=1: no keys then"
 _MAX_CRASHES = 3
 _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
@@ -46,12 +42,12 @@ _LONGEST_PAUSE_S = 2.0
 class TokenFile:
     """TorchServe's key_file.json, read again whenever a key turns out to be old.
 
-    TorchServe makes new keys at each start and writes the file in place, so a read may meet half of it.
+    TorchServe makes new keys at each start and writes the file in place, so a read may find half of it.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Read nothing yet: TorchServe may start later."""
-        self._path = path
+    def __init__(self, path: Path | None) -> None:
+        """Read nothing yet: TorchServe may start later. Without a path there are no keys, and none are sent."""
+        self.path = path
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}
 
@@ -61,11 +57,13 @@ class TokenFile:
         Raises:
             TorchServeUnavailable: there is no such key, so no TorchServe has started here.
         """
+        if self.path is None:
+            return {}
         with self._lock:
             if kind not in self._keys:
-                self._keys = self._read()
+                self._keys = _read_keys(self.path)
             if kind not in self._keys:
-                raise TorchServeUnavailable(f"{self._path} holds no {kind} key; is TorchServe running?")
+                raise TorchServeUnavailable(f"{self.path} holds no {kind} key; is TorchServe running?")
             return {"Authorization": f"Bearer {self._keys[kind]}"}
 
     def forget(self) -> None:
@@ -73,30 +71,63 @@ class TokenFile:
         with self._lock:
             self._keys = {}
 
-    def _read(self) -> dict[str, str]:
-        try:
-            body = json.loads(self._path.read_text())
-            return {str(kind): str(entry["key"]) for kind, entry in body.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+
+def _read_keys(path: Path) -> dict[str, str]:
+    try:
+        return {str(kind): str(entry["key"]) for kind, entry in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 class _TryAgain(Exception):
-    """A request came to nothing, and another one may do better; `crashed` if a worker died, perhaps of this page."""
+    """A request failed, and another one may succeed; `crashed` if a worker died, perhaps because of this page."""
 
     def __init__(self, failure: str, *, crashed: bool = False) -> None:
         super().__init__(failure)
         self.crashed = crashed
 
 
-class InferenceClient:
-    """Asks models of one or several TorchServe nodes for predictions; for use from many threads.
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """One page for one version of a model.
 
     Args:
-        urls: of the inference interface; several nodes may stand behind each (`layoutloop.torchserve.nodes`).
-        keys: the token file; None where no keys are asked for.
+        model: name.
+        version: pinned; never the default.
+        body: of the request.
+        content_type: of the body.
+        parameters: of the handler; sent as headers, since TorchServe drops the query string.
+        in_flight: how many requests this version is sent at a time, for each node; others wait in the client.
+    """
+
+    model: str
+    version: str
+    body: bytes
+    content_type: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    in_flight: int = 4
+
+    @property
+    def path(self) -> str:
+        """Where each node takes it."""
+        return f"/predictions/{quote(self.model, safe='')}/{quote(self.version, safe='')}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The content type and the parameters."""
+        return {"Content-Type": self.content_type} | {
+            f"X-LayoutLoop-{name.title()}": value for name, value in self.parameters.items()
+        }
+
+
+class InferenceClient:
+    """Sends pages to one or several TorchServe nodes; for use from many threads.
+
+    Args:
+        urls: of the inference interface; several nodes may be behind each (`layoutloop.torchserve.nodes`).
+        keys: the token file; None where TorchServe wants no keys.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
-        start_s: for so long it is no failure that nobody has answered yet.
+        start_s: for so long it is no failure that no node has answered yet.
     """
 
     def __init__(
@@ -108,42 +139,27 @@ class InferenceClient:
     ) -> None:
         """Open no connection yet."""
         self._nodes = Nodes([urls] if isinstance(urls, str) else urls)
-        self._keys = keys
+        self._keys = keys or TokenFile(None)
         self._read_timeout_s = read_timeout_s
         self._starting_until = time.monotonic() + start_s
-        self._gates: dict[str, FifoSemaphore] = {}
+        self._turns: dict[str, FifoSemaphore] = {}
         self._lock = threading.Lock()
         self._session = make_session()
 
     def node_count(self, wait_s: float = 0.0) -> int:
-        """Return how many nodes are thought to answer, at least 1; DNS has `wait_s` to say which there are."""
+        """Return how many nodes seem to answer, at least 1; DNS has `wait_s` to list them."""
         return self._nodes.count(wait_s)
 
     def refusals(self) -> Refusals:
-        """Return why nodes lately refused the last page that they were asked; asks nobody."""
+        """Return why nodes lately refused the last page sent to them; sends nothing."""
         return self._nodes.refusals()
 
-    def predict(
-        self,
-        model: str,
-        version: str,
-        body: bytes,
-        *,
-        content_type: str,
-        parameters: Mapping[str, str] | None = None,
-        deadline: float,
-        in_flight: int = 4,
-    ) -> dict[str, Any]:
+    def predict(self, request: PageRequest, deadline: float) -> dict[str, Any]:
         """Return the model's JSON answer for one page.
 
         Args:
-            model: name.
-            version: pinned; never the default.
-            body: of the request.
-            content_type: of the body.
-            parameters: of the handler; sent as headers, TorchServe drops the query string.
+            request: the page.
             deadline: `time.monotonic()` at which the answer is of no use any more.
-            in_flight: how many requests this version is sent at a time, for each node; further ones wait here.
 
         Raises:
             PageRejected: the handler refused this page.
@@ -151,31 +167,25 @@ class InferenceClient:
             TorchServeUnavailable: what answers is no TorchServe for us, or it crashed several times on this page.
             DeadlineExceeded: the time is up.
         """
-        path = f"/predictions/{quote(model, safe='')}/{quote(version, safe='')}"
-        places = in_flight * self._nodes.count(max(0.0, min(RESOLVE_WAIT_S, deadline - time.monotonic())))
-        gate = self._gate(path, places)
-        if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded(f"{model} was busy with other pages until the time was up")
-        headers = {f"X-LayoutLoop-{name.title()}": value for name, value in (parameters or {}).items()}
-        try:
-            return self._tries(path, body, {"Content-Type": content_type, **headers}, deadline)
-        finally:
-            gate.release()
-
-    def _gate(self, path: str, places: int) -> FifoSemaphore:
+        nodes = self._nodes.count(max(0.0, min(RESOLVE_WAIT_S, deadline - time.monotonic())))
         with self._lock:
-            gate = self._gates.setdefault(path, FifoSemaphore(places))
-            gate.resize(places)
-            return gate
+            turns = self._turns.setdefault(request.path, FifoSemaphore(0))
+            turns.resize(request.in_flight * nodes)
+        if not turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise DeadlineExceeded(f"{request.model} was busy with other pages until the time was up")
+        try:
+            return self._tries(request, deadline)
+        finally:
+            turns.release()
 
-    def _tries(self, path: str, body: bytes, headers: dict[str, str], deadline: float) -> dict[str, Any]:
-        """Ask one node after the other, and after a pause all of them again, until one answers or the time is up."""
+    def _tries(self, request: PageRequest, deadline: float) -> dict[str, Any]:
+        """Try one node after the other, and after a pause all of them again, until one answers or the time is up."""
         pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
         tried: set[str] = set()
         refused: list[ModelNotReady | TorchServeUnavailable] = []
         while (left := deadline - time.monotonic()) > 0:
             try:
-                return self._try_next(path, body, headers, left, tried)
+                return self._try_next(request, left, tried)
             except _TryAgain as again:
                 failure = str(again)
                 crashes += again.crashed
@@ -187,19 +197,18 @@ class InferenceClient:
             if refused and len(refused) >= len(tried) and not self._nodes.others(tried):  # every node says so
                 raise next((one for one in refused if isinstance(one, ModelNotReady)), refused[0])
             if time.monotonic() < self._starting_until:
-                logger.info("%s waits: TorchServe has not answered yet, it may be starting", path)
+                logger.info("%s waits: TorchServe has not answered yet, it may be starting", request.path)
             else:
-                logger.info("trying %s again: %s", path, failure)
+                logger.info("trying %s again: %s", request.path, failure)
             if not self._nodes.others(tried):
                 tried, refused = set(), []
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
                 pause = min(pause * 2, _LONGEST_PAUSE_S)
         raise DeadlineExceeded(f"the time for this page is up; last: {failure}")
 
-    def _try_next(
-        self, path: str, body: bytes, headers: dict[str, str], left: float, tried: set[str]
-    ) -> dict[str, Any]:
-        """Ask the next node and add it to `tried`; `left` seconds are left."""
+    def _try_next(self, request: PageRequest, left: float, tried: set[str]) -> dict[str, Any]:
+        """Send to the next node and add it to `tried`; `left` seconds are left."""
+        path = request.path
         try:
             url = self._nodes.take(path, tried, left)
         except TorchServeUnavailable as error:
@@ -208,8 +217,8 @@ class InferenceClient:
         try:
             answer = self._session.post(
                 url + path,
-                data=body,
-                headers={**headers, **(self._keys.header("inference") if self._keys else {})},
+                data=request.body,
+                headers=request.headers | self._keys.header("inference"),
                 timeout=(min(CONNECT_TIMEOUT_S, left), min(self._read_timeout_s, left)),
                 allow_redirects=False,  # pages go to nodes alone
             )
@@ -217,7 +226,7 @@ class InferenceClient:
             # Refused, cut off or silently dropped; a restarted TorchServe has new keys.
             if left > self._read_timeout_s or not isinstance(error, requests.ReadTimeout):  # else our time was up
                 self._nodes.failed(url)
-            self._forget_keys()
+            self._keys.forget()
             raise _TryAgain(f"no answer from TorchServe: {type(error).__name__}") from error
         except requests.RequestException as error:
             self._nodes.failed(url)
@@ -230,7 +239,7 @@ class InferenceClient:
             if answer.status_code != 200:
                 raise self._failure(path, answer)
             said = json_of(answer)
-        except TorchServeUnavailable:  # whatever this is, it is quick and draws nothing: others are asked first
+        except TorchServeUnavailable:  # whatever this is, it is quick and draws nothing: others come first
             self._nodes.failed(url)
             raise
         except (_TryAgain, ModelNotReady):
@@ -244,14 +253,13 @@ class InferenceClient:
 
     def _failure(self, path: str, answer: requests.Response) -> Exception:
         """Return what an answer means: `_TryAgain` where that makes sense."""
-        verdict = error_of(answer)
-        if verdict is not None:
-            return verdict
+        if (rejection := error_of(answer)) is not None:
+            return rejection
         kind, status = torchserve_error(answer), answer.status_code
         if refusal := self._refusal(answer):
             return TorchServeUnavailable(refusal)
-        if _wants_key(answer):
-            self._forget_keys()
+        if wants_key(answer):
+            self._keys.forget()
             return _TryAgain("the token was renewed")
         if status == 404 or (status == 503 and "no worker" in kind):
             return ModelNotReady(f"TorchServe does not serve {path}: {kind}")
@@ -262,13 +270,9 @@ class InferenceClient:
         return TorchServeUnavailable(f"TorchServe answered {status} for {path}: {kind}")
 
     def _refusal(self, answer: requests.Response) -> str:
-        """Return what to do about a node that asks for a key where there is none, "" where it does not."""
-        wants_key = self._keys is None and _wants_key(answer)
-        return f"{answer.url} asks for a key, and there is none: {_NO_KEYS}" if wants_key else ""
-
-    def _forget_keys(self) -> None:
-        if self._keys:
-            self._keys.forget()
+        """Return what to do about a node that wants a key where there is none, "" where it does not."""
+        refused = self._keys.path is None and wants_key(answer)
+        return f"{answer.url} wants a key, and there is none: {_NO_KEYS}" if refused else ""
 
 
 def inference_client(settings: Settings) -> InferenceClient:
@@ -279,22 +283,18 @@ def inference_client(settings: Settings) -> InferenceClient:
 
 
 def own_client(settings: Settings) -> InferenceClient:
-    """Return the client of this machine's TorchServe, whoever else there is."""
+    """Return the client of this machine's TorchServe alone."""
     return InferenceClient(settings.own_torchserve_url, token_file(settings), start_s=settings.node_silent_s)
 
 
-def token_file(settings: Settings) -> TokenFile | None:
-    """Return the tokens of this machine's TorchServe; None where it asks for none."""
-    return TokenFile(settings.token_path) if settings.token_path else None
+def token_file(settings: Settings) -> TokenFile:
+    """Return the tokens of this machine's TorchServe."""
+    return TokenFile(settings.token_path)
 
 
 def make_session() -> requests.Session:
-    """Return a session that asks only the address it is given: no proxies, no netrc, no redirects kept."""
+    """Return a session that connects only to the address it is given: no proxies, no netrc."""
     session = requests.Session()
     session.trust_env = False
     session.mount("http://", requests.adapters.HTTPAdapter(pool_connections=64, pool_maxsize=32))
     return session
-
-
-def _wants_key(answer: requests.Response) -> bool:
-    return answer.status_code == 400 and "InvalidKey" in torchserve_error(answer)

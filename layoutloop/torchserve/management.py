@@ -15,25 +15,17 @@ from urllib.parse import quote
 
 import requests
 
-from layoutloop.errors import TorchServeUnavailable
-from layoutloop.torchserve.answers import torchserve_error
+from layoutloop.errors import ManagementError, TorchServeUnavailable, TorchServeUnreachable
+from layoutloop.torchserve.answers import torchserve_error, wants_key
 from layoutloop.torchserve.inference import TokenFile, make_session
 
 logger = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 30.0
 _REGISTER_TIMEOUT_S = 330.0
-"""Above the archives' startupTimeout of 300 s, so that TorchServe answers before we stop listening."""
+"""Above the archives' startupTimeout of 300 s, so that TorchServe answers before this ends."""
 _SETTLE_S = 3.0
 _DRAIN_LIMIT_S = 120.0
-
-
-class ManagementError(Exception):
-    """TorchServe refused, or did not answer; the message has its own words."""
-
-
-class TorchServeAway(ManagementError):
-    """It does not answer at all: it is starting, or gone; no fault of any archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +43,13 @@ class ManagementClient:
 
     Args:
         url: of the interface.
-        keys: its token file; None where it asks for no keys.
+        keys: its token file; None where it wants no keys.
     """
 
     def __init__(self, url: str, keys: TokenFile | None) -> None:
         """Open no connection yet."""
         self._url = url.rstrip("/")
-        self._keys = keys
+        self._keys = keys or TokenFile(None)
         self._session = make_session()
 
     def models(self) -> list[str]:
@@ -65,7 +57,7 @@ class ManagementClient:
         names: list[str] = []
         page = "0"
         while True:
-            body = self._call("GET", "/models", params={"limit": "100", "next_page_token": page})
+            body = self._call("GET", "/models", {"limit": "100", "next_page_token": page})
             names += [str(model["modelName"]) for model in body["models"]]
             if "nextPageToken" not in body:
                 return names
@@ -73,16 +65,16 @@ class ManagementClient:
 
     def versions(self, model: str) -> list[ServedVersion]:
         """Return every registered version of a model; none where the model is unknown."""
-        body = self._call("GET", f"/models/{quote(model, safe='')}/all", missing_ok=True)
+        body = self._call("GET", f"/models/{quote(model, safe='')}/all")
         return [_served(entry) for entry in body or []]
 
     def default_version(self, model: str) -> str | None:
         """Return the version that unpinned requests get; None where the model is unknown."""
-        body = self._call("GET", f"/models/{quote(model, safe='')}", missing_ok=True)
+        body = self._call("GET", f"/models/{quote(model, safe='')}")
         return str(body[0]["modelVersion"]) if body else None
 
     def register(self, archive: str, model: str, workers: int) -> None:
-        """Register an archive that lies in TorchServe's store and wait until its workers are ready.
+        """Register an archive in TorchServe's store and wait until its workers are ready.
 
         Synchronously: an asynchronous registration of a broken archive answers 202 and stays registered. On an
         error unregister the version, since one that came up too late stays, without workers.
@@ -93,15 +85,15 @@ class ManagementClient:
             "initial_workers": str(workers),
             "synchronous": "true",
         }
-        self._call("POST", "/models", params=parameters, timeout_s=_REGISTER_TIMEOUT_S)
+        self._call("POST", "/models", parameters, _REGISTER_TIMEOUT_S)
 
     def scale(self, model: str, version: str, workers: int, *, wait: bool = True) -> None:
         """Bring a version to exactly `workers` workers; without `wait`, requests queue until these are ready.
 
-        What workers that go were at is lost, with a 500; what is queued stays so, also where none is left.
+        What a stopped worker was doing fails with a 500; what is queued stays queued, also without any worker.
         """
         parameters = {"min_worker": str(workers), "max_worker": str(workers), "synchronous": str(wait).lower()}
-        self._call("PUT", _path(model, version), params=parameters, timeout_s=_REGISTER_TIMEOUT_S)
+        self._call("PUT", _path(model, version), parameters, _REGISTER_TIMEOUT_S)
 
     def set_default(self, model: str, version: str) -> None:
         """Make a version the one that unpinned requests get."""
@@ -122,43 +114,33 @@ class ManagementClient:
         time.sleep(_SETTLE_S)
 
     def unregister(self, model: str, version: str) -> None:
-        """Take a version away at once; `drain` it first."""
-        self._call("DELETE", _path(model, version), missing_ok=True)
+        """Unregister a version at once; `drain` it first."""
+        self._call("DELETE", _path(model, version))
 
     def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: dict[str, str] | None = None,
-        timeout_s: float = _CALL_TIMEOUT_S,
-        missing_ok: bool = False,
+        self, method: str, path: str, params: dict[str, str] | None = None, timeout_s: float = _CALL_TIMEOUT_S
     ) -> Any:
-        for attempt in (1, 2):
+        """Return the JSON of an answer; None where GET or DELETE finds no such model or version."""
+        for is_last in (False, True):
             try:
                 answer = self._session.request(
                     method,
                     self._url + path,
                     params=params,
-                    headers=self._keys.header("management") if self._keys else {},
+                    headers=self._keys.header("management"),
                     timeout=(2, timeout_s),
                 )
             except (requests.RequestException, TorchServeUnavailable) as error:
-                self._forget_keys()
-                raise TorchServeAway(f"TorchServe does not answer: {error}") from error
-            if answer.status_code == 400 and "InvalidKey" in answer.text and attempt == 1:
-                self._forget_keys()
-                continue
-            break
-        if missing_ok and answer.status_code == 404:
+                self._keys.forget()
+                raise TorchServeUnreachable(f"TorchServe does not answer: {error}") from error
+            if is_last or not wants_key(answer):
+                break
+            self._keys.forget()
+        if answer.status_code == 404 and method in ("GET", "DELETE"):
             return None
         if answer.status_code >= 300:
             raise ManagementError(f"{method} {path}: {answer.status_code} {torchserve_error(answer)}")
         return answer.json()
-
-    def _forget_keys(self) -> None:
-        if self._keys:
-            self._keys.forget()
 
 
 def _path(model: str, version: str) -> str:

@@ -1,7 +1,7 @@
-"""The TorchServe nodes that may be asked: who there is, who has least to do, and who lately failed.
+"""The TorchServe nodes: which there are, which has least to do, and which lately failed.
 
 DNS is the list of nodes: a name with several addresses (a headless service of Kubernetes, a service that Compose
-scales) means a node behind each. Nobody is left out for good, since only asking shows that a node is back.
+scales) means a node behind each. No node is left out for good, since only a request shows that it is back.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from layoutloop.errors import TorchServeUnavailable
 logger = logging.getLogger(__name__)
 
 RESOLVE_S = 5.0
-"""How long an answer of DNS is believed; a node that joins is asked about as soon."""
+"""How long an answer of DNS is used; a node that joins is known as soon."""
 RESOLVE_AFTER_FAILURE_S = 1.0
 RESOLVE_WAIT_S = 1.0
-"""How long the request that has DNS asked waits for it, where nodes are known; others go on with those at once."""
+"""How long the request that starts a look-up waits for it, where nodes are known; others go on with those at once."""
 REFUSAL_S = 60.0
-"""For so long a refusal is told of; a node that was asked nothing since may have been mended."""
+"""For so long a refusal is reported; a node that got no request since may have been repaired."""
 AVOID_S = 5.0
-"""How long a node that failed is asked last; then one request tries it, and the others when that was answered."""
+"""How long a node that failed comes last; then one request tries it, and the others when that was answered."""
 
 
 @dataclass(slots=True)
@@ -35,9 +35,9 @@ class _Node:
     """One node as its requests found it.
 
     Args:
-        in_flight: requests it is at, by path.
-        turn: number of the request that it was last given.
-        avoid: until when (monotonic seconds) it is asked last, by path; "" is for all.
+        in_flight: requests it is answering, by path.
+        turn: number of the last request that it got.
+        avoid: until when (monotonic seconds) it comes last, by path; "" is for all.
         refusal: why it refused the last page, for all that it holds the version; empty where it did not.
         refused_at: when that was, monotonic seconds.
     """
@@ -49,7 +49,7 @@ class _Node:
     refused_at: float = 0.0
 
     def avoided_until(self, path: str, now: float) -> float:
-        """Return until when it is to be asked last, 0 where it is not."""
+        """Return until when it comes last, 0 where it does not."""
         until = max(self.avoid.get("", 0.0), self.avoid.get(path, 0.0))
         return until if until > now else 0.0
 
@@ -84,10 +84,10 @@ class Nodes:
         self._resolve_at = 0.0
         self._turns = 0
         self._lock = threading.Lock()
-        self._asking: threading.Thread | None = None
+        self._lookup: threading.Thread | None = None
 
     def count(self, wait_s: float = 0.0) -> int:
-        """Return how many nodes are thought to answer, at least 1; DNS has `wait_s` to say which there are."""
+        """Return how many nodes seem to answer, at least 1; DNS has `wait_s` to list them."""
         self._resolve(wait_s)
         with self._lock:
             return max(1, sum("" not in node.avoid for node in self._nodes.values()))
@@ -98,13 +98,13 @@ class Nodes:
             return not self._nodes.keys() <= tried
 
     def take(self, path: str, tried: Set[str] = frozenset(), wait_s: float = RESOLVE_S) -> str:
-        """Return the address of the node to ask: which has least to do, and was not tried unless all were.
+        """Return the address of the node with least to do; one that was tried only where all were. Hand it back.
 
-        Fewest requests for the same path count first, then fewest of all, then whose turn is longest ago. Hand it back.
+        Fewest requests for the same path count first, then fewest of all, then the turn that is longest ago.
 
         Args:
             path: of the request.
-            tried: whom it was sent to already.
+            tried: nodes that it was sent to already.
             wait_s: for so long DNS is waited for where no node is known.
 
         Raises:
@@ -125,7 +125,7 @@ class Nodes:
             url = min(left, key=order)
             node = left[url]
             for what in {"", path} & node.avoid.keys():
-                node.avoid[what] = max(node.avoid[what], now + AVOID_S)  # this request finds out, not all at once
+                node.avoid[what] = max(node.avoid[what], now + AVOID_S)  # this request tries it, not all at once
             node.in_flight[path] = node.in_flight.get(path, 0) + 1
             self._turns += 1
             node.turn = self._turns
@@ -135,10 +135,9 @@ class Nodes:
         """Count a request as over."""
         with self._lock:
             if node := self._nodes.get(url):
-                left = node.in_flight.get(path, 1) - 1
-                node.in_flight = {one: count for one, count in node.in_flight.items() if one != path}
-                if left > 0:
-                    node.in_flight[path] = left
+                node.in_flight[path] = node.in_flight.get(path, 1) - 1
+                if node.in_flight[path] <= 0:
+                    del node.in_flight[path]
 
     def succeeded(self, url: str, path: str) -> None:
         """Note that a node answered."""
@@ -148,7 +147,7 @@ class Nodes:
                 node.avoid.pop(path, None)
 
     def failed(self, url: str, path: str = "") -> None:
-        """Note that a node did not answer, or not for this path; it is asked last for a while."""
+        """Note that a node did not answer, or not for this path; it comes last for a while."""
         with self._lock:
             if node := self._nodes.get(url):
                 node.avoid[path] = time.monotonic() + AVOID_S
@@ -163,7 +162,7 @@ class Nodes:
                 node.refusal, node.refused_at = refusal, time.monotonic()
 
     def refusals(self) -> Refusals:
-        """Return why nodes lately refused the last page that they were asked; asks nobody."""
+        """Return why nodes lately refused the last page sent to them; sends nothing."""
         since = time.monotonic() - REFUSAL_S
         with self._lock:
             known = [node for _, node in sorted(self._nodes.items())]
@@ -171,22 +170,22 @@ class Nodes:
             return Refusals(lately, of_all=0 < len(lately) == len(known))
 
     def _resolve(self, wait_s: float) -> None:
-        """Have DNS asked again where its answer is old, and wait for it for a while.
+        """Look the names up again where the answer is old, and wait for it for a while.
 
-        It may take a minute and cannot be hurried, so a thread of its own asks, and no request waits beyond its time.
+        DNS may take a minute, so a thread of its own waits for it, and no request waits beyond its time.
         """
         with self._lock:
             known = bool(self._nodes)
-            is_old = time.monotonic() >= self._resolve_at and not (self._asking and self._asking.is_alive())
+            is_old = time.monotonic() >= self._resolve_at and not (self._lookup and self._lookup.is_alive())
             if is_old:
-                self._asking = threading.Thread(target=self._ask, name="nodes", daemon=True)
-                self._asking.start()
-            asking = self._asking
-        if asking and (is_old or not known):
-            asking.join(min(wait_s, RESOLVE_WAIT_S) if known else wait_s)
+                self._lookup = threading.Thread(target=self._look_up, name="nodes", daemon=True)
+                self._lookup.start()
+            lookup = self._lookup
+        if lookup and (is_old or not known):
+            lookup.join(min(wait_s, RESOLVE_WAIT_S) if known else wait_s)
 
-    def _ask(self) -> None:
-        """Ask DNS for every name; what was known of one stays where it does not answer."""
+    def _look_up(self) -> None:
+        """Look every name up; what was known of one stays where DNS does not answer."""
         answers = {url: self._addresses_of([url]) for url in self._urls}
         self._known |= {url: addresses for url, addresses in answers.items() if addresses}
         found = sorted(set(chain.from_iterable(self._known.values())))
@@ -201,14 +200,14 @@ class Nodes:
 def addresses_of(urls: Sequence[str]) -> list[str]:
     """Return the address of every node behind `urls`, sorted; none for a name that has no address.
 
-    A name that has IPv4 and IPv6 addresses is asked for the first kind alone: both lead to the same nodes.
+    Of a name that has IPv4 and IPv6 addresses the first kind counts alone: both lead to the same nodes.
     """
     found: set[str] = set()
     for url in urls:
         parts = urlsplit(url)
         try:
             answers = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:  # the second where it can be no name at all
+        except (OSError, UnicodeError) as error:  # the second where it is not even a name
             logger.info("%s has no address: %s", parts.hostname, error)
             continue
         hosts = {str(address[0]) for family, *_, address in answers if family == socket.AF_INET}

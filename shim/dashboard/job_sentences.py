@@ -1,4 +1,4 @@
-"""What a job does, waits for, or came to, in the words of the dashboard. All pure."""
+"""What a job does, waits for or led to, in the words of the dashboard. All pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from layoutloop.jobs.job import Job
 from layoutloop.jobs.rules import LEASE_S, MAX_ATTEMPTS
 
 UNCLAIMED_S = 60.0
-"""A job that may start and that nobody takes for longer finds no worker."""
-
-_LIMIT = 1e15
-"""A record may say any number; one beyond this, or a NaN, is none."""
+"""A job that may start and is not claimed for longer has no worker."""
 _STEPS = {
     "export": "Exporting annotations",
     "read pages": "Reading pages",
@@ -31,38 +28,37 @@ _TRIGGERS = {
 
 
 def what(job: Job) -> str:
-    """Return what was asked for."""
+    """Return what was requested."""
     if job.kind == "restore":
         return f"Restore of {job.options.get('version', 'an older version')}"
     extras = [name.replace("_", " ") for name in job.options]
     return f"Training ({', '.join(extras)})" if extras else "Training"
 
 
-def asked_by(job: Job) -> str:
-    """Return who asked."""
+def requested_by(job: Job) -> str:
+    """Return what queued it."""
     return _TRIGGERS.get(job.trigger, job.trigger)
 
 
 def fraction(job: Job) -> float | None:
-    """Return how much of the present step is done, in [0, 1]; None where nobody knows."""
+    """Return how much of the present step is done, in [0, 1]; None where that is not known."""
     done, total = (job.epoch, job.epochs) if job.step == "train" and job.epochs else (job.done, job.total)
-    if not _is_finite(done) or not _is_finite(total) or total <= 0:
-        return None
-    return min(1.0, max(0.0, done / total))
+    return min(1.0, max(0.0, done / total)) if total > 0 else None
 
 
 def doing(job: Job) -> str:
     """Return what a running job does, with its figures."""
     parts = [_STEPS.get(job.step, job.step or "Starting")]
-    if job.step == "train" and _is_finite(job.epochs) and job.epochs and _is_finite(job.epoch):
+    is_training = job.step == "train"
+    if is_training and job.epochs:
         parts.append(f"epoch {round(job.epoch, 1):g} of {job.epochs:g}")
-    elif _is_finite(job.total) and job.total and _is_finite(job.done):
+    elif job.total:
         parts.append(f"{job.done:,.0f} of {job.total:,.0f}")
-    if job.step == "train" and job.loss is not None and _is_finite(job.loss):
+    if is_training and job.loss is not None:
         parts.append(f"loss {job.loss:.3f}")
-    if job.f1 is not None and _is_finite(job.f1):
+    if job.f1 is not None:
         parts.append(f"F1 {job.f1:.3f}")
-    if job.eta_s is not None and _is_finite(job.eta_s) and job.eta_s >= 1:
+    if job.eta_s is not None and job.eta_s >= 1:
         parts.append(f"about {duration(job.eta_s)} left")
     return ", ".join(parts)
 
@@ -72,8 +68,8 @@ def silence(job: Job, now: float) -> str:
     if job.state != "running" or now - job.updated <= LEASE_S:
         return ""
     return (
-        f"No sign of life for {duration(now - job.updated)}: its worker ({job.worker}) is gone. Any worker that runs "
-        "takes it up again; see that the trainer runs (logs/trainer.log)."
+        f"No progress report for {duration(now - job.updated)}: its worker ({job.worker}) has stopped. Any worker that "
+        "runs takes it up again; see that the trainer runs (logs/trainer.log)."
     )
 
 
@@ -82,7 +78,7 @@ def waiting_for(job: Job, jobs: Iterable[Job], now: float) -> str:
     if job.not_before > now + 0.5:
         wait = duration(job.not_before - now)
         if job.away:
-            return f"It could not go on, and is tried again in {wait}."
+            return f"A service that it needs was down; it is tried again in {wait}."
         if job.tries:
             return f"Try {job.tries} of {MAX_ATTEMPTS} broke off; the next one begins in {wait}."
         return f"Waits {wait} for further annotations, then starts."
@@ -100,7 +96,7 @@ def waiting_for(job: Job, jobs: Iterable[Job], now: float) -> str:
 
 
 def in_brief(jobs: Iterable[Job]) -> str:
-    """Return one sentence on the jobs that go on, coarse enough not to change every second: it is read aloud."""
+    """Return one sentence on unfinished jobs, coarse enough not to change every second: it is read aloud."""
     parts = []
     for job in jobs:
         if job.state == "running":
@@ -114,7 +110,7 @@ def in_brief(jobs: Iterable[Job]) -> str:
 
 def duration(seconds: float) -> str:
     """Return a length of time in one unit, `12 s`, `3 min`, `5 h`, `2 days`."""
-    if not _is_finite(seconds):
+    if not math.isfinite(seconds):
         return "an unknown time"
     seconds = max(0.0, seconds)
     if seconds < 90:
@@ -124,7 +120,3 @@ def duration(seconds: float) -> str:
     if seconds < 36 * 3600:
         return f"{round(seconds / 3600)} h"
     return f"{round(seconds / 86400)} days"
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and -_LIMIT < value < _LIMIT

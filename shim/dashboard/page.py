@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from markupsafe import Markup
 
 from layoutloop.plural import counted
 from shim.dashboard import job_sentences
-from shim.dashboard.charts import Point, f1_chart
+from shim.dashboard.charts import HEIGHT, LEFT, RIGHT, WIDTH, Chart, Point
 from shim.dashboard.view import Project
 
 NOTHING = "–"  # noqa: RUF001  an en dash is what a table shows where there is no figure
@@ -37,6 +38,21 @@ def chart_of(project: Project) -> Markup:
         for version in oldest_first
     ]
     return f1_chart(points, f"chart-{project.id}")
+
+
+def f1_chart(points: Sequence[Point], key: str) -> Markup:
+    """Return the chart as SVG, which a page without scripts can show; nothing where no version has a figure.
+
+    Colours and sizes of text are the style sheet's, so that it follows light and dark.
+
+    Args:
+        points: oldest first.
+        key: makes the ids of this chart unlike those of others on the page.
+    """
+    if all(point.f1 is None for point in points):
+        return Markup("")
+    place = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT}
+    return Markup(render("chart", chart=Chart(points), key=key, **place))  # noqa: S704 - rendered, so escaped
 
 
 def when(moment: float | None) -> Markup:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import re
 import time
-from typing import NoReturn
+from collections.abc import Set
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, redirect, request, url_for
@@ -15,24 +14,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
+from layoutloop.store.manifest import project_model, project_of
+from layoutloop.store.stamps import is_stamp
 from layoutloop.studio.status import read_studio_status
-from shim.access import authenticate, refuse_other_sites
+from shim.access import authenticate, log_refusal, refuse_other_sites
 from shim.context import context
 from shim.dashboard.page import render
-from shim.dashboard.view import (
-    JobList,
-    Names,
-    Project,
-    is_stamp,
-    read_jobs,
-    read_names,
-    read_project,
-    read_projects,
-    revision,
-)
+from shim.dashboard.view import JobList, Project, StoreView, read_jobs, read_names
 from shim.health import health_now
 from shim.predict.metrics import Metrics
-from shim.version_reports import report_paths
 
 logger = logging.getLogger(__name__)
 dashboard = Blueprint("dashboard", __name__, url_prefix="/dashboard", static_folder="static", static_url_path="/static")
@@ -46,7 +36,6 @@ _REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
 )
-_PROJECT = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 @dashboard.before_request
@@ -54,7 +43,7 @@ def refuse_strange_names() -> None:
     """Refuse a browser that came here by a name which is not this machine's own.
 
     Without Basic auth only this machine may look. A page of another site gets past that, and past Origin, where its
-    name is suddenly said to be 127.0.0.1 (DNS rebinding); its browser still tells the name.
+    name is made to resolve to 127.0.0.1 (DNS rebinding); its browser still sends the name.
     """
     settings = context().settings
     if settings.basic_auth_user or settings.allow_open_bind:
@@ -82,12 +71,9 @@ def protect(response: Response) -> Response:
 @dashboard.errorhandler(LayoutLoopError)
 def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
     """Show what was refused, and why."""
-    extra = {"code": error.code, "sentence": str(error)}
-    # Every browser asks first without a password: nothing is wrong then.
+    # Every browser tries without a password first: nothing is wrong then.
     is_first = isinstance(error, Unauthorized) and request.authorization is None
-    level = logging.INFO if is_first else logging.WARNING
-    logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
-    headers = {"WWW-Authenticate": 'Basic realm="LayoutLoop"'} if error.status == 401 else {}
+    headers = log_refusal(error, logging.INFO if is_first else logging.WARNING)
     return render("error", title="This was not done", message=str(error)), error.status, headers
 
 
@@ -102,20 +88,21 @@ def overview() -> str:
     """Show everything."""
     kept = context()
     jobs, shown = read_jobs(kept.jobs)
-    projects = read_projects(kept.settings.model_dir, kept.reports, _names(), jobs)
-    return render("dashboard", **_live(jobs, shown), projects=projects, train_every=kept.settings.train_every)
+    projects, more = _store().projects(*_names(), jobs)
+    values = {"projects": projects, "more": more, "train_every": kept.settings.train_every}
+    return render("dashboard", **_live(jobs, shown), **values)
 
 
 @dashboard.get("/live")
 def live() -> str:
-    """Show the part that changes all the time, for the page's script."""
+    """Show the part that changes often, for the page's script."""
     jobs, shown = read_jobs(context().jobs)
     return render("live", **_live(jobs, shown))
 
 
 @dashboard.get("/projects/<project>/train")
-def ask_to_train(project: str) -> str:
-    """Say what a training does, and ask once."""
+def confirm_train(project: str) -> str:
+    """Say what a training does, and have it confirmed."""
     return render("train", project=_project(project))
 
 
@@ -126,8 +113,8 @@ def train(project: str) -> AnyResponse:
 
 
 @dashboard.get("/projects/<project>/versions/<version>/restore")
-def ask_to_restore(project: str, version: str) -> str:
-    """Say what bringing a version back does, and ask once."""
+def confirm_restore(project: str, version: str) -> str:
+    """Say what bringing a version back does, and have it confirmed."""
     return render("restore", project=_restorable(project, version), version=version)
 
 
@@ -141,29 +128,29 @@ def restore(project: str, version: str) -> AnyResponse:
 def report(project: str, version: str) -> Response:
     """Serve the page that training wrote beside a version; it may hold nothing that runs."""
     if not is_stamp(version):
-        _not_there(f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
+        abort(404, f"a version is a stamp like 20261123T083000Z, got {version!r:.80}")
     found = _project(project)
-    _, page = report_paths(context().settings.model_dir, found.id, version)
+    path = context().store.report_path(project_model(found.id), version)
     try:
-        content = page.read_bytes()
+        content = path.with_suffix(".html").read_bytes()
     except OSError:
-        _not_there(f"version {version} of project {found.id} has no report (any more)")
+        abort(404, f"version {version} of project {found.id} has no report (any more)")
     return Response(content, mimetype="text/html", headers={"Content-Security-Policy": _REPORT_POLICY})
 
 
 def refuse_strange_forms() -> None:
     """Refuse a form that no page of ours sent.
 
-    A browser says with every form where it stands: Origin, and over TLS or on this machine Sec-Fetch-Site too. One
-    of them must be there, since Basic auth may be off and a password, once given, goes with every site's requests.
+    A browser sends the site of a form with it: Origin, and over TLS or on this machine Sec-Fetch-Site too. One of
+    them must be there, since Basic auth may be off and a password, once given, goes with every site's requests.
 
     Raises:
-        CrossSite: it stands elsewhere, or nobody says where.
+        CrossSite: it is on another site, or no header says where.
     """
     refuse_other_sites()
     site = request.headers.get("Sec-Fetch-Site")
     if site is None and "Origin" not in request.headers:
-        raise CrossSite("a button's request names the page it stands on, and this one names none; programs POST /train")
+        raise CrossSite("a button's request names the page it is on, and this one names none; programs POST /train")
     if site not in (None, "same-origin"):
         raise CrossSite(f"the button of a page elsewhere ({site!r:.40}) may not start anything here")
 
@@ -177,9 +164,8 @@ def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
 
 def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
     kept = context()
-    settings = kept.settings
     service = health_now()
-    titles = read_names(kept.titles, service.studio).titles
+    titles, _ = read_names(kept.titles, service.studio)
     return {
         "service": service,
         "jobs": jobs,
@@ -188,11 +174,15 @@ def _live(jobs: list[Job], shown: JobList) -> dict[str, object]:
         "titles": titles,
         "warnings": kept.warnings.newest(),
         "started": kept.started,
-        "revision": revision(settings.model_dir, titles, jobs),
+        "revision": _store().revision(titles, jobs),
     }
 
 
-def _names() -> Names:
+def _store() -> StoreView:
+    return StoreView(context().store, context().reports)
+
+
+def _names() -> tuple[dict[int, str], Set[int]]:
     kept = context()
     return read_names(kept.titles, read_studio_status(kept.settings.home, time.time()))
 
@@ -205,26 +195,22 @@ def _counts(metrics: Metrics) -> dict[str, float]:
 
 
 def _project(text: str) -> Project:
-    if not _PROJECT.fullmatch(text):
-        _not_there(f"a project is a number, got {text!r:.80}")
-    kept = context()
-    return read_project(kept.settings.model_dir, int(text), _names().titles.get(int(text), ""), kept.reports)
+    number = project_of(f"project-{text}")
+    if number is None:
+        abort(404, f"a project is a number, got {text!r:.80}")
+    return _store().project(number, _names()[0].get(number, ""))
 
 
 def _restorable(text: str, version: str) -> Project:
     project = _project(text)
     found = next((one for one in project.versions if one.stamp == version), None)
     if found is None:
-        _not_there(f"project {project.id} has no version {version!r:.40}")
+        abort(404, f"project {project.id} has no version {version!r:.40}")
     if found.in_service:
         abort(409, f"version {version} of project {project.id} is in service already")
     if not found.restorable:
         abort(409, f"the checkpoint of version {version} is no longer kept, so it cannot be brought back")
     return project
-
-
-def _not_there(sentence: str) -> NoReturn:
-    abort(404, sentence)
 
 
 def _is_this_machine(host: str) -> bool:

@@ -1,31 +1,27 @@
-"""What the dashboard shows, gathered from files and job records: nobody is asked over a network for it."""
+"""What the dashboard shows, gathered from files and job records, without a request over a network."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 from layoutloop.errors import JobsUnavailable, ModelNotReady
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
-from layoutloop.store.manifest import project_model, read_card, read_manifest
-from layoutloop.store.path import StorePath
+from layoutloop.store.manifest import project_model, project_of
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.stamps import is_stamp, moment_of
 from layoutloop.studio.status import StudioStatus
 from shim.project_titles import ProjectTitles
-from shim.version_reports import VersionReport, VersionReports, report_paths
+from shim.version_reports import VersionReport, VersionReports
 
 MOST_PROJECTS = 100
 """Projects that the page shows: those in which something happened last."""
 MOST_VERSIONS = 50
 MOST_ENDED = 5
 """Ended jobs that the page shows; /jobs has them all."""
-
-_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-_FOLDER = re.compile(r"project-(0|[1-9][0-9]{0,17})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class Version:
         report: its figures.
         in_service: it answers now.
         restorable: its checkpoint is kept, so that it can be brought back.
-        has_page: its report lies there as a page.
+        has_page: its report is there as a page.
         restored_from: the version whose checkpoint this is; empty for a training of its own.
         base_model: what training started from; empty where its card does not say.
     """
@@ -59,11 +55,11 @@ class Project:
 
     Args:
         id: Label Studio's.
-        title: empty where neither a webhook nor the trainer has told it yet.
+        title: empty where neither a webhook nor the trainer has brought it yet.
         versions: newest first, at most `MOST_VERSIONS`, the one in service among them.
         current: stamp of the version in service; empty where there is none.
         since: when it began to answer, to a minute or so, Unix seconds.
-        problem: why nobody can say what is in service; empty where that is known.
+        problem: why it is not known what is in service; empty where it is.
     """
 
     id: int
@@ -94,51 +90,14 @@ class JobList:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectList:
-    """The projects that the page shows.
+def read_names(titles: ProjectTitles, studio: StudioStatus) -> tuple[dict[int, str], Set[int]]:
+    """Return the projects' titles, and which projects show a version of ours or send webhooks, without a request.
 
-    Args:
-        shown: by id, at most `MOST_PROJECTS`.
-        more: how many there are beside these.
+    The trainer's titles are newer than those from webhooks, for as long as it runs.
     """
-
-    shown: tuple[Project, ...]
-    more: int
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What is known of Label Studio's projects without asking it.
-
-    Args:
-        titles: by id.
-        in_use: those that show a version of ours, or whose webhooks come.
-    """
-
-    titles: Mapping[int, str]
-    in_use: Set[int]
-
-
-def read_names(titles: ProjectTitles, studio: StudioStatus) -> Names:
-    """Put together what webhooks told and what the trainer saw, which is newer for as long as it runs."""
-    told = titles.all()
     if studio.state == "silent":
-        return Names({**studio.titles, **told}, titles.lately())
-    return Names({**told, **studio.titles}, titles.lately() | studio.titles.keys())
-
-
-def is_stamp(version: str) -> bool:
-    """Whether this is how versions are written; nothing else becomes part of a path."""
-    return _STAMP.fullmatch(version) is not None
-
-
-def moment_of(stamp: str) -> float | None:
-    """Return the time that a version's stamp says, Unix seconds."""
-    try:
-        return datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
-    except ValueError:
-        return None
+        return {**studio.titles, **titles.all()}, titles.lately()
+    return {**titles.all(), **studio.titles}, titles.lately() | studio.titles.keys()
 
 
 def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
@@ -157,105 +116,97 @@ def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
     return found, JobList((*running, *queued), tuple(ended[:MOST_ENDED]))
 
 
-def read_projects(model_dir: StorePath, reports: VersionReports, names: Names, jobs: Iterable[Job]) -> ProjectList:
-    """Return the projects that have a folder in the model store or a job, or that are in use in Label Studio."""
-    listed = list(jobs)
-    moments = {number: changed / 1e9 for number, changed in _folders(model_dir).items()}
-    for job in listed:
-        moments[job.project] = max(moments.get(job.project, 0.0), job.created)
-    # What only has a title gives way where there are too many.
-    moments = dict.fromkeys(names.in_use, 0.0) | moments
-    chosen = sorted(moments, key=lambda number: (moments[number], number), reverse=True)[:MOST_PROJECTS]
-    shown = (
-        read_project(model_dir, number, names.titles.get(number, ""), reports, listed) for number in sorted(chosen)
-    )
-    return ProjectList(tuple(shown), len(moments) - len(chosen))
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """The model store, for the dashboard.
 
-
-def read_project(
-    model_dir: StorePath, number: int, title: str, reports: VersionReports, jobs: Sequence[Job] = ()
-) -> Project:
-    """Return one project; one that nobody knows has no versions."""
-    name = project_model(number)
-    problem, current = "", ""
-    try:
-        serving = read_manifest(model_dir, name)
-        current = serving.current or "" if serving else ""
-        if current and not (isinstance(current, str) and is_stamp(current)):
-            problem, current = f"{name}/serving.json names {current!r:.80}, which is no version.", ""
-    except ModelNotReady as error:
-        problem = str(error)
-    stamps = _stamps(model_dir, name, current)
-    versions = tuple(_version(model_dir, number, stamp, current, reports) for stamp in stamps)
-    return Project(number, title, versions, current, _since(number, current, versions, jobs), problem)
-
-
-def revision(model_dir: StorePath, titles: Mapping[int, str], jobs: Iterable[Job]) -> str:
-    """Return a string that changes when what the page says of projects may have changed; costs next to nothing."""
-    listed = list(jobs)
-    ended = [job.ended or 0.0 for job in listed if job.state in ("done", "failed")]
-    known = (
-        sorted(_folders(model_dir).items()),
-        sorted(titles.items()),
-        sorted({job.project for job in listed}),
-        max(ended, default=0.0),
-    )
-    return hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _folders(model_dir: StorePath) -> dict[int, int]:
-    """Return when the folder of each project changed last, by project, in nanoseconds of Unix time.
-
-    It changes with every file that comes, goes, or takes another's place, as all do that are written there.
+    Args:
+        store: the model store.
+        reports: reads the reports beside its versions.
     """
-    found = {}
-    try:
-        for path in model_dir.iterdir():
-            if match := _FOLDER.fullmatch(path.name):
+
+    store: ModelStore
+    reports: VersionReports
+
+    def projects(
+        self, titles: Mapping[int, str], in_use: Set[int], jobs: Sequence[Job]
+    ) -> tuple[tuple[Project, ...], int]:
+        """Return the projects with a folder or a job, or in use: at most `MOST_PROJECTS`, and how many others."""
+        moments = {number: changed / 1e9 for number, changed in self._folders().items()}
+        for job in jobs:
+            moments[job.project] = max(moments.get(job.project, 0.0), job.created)
+        moments = dict.fromkeys(in_use, 0.0) | moments  # what is only in use is the first to be left out
+        chosen = sorted(moments, key=lambda number: (moments[number], number), reverse=True)[:MOST_PROJECTS]
+        shown = (self.project(number, titles.get(number, ""), jobs) for number in sorted(chosen))
+        return tuple(shown), len(moments) - len(chosen)
+
+    def project(self, number: int, title: str, jobs: Sequence[Job] = ()) -> Project:
+        """Return one project; an unknown one has no versions."""
+        name = project_model(number)
+        problem, current = "", ""
+        try:
+            serving = self.store.manifest(name)
+            current = serving.current or "" if serving else ""
+            if current and not (isinstance(current, str) and is_stamp(current)):
+                problem, current = f"{name}/serving.json names {current!r:.80}, which is no version.", ""
+        except ModelNotReady as error:
+            problem = str(error)
+        versions = tuple(self._version(name, stamp, current) for stamp in self._stamps(name, current))
+        return Project(number, title, versions, current, _since(current, versions, jobs), problem)
+
+    def revision(self, titles: Mapping[int, str], jobs: Sequence[Job]) -> str:
+        """Return a string that changes when what the page says of projects may have changed; costs next to nothing."""
+        ended = max((job.ended or 0.0 for job in jobs if job.state in ("done", "failed")), default=0.0)
+        known = sorted(self._folders().items()), sorted(titles.items()), sorted({job.project for job in jobs}), ended
+        return hashlib.sha256(repr(known).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+    def _folders(self) -> dict[int, int]:
+        """Return when the folder of each project changed last, by project, in nanoseconds of Unix time.
+
+        It changes with every file that is added, deleted or replaced, as all files there are written.
+        """
+        found = {}
+        try:
+            for path in self.store.path.iterdir():
+                number = project_of(path.name)
                 with suppress(FileNotFoundError):  # deleted in this moment
-                    found[int(match[1])] = path.stat().st_mtime_ns
-    except OSError:
-        return {}  # before the first archive there is no model store
-    return found
+                    if number is not None:
+                        found[number] = path.stat().st_mtime_ns
+        except OSError:
+            return {}  # before the first archive there is no model store
+        return found
+
+    def _stamps(self, name: str, current: str) -> list[str]:
+        """Return the versions of a model that have an archive, a card or a report, newest first."""
+        files = self.store.folder(name).glob(f"{name}-*")
+        stamps = {path.name.removeprefix(f"{name}-").partition(".")[0] for path in files}
+        found = sorted({current, *stamps} if current else stamps, reverse=True)
+        newest = [stamp for stamp in found if is_stamp(stamp)][:MOST_VERSIONS]
+        return newest if not current or current in newest else [*newest[:-1], current]
+
+    def _version(self, name: str, stamp: str, current: str) -> Version:
+        try:
+            card = self.store.card(name, stamp)
+        except ModelNotReady:
+            card = None
+        report = self.store.report_path(name, stamp)
+        has_checkpoint = self.store.checkpoint_path(name, stamp).is_dir()
+        return Version(
+            stamp=stamp,
+            made=moment_of(stamp),
+            report=self.reports.of(report),
+            in_service=stamp == current,
+            restorable=card is not None and stamp != current and has_checkpoint,
+            has_page=report.with_suffix(".html").is_file(),
+            restored_from=str(card.restored_from or "") if card else "",
+            base_model=str(card.base_model or "") if card else "",
+        )
 
 
-def _stamps(model_dir: StorePath, name: str, current: str) -> list[str]:
-    """Return the versions of a project that left an archive, a card or a report, newest first."""
-    found = {current} if current else set()
-    for path in (model_dir / name).glob(f"{name}-*"):
-        stamp = path.name.removeprefix(f"{name}-").partition(".")[0]
-        if is_stamp(stamp):
-            found.add(stamp)
-    newest = sorted(found, reverse=True)[:MOST_VERSIONS]
-    return newest if not current or current in newest else [*newest[:-1], current]
-
-
-def _version(model_dir: StorePath, number: int, stamp: str, current: str, reports: VersionReports) -> Version:
-    name = project_model(number)
-    restored_from = base_model = ""
-    readable = True
-    try:
-        card = read_card(model_dir, name, stamp)
-        restored_from, base_model = str(card.restored_from or ""), str(card.base_model or "")
-    except ModelNotReady:
-        readable = False
-    data, page = report_paths(model_dir, number, stamp)
-    return Version(
-        stamp=stamp,
-        made=moment_of(stamp),
-        report=reports.of(data),
-        in_service=stamp == current,
-        restorable=readable and stamp != current and (model_dir / name / f"checkpoint-{stamp}").is_dir(),
-        has_page=page.is_file(),
-        restored_from=restored_from,
-        base_model=base_model,
-    )
-
-
-def _since(number: int, current: str, versions: Sequence[Version], jobs: Iterable[Job]) -> float | None:
+def _since(current: str, versions: Sequence[Version], jobs: Sequence[Job]) -> float | None:
     """Return when the version in service began to answer: its job's end, its report's, or the time in its stamp."""
     for job in jobs:
-        if job.project == number and current and job.version == current and job.verdict == "promoted":
+        if current and job.version == current and job.verdict == "promoted":
             return job.ended
     serving = next((one for one in versions if one.in_service), None)
     if serving is None:

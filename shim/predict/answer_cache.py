@@ -1,8 +1,8 @@
 """What TorchServe answered, kept for as long as the shim runs: JSON by what it was made of.
 
-It lies in an SQLite file, not in this process, so that the shim stays as small after ten thousand tasks as it was after
-ten. The file has no name once it is open, and ends with the process: it holds the words of documents, and after a start
-a node may have another Tesseract, which the versions do not tell.
+It is in an SQLite file, not in this process, so that the shim is as small after ten thousand tasks as after ten. The
+file has no name once it is open, and ends with the process: it holds the words of documents, and after a start a node
+may have another Tesseract, which the versions do not show.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import threading
 import time
 import weakref
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _LIMIT_BYTES = 256 * 2**20
 """Compressed. A page of words has 4 to 12 kB (43 more with the thumbnail that some models need), its regions 1 to 4."""
@@ -36,9 +37,9 @@ CREATE INDEX used ON answers (used);
 
 
 class AnswerCache:
-    """JSON bodies by their keys; what was not asked for longest goes first. For use from many threads.
+    """JSON bodies by their keys; the least recently used go first. For use from many threads.
 
-    A disk that is full, or fails, costs the memory and nothing else: it begins anew after a pause.
+    A disk that is full, or fails, costs the cache and nothing else: it begins anew after a pause.
 
     Args:
         path: where the file is made, for a moment; one that is there is replaced.
@@ -52,86 +53,63 @@ class AnswerCache:
         self._limit_bytes = limit_bytes
         self._pause_s = pause_s
         self._lock = threading.Lock()  # one connection, used by many threads in turn
-        self._connection: sqlite3.Connection | None = None
-        self._bytes = self._uses = 0
-        self._rests_until = 0.0
+        self._database: sqlite3.Connection | None = None
+        self._bytes = 0
+        self._closed_until = 0.0
 
     def get(self, key: tuple[object, ...]) -> dict[str, Any] | None:
         """Return what was put under a key, None where it is not known (any more)."""
-        name, row = _digest(key), None
-        with self._database() as database:
-            if database:
-                row = database.execute("SELECT body FROM answers WHERE key = ?", [name]).fetchone()
-                database.execute("UPDATE answers SET used = ? WHERE key = ?", [self._next_use(), name])
-        if row is None:
-            return None
-        try:
-            body: dict[str, Any] = json.loads(zlib.decompress(row[0]))
-        except (zlib.error, ValueError) as error:
-            with self._lock:
-                self._rest(error)
-            return None
-        return body
+
+        def find(database: sqlite3.Connection) -> dict[str, Any] | None:
+            query = "UPDATE answers SET used = ? WHERE key = ? RETURNING body"
+            row = database.execute(query, [time.monotonic_ns(), _digest(key)]).fetchone()
+            return json.loads(zlib.decompress(row[0])) if row else None
+
+        return self._with_database(find)
 
     def put(self, key: tuple[object, ...], body: dict[str, Any]) -> None:
         """Keep a body; one larger than the limit is not kept."""
         name, packed = _digest(key), zlib.compress(json.dumps(body).encode(), _FAST)
-        if len(packed) > self._limit_bytes:
-            return
-        with self._database() as database:
-            if database:
-                self._drop(database, name)
-                database.execute("INSERT INTO answers VALUES (?, ?, ?)", [name, self._next_use(), packed])
-                self._bytes += len(packed)
-                while self._bytes > self._limit_bytes:
-                    (oldest,) = database.execute("SELECT key FROM answers ORDER BY used LIMIT 1").fetchone()
-                    self._drop(database, oldest)
 
-    def _next_use(self) -> int:
-        self._uses += 1
-        return self._uses
+        def keep(database: sqlite3.Connection) -> None:
+            self._drop(database, "?", name)
+            database.execute("INSERT INTO answers VALUES (?, ?, ?)", [name, time.monotonic_ns(), packed])
+            self._bytes += len(packed)
+            while self._bytes > self._limit_bytes:
+                self._drop(database, "(SELECT key FROM answers ORDER BY used LIMIT 1)")
 
-    def _drop(self, database: sqlite3.Connection, name: bytes) -> None:
+        if len(packed) <= self._limit_bytes:
+            self._with_database(keep)
+
+    def _drop(self, database: sqlite3.Connection, key: str, *values: bytes) -> None:
         """Delete a row, if it is there."""
-        dropped = database.execute("DELETE FROM answers WHERE key = ? RETURNING length(body)", [name]).fetchone()
-        self._bytes -= dropped[0] if dropped else 0
+        query = f"DELETE FROM answers WHERE key = {key} RETURNING length(body)"  # noqa: S608 - constants alone
+        self._bytes -= sum(length for (length,) in database.execute(query, values).fetchall())
 
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection | None]:
+    def _with_database(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Give the open file to one thread at a time; None for a while after a failure."""
         with self._lock:
-            database = self._connection or self._begin()
+            if time.monotonic() < self._closed_until:
+                return None
             try:
-                yield database
-            except sqlite3.Error as error:
-                self._rest(error)
-
-    def _begin(self) -> sqlite3.Connection | None:
-        if time.monotonic() < self._rests_until:
-            return None
-        try:
-            return self._open()
-        except (sqlite3.Error, OSError) as error:
-            self._rest(error)
-            return None
-
-    def _rest(self, error: Exception) -> None:
-        logger.warning("answers cannot be remembered in %s, pages are asked for again: %s", self._path, error)
-        self._rests_until = time.monotonic() + self._pause_s
-        if self._connection is not None:
-            self._close()
-            self._connection = None
+                return work(self._database or self._open())
+            except (sqlite3.Error, OSError, zlib.error, ValueError) as error:
+                logger.warning("answers cannot be cached in %s, pages are read again: %s", self._path, error)
+                self._closed_until = time.monotonic() + self._pause_s
+                if self._database:
+                    self._close()
+                    self._database = None
+                return None
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._connection, self._bytes = connection, 0
-        self._close = weakref.finalize(self, connection.close)
-        connection.executescript(_TABLE)
+        self._database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        self._bytes, self._close = 0, weakref.finalize(self, self._database.close)
+        self._database.executescript(_TABLE)
         self._path.unlink()
-        return connection
+        return self._database
 
 
 def _digest(key: tuple[object, ...]) -> bytes:

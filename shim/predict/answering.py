@@ -45,20 +45,20 @@ class PageAnswer:
 
 
 class PageAnswerer:
-    """Answers pages, remembering what TorchServe answered.
+    """Answers pages, and caches what TorchServe answered.
 
     Args:
         models: those in service.
         fetcher: turns references into bytes.
         metrics: where times and cache hits go.
-        memory: what TorchServe answered.
+        memory: the cache of what TorchServe answered.
         time_limit_s: for one page; also for one that goes on in the background.
     """
 
     def __init__(
         self, models: InServiceModels, fetcher: ImageFetcher, metrics: Metrics, memory: AnswerCache, time_limit_s: float
     ) -> None:
-        """Ask nobody yet."""
+        """Send nothing yet."""
         self.models = models
         self._fetcher = fetcher
         self._metrics = metrics
@@ -68,8 +68,8 @@ class PageAnswerer:
     def job(self, model: str | None, reference: str, task_id: int | None) -> Callable[[], PageAnswer]:
         """Return a job that answers one page.
 
-        A version that TorchServe does not hold (yet, or any more) is asked for again, as serving.json then says,
-        until the time is up; meanwhile the job raises `Again` and occupies no thread.
+        A version that TorchServe does not hold (yet, or any more) is read from the manifest again until the time is up;
+        meanwhile the job raises `Again` and occupies no thread.
 
         Raises:
             LayoutLoopError: by the job, see `layoutloop.errors`.
@@ -107,7 +107,7 @@ class PageAnswerer:
         ask: Callable[[], dict[str, Any]],
         parse: Callable[[dict[str, Any]], T],
     ) -> tuple[dict[str, Any], T]:
-        """Return a body and what it says, remembered or asked for; one that cannot be parsed is not remembered."""
+        """Return a body and its content, cached or requested; one that cannot be parsed is not cached."""
         known = self._memory.get(key)
         if known is not None:
             self._metrics.cached.labels(stage).inc()
@@ -159,5 +159,5 @@ class _PageJob:
 
 
 def _reader(engine: str) -> str:
-    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are what the model asked for."""
+    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are the model's."""
     return engine.rsplit("-", 2)[0]

@@ -4,10 +4,10 @@ What Label Studio 1.23.2's editor does, as drawn with its smart rectangle in a b
 
 - `params.context` holds the new rectangle and every other one of the annotation with the same label (none is a
   label too), whoever made them, in the order of their making. So only the last is answered, and only where its
-  `origin` is a person's hand: when a smart rectangle is deleted, the editor asks with those that are left.
+  `origin` is a person's hand: when a smart rectangle is deleted, the editor sends those that are left.
 - An answer is a suggestion. Accepted (at once with "Auto-Accept Suggestions"), a suggestion that bears the id of a
   region takes that region's place; one with another id is added, and rectangles of the smart tool are removed.
-  So the answer bears the rectangle's own id, and rough and snapped box never stand side by side.
+  So the answer bears the rectangle's own id, and rough and snapped box are never shown together.
 - A rectangle that got no answer stays, but is removed with the next accepted suggestion, and whatever was typed
   into it. So a rectangle without words comes back as it was drawn, and `[]` is only for what cannot be answered.
 - Accepting sets the label that the person has selected, if any, whatever the answer says. The model's label
@@ -32,11 +32,11 @@ _BY_HAND = ("manual", None)  # other origins: a prediction, or one that the pers
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The rectangle of an interactive ask.
+    """The rectangle of an interactive request.
 
     Args:
         region_id: Label Studio's. The answer bears it too, so that the editor puts it in the rectangle's place.
-        page: index of the page it stands on.
+        page: index of the page it is on.
         results: as the editor sent them: the rectangle, and its labels and text where it has some.
     """
 
@@ -46,7 +46,7 @@ class Drawn:
 
 
 def parse_context(context: object, config: LabelConfig) -> Drawn | None:
-    """Read `params.context` of an interactive ask; None where its newest region is no rectangle drawn by hand.
+    """Read `params.context` of an interactive request; None where its newest region is no rectangle drawn by hand.
 
     Points, polygons, numbers that are no drawing, another type altogether: none of it is an error here.
     """
@@ -73,7 +73,7 @@ def reference_drawn_on(drawn: Drawn | None, references: Sequence[str]) -> str:
     """
     if drawn is None:
         raise RequestInvalid(
-            "an interactive ask whose newest region is no rectangle drawn by hand; "
+            "an interactive request whose newest region is no rectangle drawn by hand; "
             "draw one with the Rectangle tool, other shapes are not answered"
         )
     if not 0 <= drawn.page < len(references):

@@ -13,7 +13,7 @@ class Metrics:
     """Counters and times, named as Prometheus wants them.
 
     Args:
-        pages_waiting: asked at each scrape.
+        pages_waiting: called at each scrape.
     """
 
     def __init__(self, pages_waiting: Callable[[], int]) -> None:
@@ -32,7 +32,7 @@ class Metrics:
             registry=self.registry,
         )
         self.cached = Counter(
-            "layoutloop_cached_pages", "pages whose answer was remembered, by stage", ["stage"], registry=self.registry
+            "layoutloop_cached_pages", "pages whose answer was cached, by stage", ["stage"], registry=self.registry
         )
         self.seconds = Histogram(
             "layoutloop_page_seconds", "time of one page by stage", ["stage"], buckets=_STAGES_S, registry=self.registry

@@ -22,7 +22,7 @@ class Again(Exception):
     """Raised by a job that cannot be done yet: it is put back, and its thread does others meanwhile."""
 
     def __init__(self, after_s: float) -> None:
-        """Say when it may be tried again, in seconds from now."""
+        """Keep when it may be tried again, in seconds from now."""
         super().__init__(after_s)
         self.after_s = after_s
 
@@ -36,7 +36,7 @@ class PagePool(Generic[T]):
     Args:
         threads: jobs that run at a time.
         max_waiting: jobs that may wait or run; more are refused.
-        times: how many times as many run at a time, asked with each job; threads once started stay.
+        times: how many times as many run at a time, called with each job; threads once started stay.
     """
 
     def __init__(self, threads: int, max_waiting: int, times: Callable[[], int] = lambda: 1) -> None:
@@ -71,7 +71,7 @@ class PagePool(Generic[T]):
             if future is None:
                 if len(self._futures) >= self._max_waiting:
                     raise Overloaded(
-                        f"no more than {counted(self._max_waiting, 'page')} may wait; ask again in a minute"
+                        f"no more than {counted(self._max_waiting, 'page')} may wait; try again in a minute"
                     )
                 future = self._futures[key] = Future()
                 self._waiting[key] = (turn, job)
@@ -79,7 +79,7 @@ class PagePool(Generic[T]):
                 return future
             else:
                 self._waiting[key] = (turn, self._waiting[key][1])
-            # A job that got a better turn stands in the queue twice; whoever meets it second finds it gone.
+            # A job that got a better turn is in the queue twice; the second time it is waiting no more.
             self._turns.put((turn, next(self._order), key))
         return future
 

@@ -1,9 +1,9 @@
 """Tasks to Label Studio predictions: concurrent, in order, inside the deadline, one entry per task whatever happens.
 
-Why a request that does not fit the deadline is not answered with one result, although Label Studio 1.23.2 then asks
-for its tasks one by one, with 100 s for each: it stores what it gets in one go at the end of the press. Measured on
+Why a request that does not fit the deadline is not answered with one result, although Label Studio 1.23.2 then
+sends its tasks one by one, with 100 s for each: it stores what it gets in one go at the end of the press. Measured on
 a real one, 60 invoices, a page every 0.5 s and a deadline of 10 s: one press of 33 s instead of three of 13, 12 and
-1 s. But the first answer is thrown away, and everything hangs on the longest request that Label Studio lives through:
+1 s. But the first answer is discarded, and everything depends on the longest request that Label Studio survives:
 
 - a task deleted meanwhile that has an answer: 400, and nothing is stored. One by one that is any of the 60 (seen);
   entry by entry it is any of those answered, and as the one deleted was not, the other 19 were stored;
@@ -37,7 +37,7 @@ from layoutloop.studio.results import PredictionDict, Results, regions_to_result
 from layoutloop.studio.version import reported_version
 from layoutloop.torchserve.in_service import InService
 from shim.predict.answering import PageAnswer, PageAnswerer
-from shim.predict.interactive import Drawn, drawn_to_prediction, reference_drawn_on
+from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
 from shim.predict.request import PredictRequest
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 _VERSION_TRIES = 3
 _PAUSE_S, _COPY_S = 0.25, 15.0
-_FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other ask
+_FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
 
 _NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
@@ -56,7 +56,7 @@ _NO_MODEL = (
 TaskStatus = Literal["ok", "no_model", "deferred", "failed"]
 
 Entry = PredictionDict | list[PredictionDict]
-"""What Label Studio is given for one task: a prediction, or `[]` for none (it then asks again another time)."""
+"""What Label Studio gets for one task: a prediction, or `[]` for none (it may then request it another time)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,11 @@ class PredictResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Submitted:
     """The pages of one task that were handed to the pool, or why they could not be.
 
     Args:
-        references: of the pages: every one of the task, or the one drawn on where the ask is interactive.
+        references: of the pages: every one of the task, or the one drawn on in an interactive request.
         pages: their answers.
         error: why there are none.
     """
@@ -83,7 +83,7 @@ class _Asked:
 
 
 class Predictor:
-    """Answers /predict and says what /setup must say.
+    """Answers /predict, and reports the version that /setup needs.
 
     Args:
         settings: the shim's.
@@ -101,7 +101,7 @@ class Predictor:
         self._pool = pool
         self._metrics = metrics
         self._no_model = _NO_MODEL.format(store_of(settings.model_dir))
-        self._told: set[tuple[str | None, str]] = set()
+        self._logged: set[tuple[str | None, str]] = set()
         self._admitted = threading.BoundedSemaphore(settings.max_predicts)
 
     def version(self, project_id: int | None, config: LabelConfig) -> str:
@@ -114,7 +114,7 @@ class Predictor:
         return self._reported(self._answerer.models.in_service(model), config)
 
     def _version_when_copied(self, request: PredictRequest, until: float) -> str:
-        """Return the version; a shim that has just begun to copy its store waits, for it is asked already."""
+        """Return the version; a shim that has just begun to copy its store waits for the copy."""
         while is_filling(self._settings.model_dir) and time.monotonic() + _PAUSE_S < until:
             try:
                 return self.version(request.project_id, request.config)
@@ -126,7 +126,7 @@ class Predictor:
         """Return one entry per task, in order.
 
         A task that failed, or did not fit the deadline, is `[]`; what did not fit goes on in the background, so
-        that the next ask finds it done.
+        that the next request finds it done.
         """
         deadline = time.monotonic() + self._settings.deadline_s
         if not self._admitted.acquire(blocking=False):
@@ -140,9 +140,9 @@ class Predictor:
             return PredictResponse([[] for _ in request.tasks], version)
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
-            asked = [self._ask(request, task, turn) for turn, task in enumerate(request.tasks)]
+            submitted = [self._submit_task(request, task, turn) for turn, task in enumerate(request.tasks)]
             entries = [
-                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, asked, strict=True)
+                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, submitted, strict=True)
             ]
         finally:
             self._admitted.release()
@@ -154,7 +154,7 @@ class Predictor:
             logger.info("project %s: nothing for %s: %s", request.project_id, unserved, self._no_model)
         if outcomes["deferred"]:
             logger.warning(
-                "project %s: %d of %s did not fit the %g s; what was begun goes on in the background, ask again",
+                "project %s: %d of %s did not fit the %g s; what was begun goes on in the background, try again",
                 request.project_id,
                 outcomes["deferred"],
                 counted(len(entries), "task"),
@@ -162,15 +162,15 @@ class Predictor:
             )
         return PredictResponse([entry for entry, _ in entries], version)
 
-    def _ask(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Asked:
+    def _submit_task(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Submitted:
         try:
             references = image_references(task, request.config)
             if request.is_interactive:
                 references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
             pages = tuple(self._submit(request, task, reference, turn) for reference in references)
         except LayoutLoopError as error:
-            return _Asked(error=error)
-        return _Asked(references, pages)
+            return _Submitted(error=error)
+        return _Submitted(references, pages)
 
     def _submit(
         self, request: PredictRequest, task: Mapping[str, object], reference: str, turn: int
@@ -178,25 +178,22 @@ class Predictor:
         in_service = self._answerer.models.in_service(request.model)
         task_id = task.get("id")
         task_id = task_id if isinstance(task_id, int) else None
-        # With the version in the key, an ask never gets an answer of a version that was gone before it came.
+        # With the version in the key, a request never gets an answer of a version that was gone before it came.
         key = (request.model, in_service.versions, reference, _needs_task(reference) and task_id)
         return self._pool.submit(key, turn, self._answerer.job(request.model, reference, task_id))
 
     def _entry(
-        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+        self, request: PredictRequest, task: Mapping[str, object], submitted: _Submitted, deadline: float
     ) -> tuple[Entry, TaskStatus]:
         try:
-            if asked.error is not None:
-                raise asked.error
-            pages = self._pages(request, task, asked, deadline)
-            if request.drawn is not None:
-                return self._snapped(request, request.drawn, pages[0]), "ok"
-            return self._prediction(request, pages), "ok"
+            if submitted.error is not None:
+                raise submitted.error
+            return self._prediction(request, self._pages(request, task, submitted, deadline)), "ok"
         except (DeadlineExceeded, Overloaded) as error:
-            # Of those that go on one sentence tells, below; one line for each of 300 would bury the others.
+            # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
-        except NoModelYet as error:  # every project begins so; the dashboard says it of the project
+        except NoModelYet as error:  # every project begins so, and the dashboard says it
             self._note(request, task, error, logging.DEBUG)
             return [], "no_model"
         except LayoutLoopError as error:
@@ -208,42 +205,41 @@ class Predictor:
         return [], "failed"
 
     def _pages(
-        self, request: PredictRequest, task: Mapping[str, object], asked: _Asked, deadline: float
+        self, request: PredictRequest, task: Mapping[str, object], submitted: _Submitted, deadline: float
     ) -> list[PageAnswer]:
-        """Wait for a task's pages; all of one version, so pages from before a promotion are asked for again."""
-        pages = [_wait(future, deadline) for future in asked.pages]
+        """Wait for a task's pages; all of one version, so pages from before a promotion are requested again."""
+        pages = [_wait(future, deadline) for future in submitted.pages]
         tries = 0
         while len({page.in_service.versions for page in pages}) > 1:
             tries += 1
             if tries > _VERSION_TRIES:
-                raise DeadlineExceeded("versions changed again and again while its pages were read; ask again")
+                raise DeadlineExceeded("versions changed again and again while its pages were read; try again")
             current = self._answerer.models.in_service(request.model).versions
             for index, page in enumerate(pages):
                 if page.in_service.versions != current:
-                    pages[index] = _wait(self._submit(request, task, asked.references[index], index), deadline)
+                    pages[index] = _wait(self._submit(request, task, submitted.references[index], index), deadline)
         return pages
 
     def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
-        in_service = pages[0].in_service
-        if in_service.model is None and request.config.kind == "rectanglelabels":
+        in_service, config = pages[0].in_service, request.config
+        if request.drawn is not None:
+            version = self._reported(in_service, config)
+            return drawn_to_prediction(request.drawn, pages[0], config, self._settings.score_threshold, version)
+        if in_service.model is None and config.kind == "rectanglelabels":
             raise NoModelYet(self._no_model)
-        version = self._reported(in_service, request.config)
-        drawn = [self._draw(request.config, page, index, version) for index, page in enumerate(pages)]
+        version = self._reported(in_service, config)
+        drawn = [self._draw(config, page, index, version) for index, page in enumerate(pages)]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
         if any(one.unknown_labels for one in drawn):
             self._name_unknown(request, in_service, version)
         return results_to_prediction(drawn)
 
-    def _snapped(self, request: PredictRequest, drawn: Drawn, page: PageAnswer) -> Entry:
-        version = self._reported(page.in_service, request.config)
-        return drawn_to_prediction(drawn, page, request.config, self._settings.score_threshold, version)
-
     def _name_unknown(self, request: PredictRequest, in_service: InService, version: str) -> None:
-        """Say once per version which of the model's labels the label config does not have."""
+        """Log once per version which of the model's labels the label config does not have."""
         labels = in_service.model.labels if in_service.model else ()
         unknown = [label for label in labels if request.config.project_label(label) is None]
-        if (request.model, version) not in self._told:
-            self._told.add((request.model, version))
+        if (request.model, version) not in self._logged:
+            self._logged.add((request.model, version))
             logger.warning(
                 "project %s: the model's labels %s are not in the label config, which has %s; their boxes are drawn "
                 'without a label (map them with predicted_values="..." on a <Label>)',
@@ -278,7 +274,7 @@ def _wait(future: Future[PageAnswer], deadline: float) -> PageAnswer:
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
     except (NotYet, CancelledError) as error:
-        raise StillRunning("not done in time; it goes on in the background, ask again") from error
+        raise StillRunning("not done in time; it goes on in the background, try again") from error
 
 
 def _needs_task(reference: str) -> bool:

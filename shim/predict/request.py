@@ -1,4 +1,4 @@
-"""What Label Studio sends to /predict: tasks, label config, project, and for an interactive ask what was drawn."""
+"""What Label Studio sends to /predict: tasks, label config, project, and in an interactive request what was drawn."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class PredictRequest:
         tasks: one mapping each, as Label Studio sends them.
         project_id: None where the request names none.
         config: of the project.
-        is_interactive: asked for what a person is drawing. It never turns into an ordinary ask, whatever is drawn:
-            the editor would take the whole page's boxes for its suggestions.
-        drawn: the rectangle of an interactive ask; None where it has none that can be answered.
+        is_interactive: for what a person is drawing. It is never answered like an ordinary request, whatever is
+            drawn: the editor would take the whole page's boxes for its suggestions.
+        drawn: the rectangle of an interactive request; None where it has none that can be answered.
     """
 
     tasks: tuple[Mapping[str, object], ...]
@@ -48,7 +48,11 @@ def parse_predict(body: object) -> PredictRequest:
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         raise RequestInvalid(f"`tasks` is a list of task objects, got {type(tasks).__name__}; found {sorted(body)}")
-    config = parse_label_config(_text(body, "label_config"))
+    xml = body.get("label_config")
+    if not isinstance(xml, str):
+        kind = type(xml).__name__
+        raise RequestInvalid(f"`label_config` is the label config as XML, got {kind}; found {sorted(body)}")
+    config = parse_label_config(xml)
     project = body.get("project")
     if project is None and tasks:
         project = tasks[0].get("project")
@@ -71,10 +75,3 @@ def parse_project(value: object) -> int | None:
     if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise RequestInvalid(f'`project` is a project id such as 7 or "7.1795327242", got {value!r:.80}')
     return int(text)
-
-
-def _text(body: Mapping[str, object], field: str) -> str:
-    value = body.get(field)
-    if not isinstance(value, str):
-        raise RequestInvalid(f"`{field}` is the label config as XML, got {type(value).__name__}; found {sorted(body)}")
-    return value

@@ -20,7 +20,7 @@ BASE = "docker.io/library/debian:bookworm-slim"
 VERSION = "0.1.0"
 OURS = {name: f"localhost/layoutloop-{name}:{VERSION}" for name in ("torchserve", "shim", "trainer")}
 STAND_INS = Path("deploy/containers/stand-ins")
-_PACKAGES = ("shim-packages", "model-packages", "encoder")
+_PACKAGES = ("shim-packages", "model-packages", "reader", "encoder")
 _BUILD_S = 3600
 _DOCUMENTS = ("doc", "man", "info", "locale")
 """Below /usr/share; Debian's slim images have none of them either."""

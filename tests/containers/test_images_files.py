@@ -146,8 +146,11 @@ def test_every_base_is_one_argument() -> None:
 def test_only_what_is_in_lists_of_pins_is_installed() -> None:
     installs = re.findall(r"(?:\$\{PIP\}|/pip) install([^\n&]*)", DOCKERFILE)
     lists = [re.findall(r"\S+", line.partition(" -r ")[2])[0] for line in installs]
-    assert lists == [f"requirements/{name}.txt" for name in ("pip", "shim", "s3", "serve", "torch", "s3", "encoder")]
-    for name in ("pip", "shim", "s3", "serve", "torch", "encoder"):
+    assert lists == [
+        f"requirements/{name}.txt"
+        for name in ("pip", "shim", "s3", "serve", "torch", "s3", "reader", "reader-gpu", "encoder")
+    ]
+    for name in ("pip", "shim", "s3", "serve", "torch", "reader", "reader-gpu", "encoder"):
         assert all(version for versions in pins(name).values() for version in versions), name
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from demo.contents import Money
-from demo.invoices import LABELS, LAYOUTS, FontsMissing, Invoice, invoice_to_json, make_invoice, rotate_box
+from demo.errors import FontsMissing
+from demo.invoices import LABELS, LAYOUTS, Invoice, invoice_to_json, make_invoice, rotate_box
 from demo.sheet import HEIGHT, WIDTH, Sheet, installed_families
 from handler.page import Box
 

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from demo.layoutloop import LoopFailed, check_settings, demo_environment
+from demo.errors import LoopFailed, StudioFailed
+from demo.layoutloop import check_settings, demo_environment
 from demo.projects import make_project, project_title, tasks_of
 from demo.run import main
-from demo.studio import Account, StudioFailed
+from demo.studio import Account
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.parts import instance_lock
 from layoutloop.settings.node import NodeSettings
@@ -193,4 +194,4 @@ def test_options_that_make_no_sense(
 def test_one_demo_in_a_folder_at_a_time(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with instance_lock(tmp_path):
         assert main(["--home", str(tmp_path)]) == 1
-    assert f"another demo runs in {tmp_path}: stop it, or choose another folder (--home)" in capsys.readouterr().out
+    assert f"another demo runs in {tmp_path}: stop it, or choose another folder (--home)" in capsys.readouterr().err

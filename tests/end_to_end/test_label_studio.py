@@ -222,7 +222,7 @@ def test_annotations_reach_the_webhook_with_its_password(world: World, project: 
     record = wait_for_job(world.loop, jobs[-1]["id"])
     assert (record["state"], record["verdict"]) == ("done", "skipped"), record
     assert "annotations are new since the last training" in record["message"]
-    assert "asks for Basic auth" not in world.loop.log("shim")
+    assert "requires Basic auth" not in world.loop.log("shim")
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,8 @@ from handler.page import TaggedPage
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
 from layoutloop.settings.node import REPOSITORY, NodeSettings
-from layoutloop.store.manifest import OCR_MODEL, live_nodes, project_model, read_manifest
+from layoutloop.store.manifest import OCR_MODEL, project_model
+from layoutloop.store.model_store import ModelStore
 from node.processes import instance_processes, stop_processes
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.containers.stack import count_tagged
@@ -217,7 +218,7 @@ def test_a_node_that_is_killed_and_comes_back_is_not_noticed(
         arguments = ("--project", str(PROJECT), "--checkpoint", str(checkpoint), "--serve", "--device", "cpu", *more)
         done = front.command("scripts.archive", *arguments)
         assert done.returncode == 0, done.stderr
-        serving = read_manifest(store, project_model(PROJECT))
+        serving = ModelStore(store).manifest(project_model(PROJECT))
         assert serving is not None
         assert serving.current is not None
         return serving.current
@@ -244,13 +245,13 @@ def test_a_node_that_is_killed_and_comes_back_is_not_noticed(
         began = time.monotonic()
         versions.append(promote(checkpoints[1]))
         promoted_s = time.monotonic() - began
-        assert list(live_nodes(store)) == [first.settings.node]
+        assert list(ModelStore(store).live_nodes()) == [first.settings.node]
         clients.more(10)
         second.start()
         second.wait_until_ready("TorchServe holds all that is in service")
         wait_for(lambda: second.pages_tagged() > 5)
     second.stop()
-    assert list(live_nodes(store)) == [first.settings.node], "a node that leaves in order says so"
+    assert list(ModelStore(store).live_nodes()) == [first.settings.node], "a node that leaves in order says so"
 
     expected = dict(zip(versions, map(offline, checkpoints), strict=True))
     assert {answer.stamp for answer in clients.answers} == set(versions)

@@ -10,9 +10,10 @@ import pytest
 
 from demo.tasks import label_config
 from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, current, model_folder, predicted, studio_project
-from training.report.files import read_report, report_path
+from training.report.files import read_report
 
 pytestmark = pytest.mark.end_to_end
 PROJECT = 31
@@ -46,11 +47,11 @@ def test_a_training_from_files(stack: Stack, tmp_path: Path) -> None:
     second = re.match(r"promoted (\S+) ", retrain("--from", "current", "--force"))
     assert second is not None
     assert current(stack, PROJECT) == second[1]
-    report = read_report(report_path(stack.settings.model_dir, project_model(PROJECT), second[1]))
+    report = read_report(ModelStore(stack.settings.model_dir).report_path(project_model(PROJECT), second[1]))
     assert report.base_kind == "current"
     assert report.compared[0].version == first[1]
     assert (
         report.losses[0][1]
-        < read_report(report_path(stack.settings.model_dir, project_model(PROJECT), first[1])).losses[0][1]
+        < read_report(ModelStore(stack.settings.model_dir).report_path(project_model(PROJECT), first[1])).losses[0][1]
     ), "it did not begin where the first one ended"
     assert not list((stack.settings.home / "training" / project_model(PROJECT)).glob("*"))

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json
-from layoutloop.store.manifest import read_manifest
+from layoutloop.store.model_store import ModelStore
 from node.processes import instance_processes
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import PLAIN, VISUAL, Stack, is_ready, make_stack, running, wait_for
@@ -63,7 +63,7 @@ def test_a_served_archive_answers_as_the_tagger_does_offline(stack: Stack, proje
     served = requests.post(
         stack.torchserve(f"/predictions/project-{project}"), json=page, headers=stack.token(), timeout=60
     ).json()
-    version = read_manifest(stack.settings.model_dir, f"project-{project}").current
+    version = ModelStore(stack.settings.model_dir).manifest(f"project-{project}").current
     offline = Tagger.load(
         stack.settings.model_dir / f"project-{project}" / f"checkpoint-{version}", TaggerSettings(threads=1)
     )
@@ -106,7 +106,7 @@ def test_rectangles_with_label_and_one_bad_task_among_good_ones(stack: Stack) ->
     drawn = body["results"][0]["result"]
     assert {one["type"] for one in drawn} == {"rectanglelabels"}
     assert {label for one in drawn for label in one["value"]["rectanglelabels"]} <= {"Header", "Total"}
-    reasons = ((2, "image_truncated"), (4, "image_refused"), (6, "image_refused"))
+    reasons = ((2, "image_truncated"), (4, "address_refused"), (6, "address_refused"))
     # The supervisor writes the log a moment after the shim said it.
     wait_for(lambda: all(f"task {task}: {code}" in stack.log("shim") for task, code in reasons), 10)
 
@@ -185,11 +185,11 @@ def test_predict_command_splits_prints_and_draws(stack: Stack, tmp_path: Path) -
 def test_a_new_version_takes_over_and_a_damaged_one_does_not(stack: Stack) -> None:
     model_dir = stack.settings.model_dir
     name = f"project-{PLAIN}"
-    before = read_manifest(model_dir, name).current
+    before = ModelStore(model_dir).manifest(name).current
     checkpoint = str(model_dir / name / f"checkpoint-{before}")
     archived = stack.command("scripts.archive", "--project", str(PLAIN), "--checkpoint", checkpoint, "--serve")
     assert archived.returncode == 0, archived.stderr
-    after = read_manifest(model_dir, name).current
+    after = ModelStore(model_dir).manifest(name).current
     assert after > before
     body = {"tasks": tasks("image", data_uri(page_image())), "project": PLAIN, "label_config": RECTANGLES}
     assert stack.predict(body)["results"][0]["model_version"].startswith(after)
@@ -200,7 +200,7 @@ def test_a_new_version_takes_over_and_a_damaged_one_does_not(stack: Stack) -> No
     refused = stack.command("scripts.rollout", "--project", str(PLAIN), "--to", version)
     assert refused.returncode == 1
     assert "cannot serve" in refused.stderr
-    assert read_manifest(model_dir, name).current == after
+    assert ModelStore(model_dir).manifest(name).current == after
     assert stack.predict(body)["results"][0]["model_version"].startswith(after)
     shutil.rmtree(model_dir / name / f"checkpoint-{version}")
 

@@ -21,7 +21,8 @@ from handler.ocr_settings import OcrSettings
 from handler.page import Page, TaggedPage
 from handler.reading.reader import Reader
 from handler.tagging.tagger import Tagger, TaggerSettings
-from layoutloop.store.manifest import project_model, read_card, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from tests.checkpoints import make_checkpoint, word_piece
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import LABELS, draw_page
@@ -57,7 +58,7 @@ class Flips(threading.Thread):
 
     def run(self) -> None:
         while not self.ended.wait(0.01):
-            serving = read_manifest(self._model_dir, project_model(PROJECT))
+            serving = ModelStore(self._model_dir).manifest(project_model(PROJECT))
             if serving and serving.current and (not self.seen or self.seen[-1][1] != serving.current):
                 self.seen.append((time.monotonic(), serving.current))
 
@@ -141,7 +142,7 @@ def test_no_request_notices_three_promotions_and_a_restore(
     versions = [version for _, version in flips.seen]
     assert versions == sorted(set(versions))
     assert len(versions) == 5
-    assert read_card(stack.settings.model_dir, project_model(PROJECT), versions[-1]).restored_from == versions[0]
+    assert ModelStore(stack.settings.model_dir).card(project_model(PROJECT), versions[-1]).restored_from == versions[0]
     assert {answer.stamp for answer in answers} == set(versions), "each version answered somebody"
     assert [answer for answer in answers if not flips.was_current(answer)] == []
     reader = Reader(OcrSettings(), ImageLimits(), cache=None)

@@ -15,7 +15,8 @@ from demo.tasks import label_config
 from handler.page import TaggedPage
 from handler.tagging.tagger import Tagger, TaggerSettings
 from handler.wire import page_from_json
-from layoutloop.store.manifest import card_path, project_model, read_card
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from tests.end_to_end.conftest import Stack
 from tests.end_to_end.training_stack import (
     LABELS,
@@ -33,7 +34,7 @@ from tests.end_to_end.training_stack import (
     studio_project,
     wait_for_job,
 )
-from training.report.files import read_report, report_path
+from training.report.files import read_report
 from training.report.report import Report
 
 pytestmark = pytest.mark.end_to_end
@@ -47,7 +48,7 @@ def intact(trained: dict[str, Any], stack: Stack) -> None:
 
 
 def report_of(stack: Stack, version: str) -> Report:
-    return read_report(report_path(stack.settings.model_dir, MODEL, version))
+    return read_report(ModelStore(stack.settings.model_dir).report_path(MODEL, version))
 
 
 def train(stack: Stack, **flags: bool) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def test_start_training_puts_a_model_into_service(stack: Stack, trained: dict[st
     assert trained["error"] == ""
     listed = requests.get(f"{stack.url}/jobs", params={"project": PROJECT}, timeout=30).json()["jobs"]
     assert trained["id"] in [one["id"] for one in listed]
-    card = read_card(stack.settings.model_dir, MODEL, version)
+    card = ModelStore(stack.settings.model_dir).card(MODEL, version)
     assert (card.labels, card.base_model, card.language) == (LABELS, "scratch", "eng")
     report = report_of(stack, version)
     assert (report.trained_pages, report.validation_pages, report.labels) == (len(TASKS), len(VALIDATION), LABELS)
@@ -94,7 +95,7 @@ def test_start_training_puts_a_model_into_service(stack: Stack, trained: dict[st
     beside = {path.name for path in model_folder(stack).glob(f"{MODEL}-{version}*")}
     endings = (".mar", ".json", ".report.json", ".report.html")
     assert beside == {f"{MODEL}-{version}{ending}" for ending in endings}
-    assert card_path(stack.settings.model_dir, MODEL, version).name in beside
+    assert ModelStore(stack.settings.model_dir).card_path(MODEL, version).name in beside
 
 
 def test_progress_is_told_and_the_new_version_is_named_everywhere(stack: Stack) -> None:
@@ -183,7 +184,7 @@ def test_back_to_an_older_version(stack: Stack, trained: dict[str, Any]) -> None
     version = current(stack)
     assert version > before
     assert restored.stdout == f"in service again, as {version}\n"
-    assert read_card(stack.settings.model_dir, MODEL, version).restored_from == good
+    assert ModelStore(stack.settings.model_dir).card(MODEL, version).restored_from == good
     assert report_of(stack, version) == replace(report_of(stack, good), version=version, restored_from=good)
     image = draw_page(77).png
     page = requests.post(stack.torchserve("/predictions/ocr"), data=image, headers=stack.token(), timeout=60).json()

@@ -16,8 +16,9 @@ import psutil
 import pytest
 
 from layoutloop.jobs.job import Job
-from layoutloop.store.manifest import archive_path, card_path, project_model, read_card
-from layoutloop.store.writing import new_stamp, write_json
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from tests.end_to_end.conftest import Stack, kill_at_once, make_stack, running, wait_for
 from tests.end_to_end.label_studio import Studio, StudioProject
 from tests.end_to_end.training_stack import (
@@ -169,17 +170,17 @@ def altered_archive(stack: Stack, member: str, content: Callable[[bytes], bytes]
     """Archive the version in service anew with one file changed, as nobody should; return the new version."""
     model_dir, now = stack.settings.model_dir, current(stack)
     assert now is not None
-    version = new_stamp(model_dir, MODEL)
+    version = ModelStore(model_dir).new_stamp(MODEL)
     changes = {member: content, "MAR-INF/MANIFEST.json": lambda data: data.replace(now.encode(), version.encode())}
     with (
-        zipfile.ZipFile(archive_path(model_dir, MODEL, now)) as source,
-        zipfile.ZipFile(archive_path(model_dir, MODEL, version), "w") as target,
+        zipfile.ZipFile(ModelStore(model_dir).archive_path(MODEL, now)) as source,
+        zipfile.ZipFile(ModelStore(model_dir).archive_path(MODEL, version), "w") as target,
     ):
         assert content(source.read(member)) != source.read(member)
         for name in source.namelist():
             target.writestr(name, changes.get(name, bytes)(source.read(name)))
-    card = read_card(model_dir, MODEL, now).to_json() | {"version": version}
-    write_json(card_path(model_dir, MODEL, version), card)
+    card = ModelStore(model_dir).card(MODEL, now).to_json() | {"version": version}
+    write_json(ModelStore(model_dir).card_path(MODEL, version), card)
     return version
 
 
@@ -203,8 +204,9 @@ def test_a_candidate_that_torchserve_cannot_serve(
         ran = stack.command("scripts.rollout", "--project", str(PROJECT), "--to", version)
         assert ran.returncode == 1, ran.stdout
         assert sentence in ran.stderr
-        for path in (archive_path, card_path):
-            path(stack.settings.model_dir, MODEL, version).unlink()
+        store = ModelStore(stack.settings.model_dir)
+        for path in (store.archive_path, store.card_path):
+            path(MODEL, version).unlink()
 
 
 @dataclass(frozen=True)

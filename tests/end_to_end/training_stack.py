@@ -24,7 +24,8 @@ from handler.page import Box
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import project_model, read_manifest
+from layoutloop.store.manifest import project_model
+from layoutloop.store.model_store import ModelStore
 from node.processes import GONE, instance_processes
 from tests.end_to_end.label_studio import Studio, StudioProject
 from training.data.split import VALIDATION_SHARE, position
@@ -149,7 +150,7 @@ def job_log(stack: LayoutLoop, job: str) -> str:
 
 def current(stack: LayoutLoop, project: int = PROJECT) -> str | None:
     """Return the version in service."""
-    serving = read_manifest(stack.settings.model_dir, project_model(project))
+    serving = ModelStore(stack.settings.model_dir).manifest(project_model(project))
     return serving.current if serving else None
 
 
@@ -159,9 +160,9 @@ def in_service_unchanged(stack: LayoutLoop, project: int = PROJECT) -> Iterator[
 
     The watcher takes out of `load`, at its own time, what left service more than two minutes ago.
     """
-    before = read_manifest(stack.settings.model_dir, project_model(project))
+    before = ModelStore(stack.settings.model_dir).manifest(project_model(project))
     yield
-    after = read_manifest(stack.settings.model_dir, project_model(project))
+    after = ModelStore(stack.settings.model_dir).manifest(project_model(project))
     assert before is not None
     assert after is not None
     assert after.current == before.current

@@ -19,12 +19,14 @@ from layoutloop.processes.launch import program_environment
 from layoutloop.processes.parts import PARTS, instance_lock, parse_parts, part_locks
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
+from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import Manifest
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from node.processes import INSTANCE, PART, instance_processes
 from node.serve import SUPERVISOR_STOPS_S, make_folders, port_problem, private_tmp
 from node.startup import WAITING, Startup, health, ready_line
-from node.supervision import Program, programs, supervisor_config, torchserve_config
+from node.supervision import Instance, Program, programs, supervisor_config, torchserve_config
 from node.supervisor_news import SupervisorNews, last_line
 from rollout.readiness import note_of, readiness_problem
 from scripts.serve import COMMANDS
@@ -147,7 +149,7 @@ def parsed(settings: NodeSettings, started: list[Program]) -> configparser.RawCo
 
 def test_the_supervisor_runs_four_programs(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    conf = parsed(settings, programs(settings, COMMANDS, tmp_path / "t", {}))
+    conf = parsed(settings, programs(Instance(settings, COMMANDS, {}), tmp_path / "t"))
     names = ("torchserve", "rollout", "shim", "trainer")
     assert conf.sections() == ["supervisord", *(f"program:{name}" for name in names)]
     assert conf["supervisord"]["nodaemon"] == "true"
@@ -181,7 +183,7 @@ def test_torchserve_sees_no_keys(tmp_path: Path) -> None:
         "OMP_NUM_THREADS": "1",
     }
     settings = settings_in(tmp_path)
-    torchserve = programs(settings, COMMANDS, tmp_path / "t", environ)[0]
+    torchserve = programs(Instance(settings, COMMANDS, environ), tmp_path / "t")[0]
     show = [sys.executable, "-c", "import os; print('\\n'.join(sorted(os.environ)))"]
     launched = [sys.executable, "-m", "layoutloop.processes.launch", *torchserve.launch, "--", *show]
     seen = subprocess.run(launched, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=True).stdout
@@ -200,7 +202,7 @@ def test_torchserve_sees_no_keys(tmp_path: Path) -> None:
 )
 def test_a_projects_workers_share_the_cores(tmp_path: Path, environ: dict[str, str], expected: int) -> None:
     """Workers that take all cores each wait for each other; archives leave the number to this variable."""
-    launch = list(programs(settings_in(tmp_path), COMMANDS, tmp_path / "t", environ)[0].launch)
+    launch = list(programs(Instance(settings_in(tmp_path), COMMANDS, environ), tmp_path / "t")[0].launch)
     keep, additions = launch[1].split(","), [option.removeprefix("--set=") for option in launch[2:]]
     assert int(program_environment(environ, keep, additions)["OMP_NUM_THREADS"]) == expected
     archived = yaml.safe_load((REPOSITORY / "handler" / "config" / "cpu.yaml").read_text())
@@ -209,7 +211,7 @@ def test_a_projects_workers_share_the_cores(tmp_path: Path, environ: dict[str, s
 
 def test_a_chosen_page_cache_is_passed_on(tmp_path: Path) -> None:
     environ = {"LAYOUTLOOP_CACHE_DIR": "/srv/pages", "LANG": "de_DE.UTF-8"}
-    launch = list(programs(settings_in(tmp_path), COMMANDS, tmp_path / "t", environ)[0].launch)
+    launch = list(programs(Instance(settings_in(tmp_path), COMMANDS, environ), tmp_path / "t")[0].launch)
     keep, additions = launch[1].split(","), [option.removeprefix("--set=") for option in launch[2:]]
     chosen = program_environment(environ, keep, additions)
     assert (chosen["LAYOUTLOOP_CACHE_DIR"], chosen["LANG"]) == ("/srv/pages", "de_DE.UTF-8")
@@ -297,7 +299,7 @@ def test_only_what_runs_is_started_and_has_its_ports_checked(tmp_path: Path) -> 
     with socket.create_server(("127.0.0.1", first + 5)):
         assert "the shim" in str(port_problem(settings, ("shim",)))
         assert port_problem(settings, ("torchserve", "rollout", "trainer")) is None
-    started = programs(settings, COMMANDS, tmp_path / "t", {}, ("rollout", "trainer"))
+    started = programs(Instance(settings, COMMANDS, {}, ("rollout", "trainer")), tmp_path / "t")
     conf = parsed(settings, started)
     assert conf.sections() == ["supervisord", "program:rollout", "program:trainer"]
     assert conf["supervisord"]["pidfile"] == str(tmp_path / "supervisord-rollout-trainer.pid"), "others have theirs"
@@ -362,7 +364,7 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
     with requests.Session() as session:
         both = Startup(node, settings, ("torchserve", "rollout"), session, readiness_problem)
         assert both.look() == (False, "waiting for the rollout watcher")
-        write_json(note_path(tmp_path), note_of(tmp_path / "store", {"ocr": ["1"]}, {}))
+        write_json(note_path(tmp_path), note_of(ModelStore(tmp_path / "store"), {"ocr": ["1"]}, {}))
         assert both.look() == (True, f"TorchServe holds all that is in service: {node.node} is ready.")
         assert both.studio_problem() is None, "a node never asks Label Studio"
         assert Startup(node, settings, ("trainer",), session, readiness_problem).look() == (
@@ -385,9 +387,9 @@ def test_the_lines_of_what_is_ready(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_start_waits_for(tmp_path: Path, away_s: float | None, parts: tuple[str, ...], says: str) -> None:
-    write_manifest(tmp_path / "store", "ocr", Manifest(("1",), "1"))
+    write_manifest(ModelStore(tmp_path / "store"), "ocr", Manifest(("1",), "1"))
     if away_s is not None:
-        note = note_of(tmp_path / "store", {}, {"torchserve": "refused"}, time.time() - away_s)
+        note = note_of(ModelStore(tmp_path / "store"), {}, {"torchserve": "refused"}, time.time() - away_s)
         write_json(note_path(tmp_path), note)
     body = json.dumps({"status": "UP", "ready": False}).encode()
     with requests.Session() as session, far_servers.serve("127.0.0.1", lambda asked: asked.reply(200, body)) as shim:

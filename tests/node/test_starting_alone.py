@@ -15,10 +15,12 @@ import pytest
 
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.node import REPOSITORY, NodeSettings
-from layoutloop.store.manifest import OCR_MODEL, Manifest, read_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_path
-from layoutloop.store.writing import write_manifest
 from node.serve import prepare_models
+from node.supervision import Instance
 from scripts.archive import main as archive
 from scripts.rollout import main as rollout
 from scripts.serve import COMMANDS
@@ -49,10 +51,10 @@ def stop() -> Iterator[StopSignals]:
 def test_an_ocr_that_is_there_needs_no_redis(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL")
     assert archive(["--ocr"]) == 0
-    built = read_manifest(store, OCR_MODEL)
+    built = ModelStore(store).manifest(OCR_MODEL)
     monkeypatch.setenv("REDIS_URL", NOBODY)
     assert archive(["--ocr"]) == 0
-    assert read_manifest(store, OCR_MODEL) == built
+    assert ModelStore(store).manifest(OCR_MODEL) == built
     monkeypatch.setenv("LAYOUTLOOP_OCR_PSM", "6")
     assert archive(["--ocr"]) == 1, "one that must be built does"
 
@@ -72,7 +74,7 @@ def test_an_ocr_that_must_be_built_waits_for_redis(store: Path, tmp_path: Path) 
         building.kill()
         building.communicate()
         redis.kill()
-    serving = read_manifest(store, OCR_MODEL)
+    serving = ModelStore(store).manifest(OCR_MODEL)
     assert serving is not None
     assert serving.current is not None
 
@@ -81,8 +83,8 @@ def test_what_waiting_cannot_mend_is_not_waited_for(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("REDIS_URL")
-    write_manifest(store, OCR_MODEL, Manifest(("20261121T080000Z",), "20261121T080000Z", number=3))
-    assert archive(["--ocr", "--wait"]) == 1
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest(("20261121T080000Z",), "20261121T080000Z", number=3))
+    assert archive(["--ocr", "--wait"]) == 2
     assert "are in Redis: set REDIS_URL" in capsys.readouterr().err
 
 
@@ -98,7 +100,8 @@ def test_a_signal_ends_the_wait(tmp_path: Path, stop: StopSignals, signals: int)
     program = "import time; time.sleep(60)" if signals else ""
     settings = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
     began = time.monotonic()
-    done = prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", program]), os.environ, stop)
+    commands = replace(COMMANDS, archive=[sys.executable, "-c", program])
+    done = prepare_models(Instance(settings, commands, os.environ), stop)
     assert (done, time.monotonic() - began < 15) == (not signals, True)
 
 
@@ -143,4 +146,5 @@ def test_a_store_that_is_away_stops_no_preparation(
     if not answers:
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     settings = NodeSettings(home=tmp_path, model_dir=store_path(no_s3))
-    assert prepare_models(settings, replace(COMMANDS, archive=[sys.executable, "-c", ""]), os.environ, stop)
+    commands = replace(COMMANDS, archive=[sys.executable, "-c", ""])
+    assert prepare_models(Instance(settings, commands, os.environ), stop)

@@ -14,14 +14,16 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import ModelNotReady, TorchServeUnavailable
-from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path, live_nodes, read_manifest
+from layoutloop.errors import ModelNotReady, NoNodeTried, RolloutFailed, StoreBusy, TorchServeUnavailable
+from layoutloop.store.changes import add_to_load, flip, write_manifest
+from layoutloop.store.manifest import Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import clear_copies
 from layoutloop.store.use_marks import asked_path
-from layoutloop.store.writing import StoreBusy, add_to_load, flip, locked, sha256_of, write_json, write_manifest
+from layoutloop.store.writing import sha256_of, write_json
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from layoutloop.torchserve.management import ManagementClient
-from rollout.promotion import NO_WORKER, NOT_FETCHED, NobodyTried, RolloutFailed, promote
+from rollout.promotion import NO_WORKER, NOT_FETCHED, promote
 from rollout.retirement import RETIRE_AFTER_S, retire
 from rollout.smoke import smoke_test
 from rollout.watcher import FETCH_AGAIN_S, WAKING_S, WORKERLESS_S, Watcher
@@ -40,13 +42,15 @@ class Site:
         self.fake = fake
         self.model_dir = folder / "model_store"
         self.model_dir.mkdir()
+        self.store = ModelStore(self.model_dir)
         self.smoked: list[tuple[str, str]] = []
         self.silly: set[str] = set()  # versions that answer nonsense
         self.watcher = self.make_watcher()
 
     def make_watcher(self, node: str = NODE) -> Watcher:
         return Watcher(
-            model_dir=self.model_dir,
+            store=self.store,
+            near=self.store,
             archives=self.fake.archives,
             management=ManagementClient(self.fake.url, TokenFile(self.fake.key_file)),
             smoke=self._smoke,
@@ -61,20 +65,20 @@ class Site:
 
     def archive(self, name: str, *versions: str) -> None:
         for version in versions:
-            path = archive_path(self.model_dir, name, version)
+            path = self.store.archive_path(name, version)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(f"archive of {name} {version}".encode())
-            write_json(card_path(self.model_dir, name, version), VersionCard(name, version, ("total",)).to_json())
+            write_json(self.store.card_path(name, version), VersionCard(name, version, ("total",)).to_json())
 
     def ask_for(self, name: str, *versions: str, current: str | None = None) -> None:
         self.archive(name, *versions)
         for version in reversed(versions):
-            add_to_load(self.model_dir, name, version)
+            add_to_load(self.store, name, version)
         if current:
-            flip(self.model_dir, name, current)
+            flip(self.store, name, current)
 
     def serving(self, name: str) -> Manifest:
-        found = read_manifest(self.model_dir, name)
+        found = self.store.manifest(name)
         assert found is not None
         return found
 
@@ -108,7 +112,7 @@ def test_an_empty_store_unloads_nothing(site: Site) -> None:
     assert not site.watcher.converge()
     assert site.fake.calls == []
     assert "holds no model" in site.watcher.errors["torchserve"]
-    assert list(live_nodes(site.model_dir)) == [NODE]
+    assert list(site.store.live_nodes()) == [NODE]
 
 
 def test_what_is_asked_for_is_loaded_current_first_and_made_default(site: Site) -> None:
@@ -126,7 +130,7 @@ def test_what_is_asked_for_is_loaded_current_first_and_made_default(site: Site) 
     report = site.report()
     assert (report["node"], report["errors"]) == (NODE, {})
     assert report["holds"] == {"ocr": [V3], "project-7": [V1, V2]}
-    flip(site.model_dir, "project-7", V2)
+    flip(site.store, "project-7", V2)
     assert site.watcher.converge()
     assert site.fake.default["project-7"] == V2
 
@@ -180,7 +184,7 @@ def test_no_torchserve_is_told_and_holds_nothing(tmp_path: Path) -> None:
 def test_an_archive_with_another_sha256_is_never_registered(site: Site) -> None:
     site.ask_for("ocr", V1, current=V1)
     site.ask_for("project-7", V2, V1, current=V1)
-    archive_path(site.model_dir, "project-7", V2).write_bytes(b"something else")
+    site.store.archive_path("project-7", V2).write_bytes(b"something else")
     assert not site.watcher.converge()
     assert list(site.watcher.errors) == [f"project-7 {V2}"]
     assert "serving.json asks for" in site.watcher.errors[f"project-7 {V2}"]
@@ -199,7 +203,7 @@ def test_a_copy_that_was_changed_is_fetched_again(site: Site) -> None:
 
 def test_a_store_that_is_away_for_a_moment_condemns_no_version(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V1)
-    archive = archive_path(site.model_dir, "ocr", V2)
+    archive = site.store.archive_path("ocr", V2)
     content = archive.read_bytes()
     archive.unlink()
     archive.mkdir()  # what can be seen and not be read
@@ -217,7 +221,7 @@ def test_a_store_that_is_away_for_a_moment_condemns_no_version(site: Site) -> No
 
 def test_an_archive_that_is_missing_is_told(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V1)
-    archive_path(site.model_dir, "ocr", V2).unlink()
+    site.store.archive_path("ocr", V2).unlink()
     assert not site.watcher.converge()
     assert "No such file" in site.watcher.errors[f"ocr {V2}"]
     assert site.fake.held() == {"ocr": [V1]}
@@ -296,7 +300,7 @@ def test_a_damaged_serving_json_changes_nothing(site: Site, content: str) -> Non
     site.fake.calls.clear()
     (site.model_dir / "project-7" / "serving.json").write_text(content)
     assert not site.watcher.converge()
-    retire(site.model_dir)
+    retire(site.store, site.store)
     assert "cannot be understood" in site.watcher.errors["project-7"]
     assert site.fake.calls == []
     assert site.report()["holds"] == {"ocr": [V1], "project-7": [V1, V2]}
@@ -309,7 +313,7 @@ def test_a_model_store_that_is_gone_unloads_nothing(site: Site) -> None:
     shutil.rmtree(site.model_dir)
     for _ in range(2):
         assert not site.watcher.converge()
-        retire(site.model_dir)
+        retire(site.store, site.store)
         site.watcher.report()
     assert "nothing is loaded or unloaded" in str(site.watcher.errors)
     assert site.fake.calls == []
@@ -319,11 +323,11 @@ def test_a_model_store_that_is_gone_unloads_nothing(site: Site) -> None:
 def test_promotion_without_any_node(site: Site) -> None:
     site.archive("ocr", V1, V2)
     with pytest.raises(RolloutFailed, match="no TorchServe runs that could try"):
-        promote(site.model_dir, "ocr", V1, timeout_s=0.6)
+        promote(site.store, "ocr", V1, timeout_s=0.6)
     assert (site.serving("ocr").load, site.serving("ocr").current) == ((), None)
-    promote(site.model_dir, "ocr", V1, untested=True)
+    promote(site.store, "ocr", V1, untested=True)
     assert site.serving("ocr").load == (V1,)
-    promote(site.model_dir, "ocr", V2, untested=True)
+    promote(site.store, "ocr", V2, untested=True)
     assert (site.serving("ocr").load, site.serving("ocr").current) == ((V2, V1), V2), (
         "the old one stays to fall back on"
     )
@@ -480,7 +484,7 @@ def test_copies_that_nobody_asks_for_are_cleared(site: Site) -> None:
     site.fake.archives.mkdir(exist_ok=True)
     for name in (f"ocr-{V1}.mar", f"ocr-{V2}.mar", f"project-7-{V1}.partial"):
         (site.fake.archives / name).touch()
-    clear_copies(site.model_dir, site.fake.archives)
+    clear_copies(site.store, site.fake.archives)
     assert [path.name for path in site.fake.archives.iterdir()] == [f"ocr-{V1}.mar"]
 
 
@@ -493,13 +497,13 @@ def test_promotion_through_a_running_watcher(site: Site) -> None:
     def watch() -> None:
         while not stop.is_set():
             site.watcher.converge()
-            retire(site.model_dir)
+            retire(site.store, site.store)
             time.sleep(0.05)
 
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        promote(site.model_dir, "ocr", V2, timeout_s=20)
+        promote(site.store, "ocr", V2, timeout_s=20)
     finally:
         stop.set()
         watching.join()
@@ -518,14 +522,14 @@ def test_promotion_waits_for_every_live_node_and_for_no_silent_one(site: Site) -
     site.say("two-7080", V1)
     site.say("silent-7080", V1, age_s=45)
     with ThreadPoolExecutor(1) as threads:
-        promoting = threads.submit(promote, site.model_dir, "ocr", V2, timeout_s=20)
+        promoting = threads.submit(promote, site.store, "ocr", V2, timeout_s=20)
         while V2 not in site.serving("ocr").load:
             time.sleep(0.02)
         site.say("one-7080", V1, V2)
         time.sleep(1.2)
         assert not promoting.done()
         assert site.serving("ocr").current == V1
-        with pytest.raises(StoreBusy), locked(site.model_dir, "ocr", wait=False):
+        with pytest.raises(StoreBusy), site.store.lock("ocr", wait=False):
             pass
         site.say("two-7080", V1, V2)
         promoting.result(20)
@@ -551,10 +555,10 @@ def test_a_node_without_its_torchserve_holds_up_no_promotion(
     report = {"time": time.time(), "away_since": time.time() - away_s, "checked": {}, "holds": {}, "errors": {}}
     write_json(site.model_dir / ".nodes" / "lame-7080.json", report)
     if promoted:
-        promote(site.model_dir, "ocr", V2, timeout_s=1)
+        promote(site.store, "ocr", V2, timeout_s=1)
     else:
         with pytest.raises(RolloutFailed, match="lame-7080 still did not hold"):
-            promote(site.model_dir, "ocr", V2, timeout_s=0.6)
+            promote(site.store, "ocr", V2, timeout_s=0.6)
     assert site.serving("ocr").current == (V2 if promoted else V1)
 
 
@@ -562,8 +566,8 @@ def test_an_archive_that_could_not_be_fetched_ends_no_promotion(site: Site) -> N
     site.ask_for("ocr", V1, current=V1)
     site.archive("ocr", V2)
     site.say("one-7080", V1, error=f"{NOT_FETCHED}: stale file handle", age_s=-60)
-    with pytest.raises(NobodyTried, match=r"still did not hold .*stale file handle"):
-        promote(site.model_dir, "ocr", V2, timeout_s=0.6)
+    with pytest.raises(NoNodeTried, match=r"still did not hold .*stale file handle"):
+        promote(site.store, "ocr", V2, timeout_s=0.6)
 
 
 @pytest.mark.parametrize(
@@ -584,10 +588,10 @@ def test_a_node_that_cannot_fetch_it_holds_up_no_promotion(
     report = {"time": later, "silent_s": silent_s, "checked": {"ocr": later}, "holds": {"ocr": [V1]}}
     write_json(site.model_dir / ".nodes" / "full-7080.json", report | {"errors": {f"ocr {V2}": error}})
     if promoted:
-        promote(site.model_dir, "ocr", V2, timeout_s=5)
+        promote(site.store, "ocr", V2, timeout_s=5)
     else:
-        with pytest.raises(NobodyTried, match=f"full-7080 still did not hold .*{error}"):
-            promote(site.model_dir, "ocr", V2, timeout_s=1)
+        with pytest.raises(NoNodeTried, match=f"full-7080 still did not hold .*{error}"):
+            promote(site.store, "ocr", V2, timeout_s=1)
     assert site.serving("ocr").current == (V2 if promoted else V1)
 
 
@@ -597,7 +601,7 @@ def test_a_node_that_cannot_load_it_ends_the_promotion(site: Site) -> None:
     before = site.serving("ocr")
     site.say("one-7080", V1, error="an error of an earlier attempt")
     with ThreadPoolExecutor(1) as threads:
-        promoting = threads.submit(promote, site.model_dir, "ocr", V2, timeout_s=20)
+        promoting = threads.submit(promote, site.store, "ocr", V2, timeout_s=20)
         while V2 not in site.serving("ocr").load:
             time.sleep(0.02)
         time.sleep(0.7)
@@ -614,7 +618,7 @@ def test_a_node_that_never_gets_there_ends_the_promotion(site: Site) -> None:
     before = site.serving("ocr")
     site.say("one-7080", V1)
     with pytest.raises(RolloutFailed, match=f"one-7080 still did not hold ocr {V2}"):
-        promote(site.model_dir, "ocr", V2, timeout_s=0.6)
+        promote(site.store, "ocr", V2, timeout_s=0.6)
     assert site.serving("ocr") == before
 
 
@@ -622,7 +626,7 @@ def test_a_failed_first_promotion_leaves_nothing_current(site: Site) -> None:
     site.archive("ocr", V2)
     site.say("one-7080")
     with pytest.raises(RolloutFailed):
-        promote(site.model_dir, "ocr", V2, timeout_s=0.6)
+        promote(site.store, "ocr", V2, timeout_s=0.6)
     assert (site.serving("ocr").load, site.serving("ocr").current) == ((), None)
 
 
@@ -631,10 +635,10 @@ def test_versions_only_move_forward(site: Site, in_load: bool) -> None:
     site.ask_for("ocr", V2, current=V2)
     site.archive("ocr", V1)
     if in_load:
-        write_manifest(site.model_dir, "ocr", Manifest((V2, V1), V2, {}, {V1: time.time()}))
+        write_manifest(site.store, "ocr", Manifest((V2, V1), V2, {}, {V1: time.time()}))
     before = site.serving("ocr")
     with pytest.raises(RolloutFailed, match=f"{V1} is older than {V2} and versions only move forward"):
-        promote(site.model_dir, "ocr", V1)
+        promote(site.store, "ocr", V1)
     assert site.serving("ocr") == before
 
 
@@ -642,7 +646,7 @@ def test_promoting_the_current_version_again_changes_nothing(site: Site) -> None
     site.ask_for("ocr", V1, current=V1)
     site.say("one-7080", V1)
     before = site.serving("ocr")
-    promote(site.model_dir, "ocr", V1)
+    promote(site.store, "ocr", V1)
     assert site.serving("ocr") == before
 
 
@@ -650,11 +654,11 @@ def test_what_was_never_archived_is_not_promoted(site: Site) -> None:
     site.ask_for("ocr", V1, current=V1)
     before = site.serving("ocr")
     with pytest.raises(RolloutFailed, match=f"ocr has no archived version {V2}, only {V1}"):
-        promote(site.model_dir, "ocr", V2)
+        promote(site.store, "ocr", V2)
     site.archive("ocr", V2)
-    card_path(site.model_dir, "ocr", V2).unlink()
+    site.store.card_path("ocr", V2).unlink()
     with pytest.raises(ModelNotReady, match="archive the checkpoint again"):
-        promote(site.model_dir, "ocr", V2)
+        promote(site.store, "ocr", V2)
     assert site.serving("ocr") == before
 
 
@@ -662,7 +666,7 @@ def test_a_damaged_serving_json_is_not_promoted_over(site: Site) -> None:
     site.archive("ocr", V2)
     (site.model_dir / "ocr" / "serving.json").write_text("{")
     with pytest.raises(ModelNotReady, match="cannot be understood"):
-        promote(site.model_dir, "ocr", V2)
+        promote(site.store, "ocr", V2)
     assert (site.model_dir / "ocr" / "serving.json").read_text() == "{"
 
 
@@ -670,31 +674,31 @@ def test_versions_retire_when_no_request_can_last_any_more(site: Site) -> None:
     site.ask_for("ocr", V3, V2, V1, current=V3)
     serving = site.serving("ocr")
     left = {V1: time.time() - RETIRE_AFTER_S - 1, V2: time.time() - RETIRE_AFTER_S + 60}
-    write_manifest(site.model_dir, "ocr", Manifest(serving.load, V3, serving.sha256, left))
-    retire(site.model_dir)
+    write_manifest(site.store, "ocr", Manifest(serving.load, V3, serving.sha256, left))
+    retire(site.store, site.store)
     assert site.serving("ocr").load == (V3, V2)
     assert site.serving("ocr").left == {V2: left[V2]}
 
 
 def test_a_candidate_goes_only_when_whoever_promoted_it_is_gone(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V1)
-    with locked(site.model_dir, "ocr"):
-        retire(site.model_dir)
+    with site.store.lock("ocr"):
+        retire(site.store, site.store)
         assert site.serving("ocr").load == (V2, V1)
-    retire(site.model_dir)
+    retire(site.store, site.store)
     assert site.serving("ocr").load == (V1,)
 
 
 def test_retiring_waits_for_whoever_changes_the_model(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V2)
     serving = site.serving("ocr")
-    write_manifest(site.model_dir, "ocr", Manifest(serving.load, V2, serving.sha256, {V1: 5.0}))
-    with locked(site.model_dir, "ocr"):
+    write_manifest(site.store, "ocr", Manifest(serving.load, V2, serving.sha256, {V1: 5.0}))
+    with site.store.lock("ocr"):
         began = time.monotonic()
-        retire(site.model_dir)
+        retire(site.store, site.store)
         assert time.monotonic() - began < 1
         assert site.serving("ocr").load == (V2, V1)
-    retire(site.model_dir)
+    retire(site.store, site.store)
     assert site.serving("ocr").load == (V2,)
 
 
@@ -723,15 +727,16 @@ def test_the_first_question_to_a_new_version(tmp_path: Path, model: str, reply: 
         return reply
 
     write_json(
-        card_path(tmp_path, "project-7", V1), VersionCard("project-7", V1, ("total",), uses_image=True).to_json()
+        ModelStore(tmp_path).card_path("project-7", V1),
+        VersionCard("project-7", V1, ("total",), uses_image=True).to_json(),
     )
     with start(tmp_path / "key_file.json") as (fake, server):
         fake.models[model, V1] = answer
         client = InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(fake.key_file))
         if sentence:
             with pytest.raises(Exception, match=sentence):
-                smoke_test(client, tmp_path, model, V1)
+                smoke_test(client, ModelStore(tmp_path), model, V1)
         else:
-            smoke_test(client, tmp_path, model, V1)
+            smoke_test(client, ModelStore(tmp_path), model, V1)
     (seen,) = asked
     assert seen.body.startswith(b"\x89PNG") if model == "ocr" else "thumbnail" in json.loads(seen.body)

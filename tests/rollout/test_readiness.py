@@ -13,12 +13,13 @@ import pytest
 
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Manifest, live_nodes
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import Manifest
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from layoutloop.torchserve.inference import TokenFile
 from layoutloop.torchserve.management import ManagementClient
-from rollout.lost_nodes import LOST_AFTER_S, forget_lost_nodes
-from rollout.process import ELSEWHERE_S, STUCK_S, WatcherProcess
+from rollout.process import ELSEWHERE_S, LOST_AFTER_S, STUCK_S, WatcherProcess, forget_lost_nodes
 from rollout.promotion import NO_WORKER, NOT_FETCHED
 from rollout.readiness import missing_versions, note_of, readiness_problem
 from rollout.watcher import Watcher
@@ -41,15 +42,17 @@ OLD, NEW, NEXT = "20261121T080000Z", "20261122T080000Z", "20261123T080000Z"
     ],
 )
 def test_what_a_node_lacks(tmp_path: Path, serving: Manifest, held: list[str], missing: list[str]) -> None:
-    write_manifest(tmp_path, "project-7", serving)
-    assert missing_versions(tmp_path, {"project-7": held}) == [f"project-7 {version}" for version in missing]
+    write_manifest(ModelStore(tmp_path), "project-7", serving)
+    assert missing_versions(ModelStore(tmp_path), {"project-7": held}) == [
+        f"project-7 {version}" for version in missing
+    ]
 
 
 def test_a_file_that_cannot_be_understood_takes_no_node_out(tmp_path: Path) -> None:
-    write_manifest(tmp_path, "ocr", Manifest((NEW,), NEW))
+    write_manifest(ModelStore(tmp_path), "ocr", Manifest((NEW,), NEW))
     (tmp_path / "project-7").mkdir()
     (tmp_path / "project-7" / "serving.json").write_text("{")
-    assert missing_versions(tmp_path, {}) == [f"ocr {NEW}"]
+    assert missing_versions(ModelStore(tmp_path), {}) == [f"ocr {NEW}"]
 
 
 HOLDS = {"ocr": [NEW]}
@@ -73,8 +76,8 @@ def test_one_bad_project_takes_no_node_out(
     tmp_path: Path, holds: dict[str, list[str]], errors: dict[str, str], missing: list[str]
 ) -> None:
     for name in ("ocr", "project-7"):
-        write_manifest(tmp_path / "store", name, Manifest((NEW,), NEW))
-    note = note_of(tmp_path / "store", holds, errors)
+        write_manifest(ModelStore(tmp_path / "store"), name, Manifest((NEW,), NEW))
+    note = note_of(ModelStore(tmp_path / "store"), holds, errors)
     assert note["missing"] == missing
     write_json(note_path(tmp_path), note)
     assert (readiness_problem(Settings(home=tmp_path)) is None) == (not missing)
@@ -95,7 +98,7 @@ def test_what_fails_on_this_node_alone_takes_it_out(
 ) -> None:
     node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
     for name in ("ocr", "project-7"):
-        write_manifest(node.model_dir, name, Manifest((NEW,), NEW))
+        write_manifest(ModelStore(node.model_dir), name, Manifest((NEW,), NEW))
     report = {"time": time.time() - age_s, "holds": {"project-7": [version]}, "errors": {}}
     write_json(tmp_path / "store" / ".nodes" / f"{node.node if other == 'own' else other}.json", report)
     watcher = watcher_of(node)
@@ -130,7 +133,7 @@ def test_a_note_asks_nobody(tmp_path: Path, errors: dict[str, str], age_s: float
 @pytest.mark.parametrize("stuck", [False, True], ids=["loads a large model", "hangs"])
 def test_a_watcher_that_hangs_is_no_live_node(tmp_path: Path, stuck: bool) -> None:
     node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
-    write_manifest(node.model_dir, "ocr", Manifest((NEW,), NEW))
+    write_manifest(ModelStore(node.model_dir), "ocr", Manifest((NEW,), NEW))
     watcher, ended = watcher_of(node), threading.Event()
     watcher.stepped -= STUCK_S + 1 if stuck else STUCK_S - 60
     process = WatcherProcess(watcher, node, Settings(home=tmp_path, node_silent_s=0.3))
@@ -139,7 +142,7 @@ def test_a_watcher_that_hangs_is_no_live_node(tmp_path: Path, stuck: bool) -> No
     time.sleep(0.5)
     ended.set()
     heart.join()
-    assert list(live_nodes(tmp_path / "store")) == ([] if stuck else [node.node])
+    assert list(ModelStore(tmp_path / "store").live_nodes()) == ([] if stuck else [node.node])
     assert note_path(tmp_path).exists() != stuck
     watcher.converge()
     assert time.monotonic() - watcher.stepped < 60
@@ -181,14 +184,15 @@ def test_readiness(tmp_path: Path, note: dict[str, Any] | None, problem: str | N
 
 def watcher_of(node: NodeSettings) -> Watcher:
     """The watcher of a node whose TorchServe is not there."""
-    store = node.home / "store"
+    folder = node.home / "store"
+    store, archives = ModelStore(folder), node.home / "archives"
     nobody = ManagementClient("http://127.0.0.1:1", TokenFile(node.home / "key_file.json"))
-    return Watcher(store, node.home / "archives", nobody, lambda *_: None, WorkerCounts(store, ocr=1), node.node)
+    return Watcher(store, store, archives, nobody, lambda *_: None, WorkerCounts(folder, ocr=1), node.node)
 
 
 def test_what_a_watcher_notes_while_its_torchserve_starts(tmp_path: Path) -> None:
     node = NodeSettings(home=tmp_path, model_dir=tmp_path / "store")
-    write_manifest(node.model_dir, "ocr", Manifest((NEW,), NEW))
+    write_manifest(ModelStore(node.model_dir), "ocr", Manifest((NEW,), NEW))
     watcher = watcher_of(node)
     assert not watcher.converge()
     settings = Settings(home=tmp_path)
@@ -200,7 +204,7 @@ def test_what_a_watcher_notes_while_its_torchserve_starts(tmp_path: Path) -> Non
 
 
 def test_the_time_a_node_may_be_silent_is_a_setting(tmp_path: Path) -> None:
-    write_json(note_path(tmp_path), note_of(tmp_path, HOLDS, {}) | {"time": time.time() - 40})
+    write_json(note_path(tmp_path), note_of(ModelStore(tmp_path), HOLDS, {}) | {"time": time.time() - 40})
     assert readiness_problem(Settings(home=tmp_path, node_silent_s=60)) is None
 
 
@@ -216,7 +220,7 @@ def test_the_probe_is_light_and_its_exit_status_tells(tmp_path: Path) -> None:
         return done.returncode, done.stdout.splitlines()
 
     assert probe() == (1, ["the rollout watcher of this node has not looked yet, or does not run", "[]"])
-    write_json(note_path(tmp_path), note_of(tmp_path / "store", HOLDS, {}))
+    write_json(note_path(tmp_path), note_of(ModelStore(tmp_path / "store"), HOLDS, {}))
     assert probe() == (0, ["ready", "[]"])
 
 
@@ -225,7 +229,7 @@ def test_reports_of_lost_nodes_are_deleted_after_a_day(tmp_path: Path) -> None:
     for node, age in ages.items():
         write_json(tmp_path / ".nodes" / f"{node}.json", {"node": node, "time": time.time() - age})
     (tmp_path / ".nodes" / "broken.json").write_text("{")
-    forget_lost_nodes(tmp_path)
+    forget_lost_nodes(ModelStore(tmp_path))
     left = sorted(path.stem for path in (tmp_path / ".nodes").iterdir())
     assert left == ["broken", "fresh-7080", "silent-7080"]
-    forget_lost_nodes(tmp_path / "nobody reported yet")
+    forget_lost_nodes(ModelStore(tmp_path / "nobody reported yet"))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import Manifest
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import asked_path
-from layoutloop.store.writing import write_manifest
 from layoutloop.torchserve.management import ServedVersion
 from rollout.worker_counts import SETTLE_S, WorkerCounts
 from tests.layoutloop.torchserve.test_management import V1, V2
@@ -32,7 +33,7 @@ def mark(model_dir: Path, age_s: float, name: str = "project-7") -> None:
 def store(tmp_path: Path) -> Path:
     """A store whose project-7 was promoted long ago, and asked a little later."""
     for name in ("ocr", "project-7"):
-        write_manifest(tmp_path, name, IN_SERVICE)
+        write_manifest(ModelStore(tmp_path), name, IN_SERVICE)
         os.utime(tmp_path / name / "serving.json", (time.time() - 2 * HOUR,) * 2)
     mark(tmp_path, HOUR)
     return tmp_path
@@ -59,7 +60,7 @@ def test_a_project_that_is_not_idle(store: Path, why: str) -> None:
         case "asked":
             mark(store, 1000)
         case "promoted":
-            write_manifest(store, "project-7", IN_SERVICE)
+            write_manifest(ModelStore(store), "project-7", IN_SERVICE)
         case "0 is never":
             idle_s = 0
         case "no marks":

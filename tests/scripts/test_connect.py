@@ -111,7 +111,7 @@ def test_a_backend_is_mended_and_never_a_second_one_made(bench: Bench, fields: d
     if why != "in state Error":
         bench.studio.passwords[1] = "sesame"
     assert bench.connect(GUARDED).changed
-    assert bench.says(f"mended the ML backend {GUARDED.url}, with Basic auth: it was")
+    assert bench.says(f"repaired the ML backend {GUARDED.url}, with Basic auth: it was")
     assert bench.says(why)
     right = {"id": 1, "url": GUARDED.url, "auth_method": "BASIC_AUTH", "basic_auth_user": "studio", "state": "CO"}
     assert {**right, "is_interactive": True}.items() <= bench.backend().items()
@@ -182,7 +182,7 @@ def test_a_backend_before_ours_is_named_and_left_alone(bench: Bench) -> None:
     bench.studio.projects[7]["model_version"] = "Another"
     bench.connect()
     assert bench.says('another ML backend, "Another" at http://10.0.0.9:9090, is left alone')
-    assert bench.says("remove it for LayoutLoop to be asked")
+    assert bench.says("remove it for LayoutLoop to be used")
     assert not any("/api/ml/1" in change for change in bench.studio.changes)
     assert bench.studio.projects[7]["model_version"] == "Another"
 
@@ -418,7 +418,7 @@ def test_the_shim_forgets_a_project_that_is_removed(
         thread.join()
         shim.server_close()
     assert titles.all() == {8: "Receipts"}
-    assert "could not be told" not in capsys.readouterr().out
+    assert "could not be reached" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_a_shim_need_not_answer_to_be_removed(
         monkeypatch.setenv("LAYOUTLOOP_PORT", str(port))
         command.studio.add_backend(f"http://127.0.0.1:{port}")
         assert main(["--project", "7", "--remove"]) == 0
-    assert f"the shim at http://127.0.0.1:{port} could not be told ({cause}" in capsys.readouterr().out
+    assert f"the shim at http://127.0.0.1:{port} could not be reached ({cause}" in capsys.readouterr().out
     assert command.studio.backends == {}
 
 
@@ -465,34 +465,36 @@ def test_the_same_refusal_is_told_once(
 
 
 @pytest.mark.parametrize(
-    ("health", "environment", "sentence"),
+    ("health", "environment", "status", "sentence"),
     [
-        pytest.param(Health(guarded=True), {}, "wants Basic auth", id="no Basic auth here"),
+        pytest.param(Health(guarded=True), {}, 1, "wants Basic auth", id="no Basic auth here"),
         pytest.param(
             Health(guarded=True),
             {"BASIC_AUTH_USER": "studio", "BASIC_AUTH_PASS": "x"},
+            1,
             "does not take the BASIC_AUTH_USER and BASIC_AUTH_PASS",
             id="another Basic auth",
         ),
-        pytest.param(Health(body={"status": "UP", "v2": True}), {}, "is not LayoutLoop", id="another back end"),
-        pytest.param(Health(body=[]), {}, "is not LayoutLoop", id="something else"),
-        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": "f" * 40}, "Invalid token.", id="a wrong key"),
-        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": ""}, "LABEL_STUDIO_API_KEY is not set", id="no key"),
-        pytest.param(Health(), {"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, "does not take connections", id="nobody"),
-        pytest.param(Health(), {"LABEL_STUDIO_URL": "ftp://x"}, "LABEL_STUDIO_URL", id="no address"),
+        pytest.param(Health(body={"status": "UP", "v2": True}), {}, 1, "is not LayoutLoop", id="another back end"),
+        pytest.param(Health(body=[]), {}, 1, "is not LayoutLoop", id="something else"),
+        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": "f" * 40}, 1, "Invalid token.", id="a wrong key"),
+        pytest.param(Health(), {"LABEL_STUDIO_API_KEY": ""}, 2, "LABEL_STUDIO_API_KEY is not set", id="no key"),
+        pytest.param(Health(), {"LABEL_STUDIO_URL": "http://127.0.0.1:1"}, 1, "does not take connections", id="nobody"),
+        pytest.param(Health(), {"LABEL_STUDIO_URL": "ftp://x"}, 2, "LABEL_STUDIO_URL", id="no address"),
     ],
 )
 def test_the_command_ends_before_it_changes_anything(
     command: Bench,
     health: Health,
     environment: dict[str, str],
+    status: int,
     sentence: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert run(monkeypatch, health, "--project", "7") == 1
+    assert run(monkeypatch, health, "--project", "7") == status
     said = capsys.readouterr()
     assert sentence in said.err
     assert LEGACY_KEY not in said.err + said.out

@@ -14,10 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from scripts.dataset import main
 from tests.far_servers import LEGACY_KEY, _Handler, serve
+from tests.handler.image_files import CASES
 from tests.handler.samples import encoded, rendered_page
 from training.data.annotations import NO_LABEL, NOT_ANNOTATED, UNKNOWN_LABEL
 from training.data.dataset import NOT_READ
@@ -102,8 +105,8 @@ class Instance:
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
     """A running instance as the command finds it through the environment."""
     store = tmp_path / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(tmp_path / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", label_studio) as studio, serve("127.0.0.1", torchserve) as ocr:
         for name, value in {
@@ -176,6 +179,15 @@ def test_files_and_real_tesseract(instance: Instance, capsys: pytest.CaptureFixt
     assert tagged == ["Invoice", "number", "4711"]
     assert "# export\n" in (instance.out / "README.md").read_text()
     assert "2 pages" in capsys.readouterr().out
+
+
+def test_boxes_drawn_on_the_page_that_a_browser_shows_hold_their_words(instance: Instance) -> None:
+    export = CASES / "exports" / "exif_xmp6_only"
+    asked = ("--annotations", export / "export.json", "--label-config", export / "config.xml")
+    assert run(*asked, "--images", CASES / "frame", "--out", instance.out, "--local-ocr") == 0
+    (row,) = [*rows(instance.out / "train.jsonl"), *rows(instance.out / "validation.jsonl")]
+    tagged = [token for token, tag in zip(row["tokens"], row["ner_tags"], strict=True) if tag]
+    assert " ".join(tagged) == "Invoice number 48213 Date of issue 14 March 2024 Total amount due 1250.00"
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,16 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import VersionCard, archive_path
-from layoutloop.store.writing import add_to_load, flip
+from layoutloop.store.changes import add_to_load, flip
+from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from scripts.evaluate import main
 from tests.checkpoints import LABELS, make_checkpoint
 from training.archive.archive import ProjectSettings, build_project
 from training.archive.stored_models import stored_at, stored_version, unpack_checkpoint
 from training.data.split import validation_tasks
 from training.measure.scoring import Scores
-from training.report.files import read_report, report_path, write_report
+from training.report.files import keep_report, read_report
 from training.report.report import Report
 
 TASKS = range(1, 13)
@@ -70,13 +71,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Place:
     versions = []
     for seed, labels in enumerate((LABELS, ("alien",))):
         checkpoint = make_checkpoint(folder / f"checkpoint-{seed}", labels=labels, outside_bias=-100.0)
-        card = build_project(model_dir, 7, checkpoint, ProjectSettings(base_model="scratch"))
+        card = build_project(ModelStore(model_dir), 7, checkpoint, ProjectSettings(base_model="scratch"))
         versions.append(card.version)
-    add_to_load(model_dir, "project-7", versions[1])
-    flip(model_dir, "project-7", versions[1])
+    add_to_load(ModelStore(model_dir), "project-7", versions[1])
+    flip(ModelStore(model_dir), "project-7", versions[1])
     _write_annotations(folder / "files")
     return Place(
-        model_dir, folder / "files", (versions[0], versions[1]), archive_path(model_dir, "project-7", versions[0])
+        model_dir,
+        folder / "files",
+        (versions[0], versions[1]),
+        ModelStore(model_dir).archive_path("project-7", versions[0]),
     )
 
 
@@ -86,7 +90,9 @@ def place(built: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plac
     shutil.copytree(built.model_dir, model_dir)
     monkeypatch.setenv("MODEL_DIR", str(model_dir))
     monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path / "home"))
-    return Place(model_dir, built.files, built.versions, archive_path(model_dir, "project-7", built.versions[0]))
+    return Place(
+        model_dir, built.files, built.versions, ModelStore(model_dir).archive_path("project-7", built.versions[0])
+    )
 
 
 def run(*arguments: object) -> int:
@@ -140,7 +146,8 @@ def test_pages_that_a_version_was_trained_on_are_not_held_out(place: Place, caps
     version = place.versions[1]
     forced = next(task for task in TASKS if task not in natural)
     report = Report("project-7", LABELS, version=version, trained_tasks=(natural[0],), held_out=(forced,))
-    assert write_report(place.model_dir / "project-7", report) == report_path(place.model_dir, "project-7", version)
+    store = ModelStore(place.model_dir)
+    assert keep_report(store, report) == store.report_path("project-7", version)
     assert run("--project", 7, *place.arguments, "--json") == 0
     shown = capsys.readouterr()
     assert {page["task"] for page in json.loads(shown.out)["scores"]["pages"]} == {*natural[1:], forced}
@@ -153,7 +160,7 @@ def test_the_split_is_that_of_the_trainings(place: Place, capsys: pytest.Capture
     natural = sorted(validation_tasks(TASKS).natural)
     forced = next(task for task in TASKS if task not in natural)
     report = Report("project-7", LABELS, version=place.versions[1], trained_tasks=(), held_out=())
-    write_report(place.model_dir / "project-7", report)
+    keep_report(ModelStore(place.model_dir), report)
     split = {"trained": [task for task in TASKS if task not in (*natural[1:], forced)], "held_out": [forced]}
     (place.model_dir / "project-7" / "split.json").write_text(json.dumps(split))
     kept = place.model_dir / "project-7" / f"checkpoint-{place.versions[1]}"
@@ -294,4 +301,6 @@ def test_a_card_of_a_later_release_is_understood(tmp_path: Path) -> None:
 
 def test_a_kept_checkpoint_named_by_its_path_has_its_card(place: Place, tmp_path: Path) -> None:
     kept = place.model_dir / "project-7" / f"checkpoint-{place.versions[0]}"
-    assert stored_at(kept, tmp_path) == stored_version(place.model_dir, "project-7", place.versions[0], tmp_path)
+    assert stored_at(kept, tmp_path) == stored_version(
+        ModelStore(place.model_dir), "project-7", place.versions[0], tmp_path
+    )

@@ -16,10 +16,13 @@ import pytest
 from PIL import Image
 
 from layoutloop.settings.node import REPOSITORY
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from scripts.predict import in_order, main
 from tests.far_servers import _Handler, serve
+from tests.handler.image_files import CASES
 from tests.layoutloop.torchserve.test_inference import NO_WORKER
 
 VERSION = "20261122T083000Z"
@@ -57,8 +60,8 @@ def read_page(handler: _Handler) -> None:
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An instance whose `ocr` is in service."""
     store = tmp_path / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(tmp_path / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", read_page) as torchserve:
         monkeypatch.setenv("MODEL_DIR", str(store))
@@ -92,8 +95,10 @@ def test_every_page_is_a_line_in_order(instance: Path, capsys: pytest.CaptureFix
 
 def test_an_idle_projects_model_is_waited_for(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = instance / "store"
-    write_manifest(store, "project-7", Manifest((VERSION,), VERSION))
-    write_json(card_path(store, "project-7", VERSION), VersionCard("project-7", VERSION, ("total",)).to_json())
+    write_manifest(ModelStore(store), "project-7", Manifest((VERSION,), VERSION))
+    write_json(
+        ModelStore(store).card_path("project-7", VERSION), VersionCard("project-7", VERSION, ("total",)).to_json()
+    )
     status, (answer,) = ask(capsys, image(instance / "page.png"), "--project", 7)
     assert (status, answer.get("model_version")) == (0, VERSION)
     assert (store / ".asked" / "project-7").is_file()
@@ -122,6 +127,16 @@ def test_a_file_that_cannot_be_read_costs_one_line(instance: Path, capsys: pytes
         ("good.png", 1, None),
     ]
     assert answers[0]["error"]["message"] == f"{instance / 'empty.png'} is empty"
+
+
+@pytest.mark.parametrize(("name", "size"), [("anim.gif", (1240, 900)), ("scan_with_thumb.tif", (1240, 900))])
+def test_not_every_frame_is_a_page(
+    instance: Path, capsys: pytest.CaptureFixture[str], name: str, size: tuple[int, int]
+) -> None:
+    status, answers = ask(capsys, CASES / "files" / name, "--draw", instance / "drawn")
+    assert (status, [one["page"] for one in answers]) == (0, [1])
+    with Image.open(instance / "drawn" / f"{name}-1.png") as page:
+        assert page.size == size
 
 
 def test_pages_are_drawn(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

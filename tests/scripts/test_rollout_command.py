@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from scripts.rollout import main
-from training.report.files import report_path, write_report
+from training.report.files import keep_report
 from training.report.report import Report
 
 NAME = "project-7"
@@ -22,11 +24,11 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three versions: the newest one's report is damaged, the next one's is whole, the oldest one has none."""
     folder = tmp_path / "store"
     for version in VERSIONS:
-        write_json(card_path(folder, NAME, version), VersionCard(NAME, version, ("total",)).to_json())
-        archive_path(folder, NAME, version).touch()
-    write_manifest(folder, NAME, Manifest(tuple(VERSIONS[:1]), VERSIONS[0]))
-    report_path(folder, NAME, VERSIONS[0]).write_text("{")
-    write_report(folder / NAME, Report(NAME, ("total",), version=VERSIONS[1], trained_pages=8, validation_pages=2))
+        write_json(ModelStore(folder).card_path(NAME, version), VersionCard(NAME, version, ("total",)).to_json())
+        ModelStore(folder).archive_path(NAME, version).touch()
+    write_manifest(ModelStore(folder), NAME, Manifest(tuple(VERSIONS[:1]), VERSIONS[0]))
+    ModelStore(folder).report_path(NAME, VERSIONS[0]).write_text("{")
+    keep_report(ModelStore(folder), Report(NAME, ("total",), version=VERSIONS[1], trained_pages=8, validation_pages=2))
     monkeypatch.setenv("MODEL_DIR", str(folder))
     monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path / "home"))
     return folder

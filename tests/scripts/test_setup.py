@@ -13,7 +13,7 @@ import pytest
 from layoutloop.settings.node import REPOSITORY
 
 OURS = ("LAYOUTLOOP_VENV", "LAYOUTLOOP_LABEL_STUDIO_VENV")
-REQUIREMENTS = ("torch.txt", "serve.txt", "test.txt", "encoder.txt", "label-studio.txt")
+REQUIREMENTS = ("torch.txt", "serve.txt", "test.txt", "reader.txt", "encoder.txt", "label-studio.txt")
 
 
 @pytest.fixture(scope="module")

@@ -218,11 +218,11 @@ def test_health_says_too_that_a_torchserve_wants_a_key(bench: Bench, caplog: pyt
     body = answer.get_json()
     assert body["ready"] is False
     assert body["notes"][1:] == [COLD_START]
-    assert body["notes"][0].startswith(f"{url}/predictions/ocr/{OCR_CARD.version} asks for a key, and there is none: ")
+    assert body["notes"][0].startswith(f"{url}/predictions/ocr/{OCR_CARD.version} wants a key, and there is none: ")
     assert "LAYOUTLOOP_ALLOW_OPEN_BIND=1" in body["notes"][0], "what to do"
     assert body["notes"][0] in caplog.text, "as the log says it"
     assert bench.fake.key not in answer.text
-    assert "asks for a key, and there is none" in client.get("/dashboard/live").text
+    assert "wants a key, and there is none" in client.get("/dashboard/live").text
     bench.fake.key = ""
     assert bench.predict(page, config=OCR_TEMPLATE)["results"][0]
     assert client.get("/health").get_json()["ready"] is True
@@ -296,7 +296,7 @@ def test_metrics(bench: Bench) -> None:
     lines = answer.text.splitlines()
     assert 'layoutloop_tasks_total{outcome="ok"} 1.0' in lines
     assert 'layoutloop_tasks_total{outcome="failed"} 1.0' in lines
-    assert 'layoutloop_errors_total{code="image_refused"} 1.0' in lines
+    assert 'layoutloop_errors_total{code="address_refused"} 1.0' in lines
     assert 'layoutloop_page_seconds_count{stage="tag"} 1.0' in lines
     assert "layoutloop_pages_waiting 0.0" in lines
 

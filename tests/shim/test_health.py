@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import Manifest
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from layoutloop.torchserve.nodes import Refusals
 from shim.health import NOT_LOADED, read_health
 
@@ -35,7 +37,7 @@ def test_what_sleeps(tmp_path: Path, reports: list[dict[str, object]], asleep: t
     for number, report in enumerate(reports):
         body = {"time": time.time(), "errors": {}} | report
         (tmp_path / ".nodes" / f"node-{number}.json").write_text(json.dumps(body))
-    service = read_health(tmp_path, tmp_path, has_key=True)
+    service = read_health(ModelStore(tmp_path), tmp_path, has_key=True)
     assert service.asleep == asleep
     assert service.nodes == tuple(f"node-{number}" for number in range(len(reports)))
 
@@ -55,7 +57,7 @@ def test_how_long_a_node_may_be_silent_stands_in_its_report(
     (tmp_path / ".nodes").mkdir()
     body = {"time": time.time() - age_s, "holds": {}, "errors": {}} | ({"silent_s": silent_s} if silent_s else {})
     (tmp_path / ".nodes" / "node.json").write_text(json.dumps(body))
-    assert read_health(tmp_path, tmp_path, has_key=True).nodes == (("node",) if counted else ())
+    assert read_health(ModelStore(tmp_path), tmp_path, has_key=True).nodes == (("node",) if counted else ())
 
 
 AWAY = "TorchServe does not answer: Connection refused"
@@ -112,21 +114,22 @@ def test_a_start_is_no_failure_until_it_takes_too_long(
     missing: tuple[str, ...],
     node_errors: tuple[str, ...],
 ) -> None:
-    write_manifest(tmp_path, "ocr", Manifest(("1",), "1"))
+    write_manifest(ModelStore(tmp_path), "ocr", Manifest(("1",), "1"))
     now = time.time()
     body = {"time": now, "holds": {}, "errors": {}} | report
     if "away_since" in report:
         body["away_since"] = now - report["away_since"]
     write_json(tmp_path / ".nodes" / "box.json", body)
-    service = read_health(tmp_path, tmp_path, has_key=True)
+    service = read_health(ModelStore(tmp_path), tmp_path, has_key=True)
     assert (service.starting, service.node_errors, service.missing) == (starting, node_errors, missing)
     assert service.ready == (not starting and not missing)
 
 
 @pytest.mark.parametrize("of_all", [True, False], ids=["all", "one of several"])
 def test_nodes_that_refuse_pages_are_told_and_where_all_do_nothing_is_ready(tmp_path: Path, of_all: bool) -> None:
-    write_manifest(tmp_path, "ocr", Manifest(("1",), "1"))
+    write_manifest(ModelStore(tmp_path), "ocr", Manifest(("1",), "1"))
     write_json(tmp_path / ".nodes" / "box.json", {"time": time.time(), "holds": HELD, "errors": {}})
-    assert read_health(tmp_path, tmp_path, has_key=True).ready
-    service = read_health(tmp_path, tmp_path, has_key=True, refusals=Refusals(("it asks for a key",), of_all))
-    assert (service.ready, service.starting, service.missing) == (not of_all, (), ("it asks for a key",))
+    assert read_health(ModelStore(tmp_path), tmp_path, has_key=True).ready
+    refusals = Refusals(("it wants a key",), of_all)
+    service = read_health(ModelStore(tmp_path), tmp_path, has_key=True, refusals=refusals)
+    assert (service.ready, service.starting, service.missing) == (not of_all, (), ("it wants a key",))

@@ -171,8 +171,8 @@ def test_train(shim: Shim) -> None:
 @pytest.mark.parametrize(
     ("body", "part"),
     [
-        pytest.param({}, "which project", id="nothing"),
-        pytest.param({"project": None}, "which project", id="null"),
+        pytest.param({}, "needs the project", id="nothing"),
+        pytest.param({"project": None}, "needs the project", id="null"),
         pytest.param({"project": "../x"}, "got '../x'", id="a path"),
         pytest.param({"project": 7, "epochs": 3}, "found ['epochs']", id="an unknown key"),
         pytest.param({"project": 7, "force": "yes"}, "`force` is true or false, got 'yes'", id="a word"),

@@ -7,23 +7,17 @@ from pathlib import Path
 import pytest
 
 from handler.page import Box, Region, TaggedPage
-from layoutloop.errors import Superseded
-from layoutloop.store.manifest import Manifest, VersionCard, archive_path, card_path, read_card, read_manifest
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.errors import RolloutFailed, Superseded
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.locks import FILE_LOCK
+from layoutloop.store.manifest import Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
-from rollout.promotion import RolloutFailed
 from tests.layoutloop.torchserve.test_inference import Reply, start
 from tests.training.samples import make_example
 from training.archive.archive import ProjectSettings
-from training.publish import (
-    Proof,
-    agrees,
-    archive_once,
-    archived_version,
-    prove,
-    put_into_service,
-    was_promoted,
-)
+from training.publish import Proof, Publisher, agrees, archived_version, prove, was_promoted
 
 REGIONS = tuple(Region(label, Box(0, 0, 1, 1), 0.9, "x", words) for label, words in (("total", (1, 2)), ("date", (4,))))
 WIRE = [{"label": region.label, "words": list(region.words), "score": 0.5} for region in REGIONS]
@@ -51,12 +45,19 @@ def test_a_proof_is_a_page_with_an_answer(text_checkpoint: Path) -> None:
     assert prove(text_checkpoint, "words", []) is None
 
 
+def make_publisher(store: ModelStore, folder: Path) -> Publisher:
+    """Of a job that is asked to do its work, and has no TorchServe."""
+    client = InferenceClient("http://127.0.0.1:9", TokenFile(folder / "no-key"))
+    return Publisher(store, 7, folder, client, still_mine=lambda: None)
+
+
 def test_a_second_try_archives_nothing_anew(tmp_path: Path, text_checkpoint: Path) -> None:
-    job, store = tmp_path / "job", tmp_path / "store"
+    job, store = tmp_path / "job", ModelStore(tmp_path / "store")
     job.mkdir()
-    first = archive_once(job, text_checkpoint, store, 7, ProjectSettings())
+    publisher = make_publisher(store, job)
+    first = publisher.archive(text_checkpoint, ProjectSettings())
     assert archived_version(job) == first
-    assert archive_once(job, text_checkpoint, store, 7, ProjectSettings()) == first
+    assert publisher.archive(text_checkpoint, ProjectSettings()) == first
     assert not was_promoted(store, 7, first)
     write_manifest(store, "project-7", Manifest((first,), first))
     assert was_promoted(store, 7, first)
@@ -64,15 +65,16 @@ def test_a_second_try_archives_nothing_anew(tmp_path: Path, text_checkpoint: Pat
 
 def test_an_archive_that_was_overtaken_gets_a_new_stamp(tmp_path: Path, text_checkpoint: Path) -> None:
     """Versions only move forward: somebody restored an old one between two tries."""
-    job, store = tmp_path / "job", tmp_path / "store"
+    job, store = tmp_path / "job", ModelStore(tmp_path / "store")
     job.mkdir()
-    first = archive_once(job, text_checkpoint, store, 7, ProjectSettings())
+    publisher = make_publisher(store, job)
+    first = publisher.archive(text_checkpoint, ProjectSettings())
     write_manifest(store, "project-7", Manifest(("29991231T000000Z",), "29991231T000000Z"))
     (job / "archived.json").write_text(json.dumps({"version": first}))
-    second = archive_once(job, text_checkpoint, store, 7, ProjectSettings(), restored_from=first)
+    second = publisher.archive(text_checkpoint, ProjectSettings(restored_from=first))
     assert second > first
-    assert archive_path(store, "project-7", second).is_file()
-    assert read_card(store, "project-7", second).restored_from == first
+    assert store.archive_path("project-7", second).is_file()
+    assert store.card("project-7", second).restored_from == first
 
 
 OLD, NEW = "20261122T080000Z", "20261123T080000Z"
@@ -89,15 +91,15 @@ OLD, NEW = "20261122T080000Z", "20261123T080000Z"
 def test_a_candidate_is_asked_about_a_real_page_right_before_the_flip(
     tmp_path: Path, regions: list[object], mine: bool, error: type[Exception] | None
 ) -> None:
-    store = tmp_path / "store"
+    store = ModelStore(tmp_path / "store")
     before = Manifest((OLD,), OLD, {OLD: "x"})
     write_manifest(store, "project-7", before)
-    archive_path(store, "project-7", NEW).write_bytes(b"archive")
-    write_json(card_path(store, "project-7", NEW), VersionCard("project-7", NEW, ("total",)).to_json())
+    store.archive_path("project-7", NEW).write_bytes(b"archive")
+    write_json(store.card_path("project-7", NEW), VersionCard("project-7", NEW, ("total",)).to_json())
     seen_before_the_flip: list[str | None] = []
 
     def current() -> str | None:
-        serving = read_manifest(store, "project-7")
+        serving = store.manifest("project-7")
         return serving.current if serving else None
 
     def answer(_: object) -> Reply:
@@ -114,19 +116,19 @@ def test_a_candidate_is_asked_about_a_real_page_right_before_the_flip(
         client = InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(fake.key_file))
         # A node that says, after each request to load, that it holds the version.
         node = json.dumps({"time": 4e9, "checked": {"project-7": 4e9}, "holds": {"project-7": [NEW]}, "errors": {}})
-        (store / ".nodes").mkdir()
-        (store / ".nodes" / "node.json").write_text(node)
+        (store.path / ".nodes").mkdir()
+        (store.path / ".nodes" / "node.json").write_text(node)
         proof = Proof(make_example(1).page, TaggedPage(REGIONS, 1))
 
         def put() -> None:
-            put_into_service(store, 7, NEW, client=client, proof=proof, still_mine=still_mine)
+            Publisher(store, 7, tmp_path / "job", client, still_mine).put_into_service(NEW, proof, FILE_LOCK)
 
         _expect(put, error)
     assert set(seen_before_the_flip) == {OLD}
     if error is None:
         assert current() == NEW
     else:
-        assert read_manifest(store, "project-7") == before
+        assert store.manifest("project-7") == before
 
 
 def _expect(put: Callable[[], None], error: type[Exception] | None) -> None:

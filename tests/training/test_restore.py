@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.errors import Superseded
-from layoutloop.store.manifest import read_card, read_manifest
-from layoutloop.store.writing import training_lock
+from layoutloop.errors import RolloutFailed, Superseded
+from layoutloop.store.model_store import ModelStore
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
-from rollout.promotion import RolloutFailed, promote
+from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
-from training.report.files import read_report, report_path, write_report
+from training.publish import Publisher
+from training.report.files import keep_report, read_report
 from training.report.report import Report
 from training.restore import restore
 
@@ -29,41 +29,39 @@ def nobody_else() -> None:
 class Place:
     """A model store with two versions of project 7, the newer one in service, and the folder of a job."""
 
-    model_dir: Path
+    store: ModelStore
     job: Path
     old: str
     new: str
 
     def restore(self, version: str, project: int = 7, still_mine: Callable[[], None] = nobody_else) -> str:
         client = InferenceClient("http://127.0.0.1:9", TokenFile(self.job / "no-key"))
-        return restore(
-            self.model_dir, project, version, folder=self.job, client=client, still_mine=still_mine, untested=True
-        )
+        return restore(Publisher(self.store, project, self.job, client, still_mine, untested=True), version)
 
     @property
     def current(self) -> str | None:
-        serving = read_manifest(self.model_dir, NAME)
+        serving = self.store.manifest(NAME)
         return serving.current if serving else None
 
     def everything(self) -> set[Path]:
-        return set(self.model_dir.parent.rglob("*"))
+        return set(self.store.path.parent.rglob("*"))
 
 
 @pytest.fixture
 def place(tmp_path: Path, text_checkpoint: Path) -> Place:
-    store = tmp_path / "store"
+    store = ModelStore(tmp_path / "store")
     old, new = (build_project(store, 7, text_checkpoint, ProjectSettings()).version for _ in range(2))
     promote(store, NAME, new, untested=True)
     return Place(store, tmp_path / "home" / "training" / NAME / "job", old, new)
 
 
 def test_an_old_version_is_in_service_under_a_new_stamp(place: Place) -> None:
-    write_report(place.model_dir / NAME, Report(NAME, ("total",), version=place.old, trained_tasks=(1, 2)))
+    keep_report(place.store, Report(NAME, ("total",), version=place.old, trained_tasks=(1, 2)))
     version = place.restore(place.old)
     assert version > place.new
     assert place.current == version
-    assert read_card(place.model_dir, NAME, version).restored_from == place.old
-    report = read_report(report_path(place.model_dir, NAME, version))
+    assert place.store.card(NAME, version).restored_from == place.old
+    report = read_report(place.store.report_path(NAME, version))
     assert (report.version, report.restored_from, report.trained_tasks) == (version, place.old, (1, 2))
 
 
@@ -88,7 +86,7 @@ def test_what_cannot_be_restored_leaves_nothing(place: Place, version: str, proj
 
 
 def test_a_training_is_not_waited_for(place: Place) -> None:
-    with training_lock(place.model_dir, 7):
+    with place.store.training_lock(7):
         version = place.restore(place.old)
     assert place.current == version
 
@@ -105,4 +103,4 @@ def test_an_orphan_changes_nothing(place: Place) -> None:
 def test_a_second_try_restores_nothing_anew(place: Place) -> None:
     version = place.restore(place.old)
     assert place.restore(place.old) == version
-    assert len(list((place.model_dir / NAME).glob("*.mar"))) == 3
+    assert len(list(place.store.folder(NAME).glob("*.mar"))) == 3

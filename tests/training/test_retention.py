@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import Manifest
-from layoutloop.store.writing import write_manifest
+from layoutloop.store.model_store import ModelStore
 from training.retention import prune
 
 VERSIONS = [f"2026112{day}T080000Z" for day in range(6)]
@@ -29,8 +30,8 @@ def make_version(model_dir: Path, version: str) -> None:
 def test_only_the_newest_are_kept(tmp_path: Path, load: tuple[str, ...], current: str, kept: list[str]) -> None:
     for version in VERSIONS:
         make_version(tmp_path, version)
-    write_manifest(tmp_path, "project-7", Manifest(load, current))
-    gone = prune(tmp_path, 7, keep=2)
+    write_manifest(ModelStore(tmp_path), "project-7", Manifest(load, current))
+    gone = prune(ModelStore(tmp_path), 7, keep=2)
     assert sorted(gone) == sorted(set(VERSIONS) - set(kept))
     left = {path.name for path in (tmp_path / "project-7").iterdir()}
     for version in VERSIONS:

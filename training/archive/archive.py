@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -15,20 +16,15 @@ from handler.errors import CheckpointInvalid
 from handler.ocr_settings import OcrSettings, engine_kind
 from handler.reading.engines import make_engine
 from handler.tagging.labels import LabelSet
-from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_path, project_model, read_card, read_manifest
-from layoutloop.store.path import StorePath
-from layoutloop.store.transfer import built_for, checkpoint_path
-from layoutloop.store.writing import new_stamp, write_json
-from training.archive.packing import HANDLER, ArchiveFailed, handler_sha256, pack
-
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
+from layoutloop.errors import ArchiveFailed, ModelNotReady
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.transfer import built_for
+from layoutloop.store.writing import write_json
+from training.archive.packing import HANDLER, handler_sha256, pack
 
 logger = logging.getLogger(__name__)
 
-_OCR_ENTRY = "ocr_handler.py"
-_PROJECT_ENTRY = "layoutlmv3_handler.py"
 _CHECKPOINT_FILES = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "preprocessor_config.json"),
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
@@ -48,6 +44,8 @@ class ProjectSettings:
         device: `cpu` or `gpu`: which of `handler/config/` it gets.
         engine: OCR engine of the training pages, for example `pytesseract-5.3.0-eng-psm3`, or only its kind where
             the version is not known; None for the one in service.
+        labels: names for a head that has none, in the order of its classes.
+        restored_from: the version whose checkpoint this is, where it is one archived again.
     """
 
     language: str = "eng"
@@ -56,55 +54,57 @@ class ProjectSettings:
     base_model: str | None = None
     device: str = "cpu"
     engine: str | None = None
+    labels: Sequence[str] | None = None
+    restored_from: str | None = None
+
+    @classmethod
+    def of(cls, card: VersionCard) -> ProjectSettings:
+        """Return those with which a version is archived again."""
+        return cls(
+            language=card.language,
+            psm=card.psm,
+            box_level=card.box_level,
+            base_model=card.base_model,
+            device=card.device,
+            engine=card.engine or card.engine_kind,
+            restored_from=card.version,
+        )
 
 
 def build_project(
-    model_dir: StorePath,
-    project_id: int,
-    checkpoint: Path,
-    settings: ProjectSettings,
-    *,
-    labels: list[str] | None = None,
-    restored_from: str | None = None,
-    version: str | None = None,
-    leases: Leases | None = None,
+    store: ModelStore, project_id: int, checkpoint: Path, settings: ProjectSettings, version: str | None = None
 ) -> VersionCard:
     """Archive a checkpoint as the next version of a project.
 
     The checkpoint is copied into the model store first, so that the archive can be rebuilt from it.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         project_id: Label Studio's.
         checkpoint: folder with config.json, model.safetensors and a fast tokenizer.
         settings: how it was trained and how it runs.
-        labels: names for a head that has none, in the order of its classes.
-        restored_from: the version whose checkpoint this is.
         version: a stamp that was given out for it before; what an earlier build left under it is replaced.
-        leases: locks that machines share.
 
     Raises:
         ArchiveFailed, CheckpointInvalid: nothing was changed.
     """
     name = project_model(project_id)
-    version = version or new_stamp(model_dir, name, leases=leases)
-    engine = settings.engine or _engine_in_service(model_dir, settings)
-    card = VersionCard(name, version, engine=engine, restored_from=restored_from)
-    with built_for(model_dir, name, version) as place:
-        kept = checkpoint_path(place, name, version)
+    version = version or store.new_stamp(name)
+    engine = settings.engine or _engine_in_service(store, settings)
+    card = VersionCard(name, version, engine=engine, restored_from=settings.restored_from)
+    with built_for(store, name, version) as folder:
+        kept = folder / store.checkpoint_path(name, version).name
         shutil.rmtree(kept, ignore_errors=True)
-        _keep_checkpoint(checkpoint, kept, labels)
-        return _pack_project(place, kept, checkpoint, card, settings)
+        _keep_checkpoint(checkpoint, kept, settings.labels)
+        return _pack_project(kept, checkpoint, card, settings)
 
 
-def _pack_project(
-    place: Path, kept: Path, checkpoint: Path, card: VersionCard, settings: ProjectSettings
-) -> VersionCard:
+def _pack_project(kept: Path, checkpoint: Path, card: VersionCard, settings: ProjectSettings) -> VersionCard:
     """Archive a checkpoint's copy; what the copy was made of is named where it cannot be used."""
     try:
         config = _project_configuration(settings, card.engine)
         card = replace(_project_card(card, kept, settings), batch_size=int(config["batchSize"]))
-        return pack(place, card, config, _PROJECT_ENTRY, kept)
+        return pack(kept.parent, card, config, kept)
     except ArchiveFailed:
         shutil.rmtree(kept, ignore_errors=True)
         raise
@@ -140,26 +140,23 @@ def _project_card(card: VersionCard, checkpoint: Path, settings: ProjectSettings
     )
 
 
-def _engine_in_service(model_dir: StorePath, settings: ProjectSettings) -> str | None:
+def _engine_in_service(store: ModelStore, settings: ProjectSettings) -> str | None:
     """Return the name of today's OCR engine as it names itself when it reads with a project's settings.
 
     None where no `ocr` is in service. The card of `ocr` names it with the language and mode of `ocr` itself.
     """
     try:
-        serving = read_manifest(model_dir, OCR_MODEL)
-        if serving is None or serving.current is None:
-            return None
-        ocr = read_card(model_dir, OCR_MODEL, serving.current)
+        ocr = store.current_card(OCR_MODEL)
     except ModelNotReady as error:
         logger.warning("the archive will not say which OCR engine it goes with: %s", error)
         return None
-    if ocr.engine is None:
+    if ocr is None or ocr.engine is None:
         return None
     program = ocr.engine.removesuffix(f"-{ocr.language}-psm{ocr.psm}")
     return f"{program}-{settings.language}-psm{settings.psm}"
 
 
-def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | None = None) -> VersionCard:
+def build_ocr(store: ModelStore, settings: OcrSettings) -> VersionCard:
     """Archive the next version of model `ocr`.
 
     Raises:
@@ -171,30 +168,32 @@ def build_ocr(model_dir: StorePath, settings: OcrSettings, *, leases: Leases | N
         "language": settings.language,
         "psm": settings.psm,
         "timeout_s": settings.timeout_s,
+        "device": settings.device,
     }
     card = VersionCard(
         model=OCR_MODEL,
-        version=new_stamp(model_dir, OCR_MODEL, leases=leases),
+        version=store.new_stamp(OCR_MODEL),
         engine=make_engine(settings).name,
         language=settings.language,
         psm=settings.psm,
         timeout_s=settings.timeout_s,
+        device=settings.device,
     )
-    with built_for(model_dir, OCR_MODEL, card.version) as place:
-        return pack(place, card, config, _OCR_ENTRY, None)
+    with built_for(store, OCR_MODEL, card.version) as folder:
+        return pack(folder, card, config, None)
 
 
-def ocr_is_current(model_dir: StorePath, settings: OcrSettings) -> bool:
+def ocr_is_current(store: ModelStore, settings: OcrSettings) -> bool:
     """Whether the `ocr` archive in service has today's handler, engine and settings."""
-    serving = read_manifest(model_dir, OCR_MODEL)
-    if serving is None or serving.current is None or not archive_path(model_dir, OCR_MODEL, serving.current).exists():
+    manifest = store.manifest(OCR_MODEL)
+    if manifest is None or not manifest.current or not store.archive_path(OCR_MODEL, manifest.current).exists():
         return False
     try:
-        card = read_card(model_dir, OCR_MODEL, serving.current)
+        card = store.card(OCR_MODEL, manifest.current)
     except ModelNotReady:
         return False  # the next one brings its own
-    wanted = (handler_sha256(), make_engine(settings).name, settings.timeout_s)
-    return (card.handler_sha256, card.engine, card.timeout_s) == wanted
+    wanted = (handler_sha256(), make_engine(settings).name, settings.timeout_s, settings.device)
+    return (card.handler_sha256, card.engine, card.timeout_s, card.device) == wanted
 
 
 def _configuration(kind: str) -> dict[str, Any]:
@@ -204,7 +203,7 @@ def _configuration(kind: str) -> dict[str, Any]:
     return config
 
 
-def _keep_checkpoint(source: Path, kept: Path, labels: list[str] | None) -> None:
+def _keep_checkpoint(source: Path, kept: Path, labels: Sequence[str] | None) -> None:
     if not (source / "config.json").is_file():
         raise ArchiveFailed(f"{source} is no checkpoint folder: it has no config.json")
     try:
@@ -222,13 +221,13 @@ def _keep_checkpoint(source: Path, kept: Path, labels: list[str] | None) -> None
         raise
 
 
-def _name_labels(path: Path, labels: list[str]) -> None:
+def _name_labels(path: Path, labels: Sequence[str]) -> None:
     try:
         config = json.loads(path.read_text())
         classes = _class_count(config)
     except (ValueError, TypeError, AttributeError) as error:
         raise ArchiveFailed(f"the checkpoint's config.json cannot be understood: {error}") from error
-    tags = list(LabelSet.from_names(labels).tags)
+    tags: Sequence[str] = list(LabelSet.from_names(labels).tags)
     if classes == len(labels):
         tags = labels
     if classes != len(tags):

@@ -21,17 +21,14 @@ from typing import Any
 
 import yaml
 
-from layoutloop.store.manifest import VersionCard, archive_path, card_path
+from layoutloop.errors import ArchiveFailed
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_name
 from layoutloop.store.writing import write_json
 
 HANDLER = Path(__file__).resolve().parents[2] / "handler"
 _WORK_PREFIX = ".archiving-"
 _STALE_S = 3600
 """No build takes so long: a work folder older than this was left by one that was killed."""
-
-
-class ArchiveFailed(Exception):
-    """The archive could not be built; the message says why and nothing was left behind."""
 
 
 def handler_sha256() -> str:
@@ -46,16 +43,13 @@ def _handler_files() -> list[Path]:
     return sorted(path for path in HANDLER.rglob("*") if path.suffix in (".py", ".yaml"))
 
 
-def pack(
-    model_dir: Path, card: VersionCard, config: dict[str, Any], entry: str, checkpoint: Path | None
-) -> VersionCard:
+def pack(folder: Path, card: VersionCard, config: dict[str, Any], checkpoint: Path | None) -> VersionCard:
     """Write the archive of a card, and the card beside it; return it with digest and time.
 
     Args:
-        model_dir: the model store.
+        folder: of the model.
         card: of the new version.
         config: its model-config.yaml.
-        entry: file name of its handler.
         checkpoint: folder that travels as `checkpoint/`, if any.
 
     Raises:
@@ -66,15 +60,15 @@ def pack(
         handler_sha256=handler_sha256(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-    target = archive_path(model_dir, card.model, card.version)
-    beside = card_path(model_dir, card.model, card.version)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _clear_stale(target.parent)
+    target = folder / archive_name(card.model, card.version)
+    beside = target.with_suffix(".json")
+    folder.mkdir(parents=True, exist_ok=True)
+    _clear_stale(folder)
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=_WORK_PREFIX) as folder:
-            work = Path(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=_WORK_PREFIX) as scratch:
+            work = Path(scratch)
             _stage(work / "staging", card, config, checkpoint)
-            archive = _archive(work, card, entry)
+            archive = _archive(work, card)
             # First the card: one without an archive is harmless, an archive without a card cannot be served.
             write_json(beside, card.to_json())
             os.replace(archive, target)
@@ -108,8 +102,9 @@ def _stage(staging: Path, card: VersionCard, config: dict[str, Any], checkpoint:
     (staging.parent / "model-config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
 
-def _archive(work: Path, card: VersionCard, entry: str) -> Path:
+def _archive(work: Path, card: VersionCard) -> Path:
     """Run torch-model-archiver; stored, not deflated, since weights do not compress."""
+    entry = "ocr_handler.py" if card.model == OCR_MODEL else "layoutlmv3_handler.py"
     temporary = work / "tmp"
     temporary.mkdir()
     command = [

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from handler.page import BOX_LEVELS
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import VersionCard, archive_path, card_path, read_card, read_manifest
+from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath
-from layoutloop.store.transfer import checkpoint_path, copy_here, folder_here
+from layoutloop.store.transfer import copy_here, folder_here
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
 _SUFFIXES = frozenset({".json", ".txt", ".safetensors"})
@@ -42,11 +43,11 @@ class StoredModel:
     card: VersionCard | None
 
 
-def stored_version(model_dir: StorePath, name: str, version: str | None, scratch: Path) -> StoredModel:
+def stored_version(store: ModelStore, name: str, version: str | None, scratch: Path) -> StoredModel:
     """Return a version of the model store, by default the one in service.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         name: of the model.
         version: which.
         scratch: empty folder, for a checkpoint that is kept only as an archive, or at a URL.
@@ -55,18 +56,17 @@ def stored_version(model_dir: StorePath, name: str, version: str | None, scratch
         ModelNotReady: it is not there, says what is.
     """
     if version is None:
-        serving = read_manifest(model_dir, name)
-        if serving is None or serving.current is None:
+        manifest = store.manifest(name)
+        if manifest is None or manifest.current is None:
             raise ModelNotReady(f"{name} has no model in service; name what to measure with --version or --checkpoint")
-        version = serving.current
-    folder = checkpoint_path(model_dir, name, version)
+        version = manifest.current
+    folder = store.checkpoint_path(name, version)
     if (folder / "config.json").is_file():
-        return StoredModel(name, version, folder_here(folder, scratch), read_card(model_dir, name, version))
-    archive = archive_path(model_dir, name, version)
+        return StoredModel(name, version, folder_here(folder, scratch), store.card(name, version))
+    archive = store.archive_path(name, version)
     if archive.is_file():
         return _stored_archive(archive, scratch)
-    kept = sorted(path.stem.removeprefix(f"{name}-") for path in archive.parent.glob(f"{name}-*.mar"))
-    raise ModelNotReady(f"{name} has no version {version}; kept are {', '.join(kept) or 'none'}")
+    raise ModelNotReady(f"{name} has no version {version}; kept are {', '.join(store.archived(name)) or 'none'}")
 
 
 def _stored_archive(archive: StorePath, scratch: Path) -> StoredModel:
@@ -93,9 +93,10 @@ def stored_at(path: Path, scratch: Path) -> StoredModel:
     if not (path / "config.json").is_file():
         raise ModelNotReady(f"{path} is neither a checkpoint folder (it has no config.json) nor a .mar file")
     folder = path.resolve()
-    name, version = folder.parent.name, folder.name.removeprefix("checkpoint-")
-    if version != folder.name and card_path(folder.parent.parent, name, version).is_file():
-        return StoredModel(name, version, folder, read_card(folder.parent.parent, name, version))
+    store, name = ModelStore(folder.parent.parent), folder.parent.name
+    version = folder.name.removeprefix("checkpoint-")
+    if version != folder.name and store.card_path(name, version).is_file():
+        return StoredModel(name, version, folder, store.card(name, version))
     return StoredModel(folder.name, "", folder, None)
 
 

@@ -1,6 +1,8 @@
 """The first half of a training: a project's annotations become the files that the training process reads.
 
-Everything is kept in the job's folder, so that a try that was cut off later goes on with the very same pages.
+Everything is kept in the job's folder, so that a try that was cut off later goes on with the very same pages. What
+later trainings must know is kept in the project's folder of the model store: which documents trained and which
+validated (`split.json`), and which annotations the last one learned from (`learned.json`).
 """
 
 from __future__ import annotations
@@ -12,19 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from layoutloop.plural import counted
-from layoutloop.store.manifest import project_model
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
-from layoutloop.studio.label_config import parse_label_config
-from training.data.annotations import AnnotatedPage, count_new, fingerprint, select_pages
-from training.data.dataset import ProgressCallback, Read, build_examples
+from layoutloop.studio.label_config import LabelConfig, parse_label_config
+from training.data.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
+from training.data.dataset import Dataset
 from training.data.examples import Example, read_examples, write_examples
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
 
 _FILE = "dataset.json"
+_LEARNED = "learned.json"
 Source = Callable[[], tuple[str, Sequence[Mapping[str, Any]]]]
 """Returns a project's label config (XML) and its exported tasks."""
+Build = Callable[[Selection, LabelConfig], Dataset]
+"""Reads the pages of a selection, see `training.data.dataset.build_examples`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,30 +81,15 @@ class TooFewNew(Exception):
     """
 
 
-def collect(
-    folder: Path,
-    model_dir: StorePath,
-    project: int,
-    source: Source,
-    read: Read,
-    *,
-    least_new: int,
-    known: Mapping[str, str],
-    progress: ProgressCallback,
-    threads: int,
-) -> Collected:
+def collect(folder: Path, memory: StorePath, source: Source, build: Build, least_new: int = 0) -> Collected:
     """Write `training.jsonl`, `validation.jsonl` and `dataset.json`, or find them there.
 
     Args:
         folder: of the job.
-        model_dir: the model store, which remembers which documents trained and which validate.
-        project: Label Studio's id.
+        memory: the project's folder in the model store.
         source: where annotations come from.
-        read: reads the page of an image.
+        build: reads their pages.
         least_new: go on only when so many annotations are new; 0 goes on in any case.
-        known: annotations of the last training.
-        progress: told how many pages were read.
-        threads: pages read at a time.
 
     Raises:
         TooFewNew: by `least_new`.
@@ -112,13 +101,14 @@ def collect(
     xml, tasks = source()
     config = parse_label_config(xml)
     selection = select_pages(tasks, config)
+    known = learned_before(memory)
     annotated = count_new(known, fingerprint(selection.pages))
     _check_new(annotated, least_new)  # before anything is read: most that are skipped are skipped here
-    dataset = build_examples(selection, config, read, progress, threads=threads)
+    dataset = build(selection, config)
     learned = fingerprint(_were_read(selection.pages, dataset.examples))
     new = count_new(known, learned)
     _check_new(new, least_new, unread=annotated - new)
-    forced = _write_pages(folder, model_dir, project, dataset.examples)
+    forced = _write_pages(folder, memory, dataset.examples)
     collected = Collected(
         labels=config.labels,
         label_map=dict(config.label_map),
@@ -131,6 +121,23 @@ def collect(
     )
     collected.write(folder)
     return collected
+
+
+def learned_before(memory: StorePath) -> dict[str, str]:
+    """Return the `fingerprint` of a project's last training (`training.data.annotations`); empty before the first.
+
+    A rejected training counts like a promoted one: the same annotations once more would be rejected once more.
+    """
+    try:
+        body = json.loads((memory / _LEARNED).read_text())
+    except FileNotFoundError:
+        return {}
+    return {str(annotation): str(moment) for annotation, moment in body.items()}
+
+
+def remember(memory: StorePath, annotations: Mapping[str, str]) -> None:
+    """Note in a project's folder what a training learned from."""
+    write_json(memory / _LEARNED, dict(annotations))
 
 
 def read_split(folder: Path) -> tuple[list[Example], list[Example]]:
@@ -159,13 +166,13 @@ def _were_read(pages: Sequence[AnnotatedPage], examples: Sequence[Example]) -> l
     return [page for page in pages if (page.task, page.item) in read]
 
 
-def _write_pages(folder: Path, model_dir: StorePath, project: int, examples: Sequence[Example]) -> frozenset[int]:
+def _write_pages(folder: Path, memory: StorePath, examples: Sequence[Example]) -> frozenset[int]:
     """Write the pages of both sides, and return the documents that were forced into validation.
 
     They are split by document, and that is remembered: what trained once never validates, what was held out stays
     held out.
     """
-    path = model_dir / project_model(project) / "split.json"
+    path = memory / "split.json"
     split = split_as_trained(path, {example.task for example in examples})
     trained, held_out = read_history(path)
     write_json(path, {"trained": sorted(trained | split.training), "held_out": sorted(held_out | split.forced)})

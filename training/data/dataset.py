@@ -10,10 +10,18 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.errors import HandlerError
 from handler.ocr_settings import engine_kind
 from handler.page import Box, Page, Word
-from layoutloop.errors import DeadlineExceeded, ImageSourceAway, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from layoutloop.errors import (
+    DatasetEmpty,
+    DatasetFailed,
+    DeadlineExceeded,
+    ImageSourceUnreachable,
+    LayoutLoopError,
+    ModelNotReady,
+    SourcesUnreachable,
+    TorchServeUnavailable,
+)
 from layoutloop.studio.label_config import LabelConfig
 from training.data.annotations import (
     NO_IMAGE,
@@ -25,7 +33,6 @@ from training.data.annotations import (
 )
 from training.data.examples import Entity, Example
 from training.data.left_out import LeftOut
-from training.errors import DatasetEmpty, DatasetFailed, SourceAway
 
 NOT_READ = "page that cannot be read"
 DUPLICATE = "box drawn twice"
@@ -34,17 +41,17 @@ NO_WORD = "box without a word (kept: it counts as not found)"
 SAME_PLACE_PX = 1.0
 """Edges this close are one place; a box that was drawn once and accepted once differs by rounding."""
 
-_AWAY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceAway)
+_TEMPORARY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable)
 """What a page is not to blame for: another time it is read."""
-_AWAY_IN_A_ROW = 8
-_AWAY_SHARE = 0.5
+_MISSED_IN_A_ROW = 8
+_MISSED_SHARE = 0.5
 """Where more of the pages could not be read for that, what is left is no picture of the annotations."""
 
 Read = Callable[[AnnotatedPage], Page]
 ProgressCallback = Callable[[int, int], None]
 """Called with pages done and pages in all."""
 
-PageResult = Page | LayoutLoopError | HandlerError
+PageResult = Page | LayoutLoopError
 """A page, or why there is none."""
 
 
@@ -77,8 +84,8 @@ def build_examples(
 
     Raises:
         DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
-        DatasetFailed: not one page could be read, or two engines read them; or TorchServe or who has the images was
-            away for 8 pages in a row, or for more than half of all.
+        DatasetFailed: not one page could be read, or two engines read them; or TorchServe or what has the images was
+            unreachable for 8 pages in a row, or for more than half of all.
     """
     if not selection.pages:
         raise DatasetEmpty(_nothing_annotated(selection))
@@ -139,22 +146,22 @@ def _examples(
     left_out: LeftOut,
 ) -> list[Example]:
     examples: list[Example] = []
-    away = away_in_a_row = 0
+    missed = missed_in_a_row = 0
     for done, (page, outcome) in enumerate(outcomes, start=1):
         progress(done, total)
         if isinstance(outcome, Page):
-            away_in_a_row = 0
+            missed_in_a_row = 0
             examples.append(_example(page, outcome, config, left_out))
             continue
         left_out.add(NOT_READ, f"task {page.task}, page {page.item}: {outcome}")
-        if not isinstance(outcome, _AWAY):
-            away_in_a_row = 0
+        if not isinstance(outcome, _TEMPORARY):
+            missed_in_a_row = 0
             continue
-        away, away_in_a_row = away + 1, away_in_a_row + 1
-        if away_in_a_row >= _AWAY_IN_A_ROW:  # each of the others would wait its whole time for the same
-            raise SourceAway(f"none of {away_in_a_row} pages in a row could be read; the last: {outcome}")
-        if away > _AWAY_SHARE * total:
-            raise SourceAway(f"{away} of {total} annotated pages could not be read; the last: {outcome}")
+        missed, missed_in_a_row = missed + 1, missed_in_a_row + 1
+        if missed_in_a_row >= _MISSED_IN_A_ROW:  # each of the others would wait its whole time for the same
+            raise SourcesUnreachable(f"none of {missed_in_a_row} pages in a row could be read; the last: {outcome}")
+        if missed > _MISSED_SHARE * total:
+            raise SourcesUnreachable(f"{missed} of {total} annotated pages could not be read; the last: {outcome}")
     return examples
 
 
@@ -187,7 +194,7 @@ def _read_all(
     def outcome(page: AnnotatedPage) -> PageResult:
         try:
             return read(page)
-        except (LayoutLoopError, HandlerError) as error:
+        except LayoutLoopError as error:
             return error
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-page")

@@ -13,16 +13,18 @@ from threading import Lock
 from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from handler.errors import ImageTooLarge
 from handler.images import ImageLimits
 from handler.page import Page
 from handler.reading.reader import Reader
 from handler.wire import page_from_json
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable
+from layoutloop.errors import AddressRefused, ImageUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from layoutloop.torchserve.nodes import addresses_of
@@ -80,9 +82,8 @@ class TorchServeReader:
         thumbnail: bool = False,
     ) -> TorchServeReader:
         """Make a reader that asks the nodes."""
-        models = InServiceModels(
-            settings.model_dir, inference_client(settings), settings.ocr_workers, settings.project_workers
-        )
+        store, client = ModelStore(settings.model_dir), inference_client(settings)
+        models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
         return cls(images, models, engine, language, psm, thumbnail)
 
     def like(self, card: VersionCard) -> TorchServeReader:
@@ -127,13 +128,8 @@ class StudioImages:
     def __init__(self, settings: Settings) -> None:
         """Open no connection yet."""
         self._key = LabelStudioKey(settings.label_studio_url, settings.label_studio_api_key)
-        self._fetcher = ImageFetcher(
-            settings.label_studio_url,
-            self._key,
-            settings.image_hosts,
-            settings.image_networks,
-            max_bytes=settings.max_image_bytes,
-        )
+        rules = ImageRules(settings.image_hosts, settings.image_networks, settings.max_image_bytes)
+        self._fetcher = ImageFetcher(settings.label_studio_url, self._key, rules)
 
     def __call__(self, page: AnnotatedPage) -> bytes:
         """Return the image behind the page's reference."""
@@ -164,8 +160,8 @@ class FolderImages:
         """Return the bytes of the file.
 
         Raises:
-            ImageRefused: a link leads out of the folder.
-            ImageTooBig, ImageUnavailable: no such file, or one that cannot be read.
+            AddressRefused: a link leads out of the folder.
+            ImageTooLarge, ImageUnavailable: no such file, or one that cannot be read.
         """
         if page.reference[:5].lower() == "data:":
             return decode_data_uri(page.reference, self.max_bytes)
@@ -178,9 +174,9 @@ class FolderImages:
                 if candidate in ("", ".", "..") or not path.is_file():
                     continue
                 if not path.is_relative_to(root):
-                    raise ImageRefused(f"{root / candidate} is a link that leads out of {root}")
+                    raise AddressRefused(f"{root / candidate} is a link that leads out of {root}")
                 if path.stat().st_size > self.max_bytes:
-                    raise ImageTooBig(f"{path} has more than {self.max_bytes:,} bytes")
+                    raise ImageTooLarge(f"{path} has more than {self.max_bytes:,} bytes")
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
             raise ImageUnavailable(f"the image {name[:100]!r} cannot be read from {self.folder}: {error}") from error

@@ -21,8 +21,8 @@ from transformers import (
 from handler.errors import CheckpointInvalid
 from handler.tagging.labels import LabelSet
 from handler.tagging.layoutlm import LayoutLM, load
+from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import GRAFT_PREFIX, MINILM_BASE, SCRATCH
-from training.errors import BaseUnavailable
 from training.fit.graft import graft, minilm_folder
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from layoutloop.store.writing import locked
-from training.errors import TrainingFailed, TrainingRefused
+from layoutloop.errors import TrainingFailed, TrainingRefused
+from layoutloop.store.locks import file_lock
 from training.fit.progress import Progress
 
 REFUSED = 65
@@ -33,7 +33,7 @@ def run_training(folder: Path, processes: int, told: Callable[[Progress], None])
         TrainingRefused: it cannot be done with this base and these pages.
         TrainingFailed: it ended without a checkpoint.
     """
-    with locked(folder, "steps"):
+    with file_lock(folder / "steps", "steps"):
         pass  # a training whose job was killed may still be writing its last state
     if not (folder / "checkpoint").is_dir():
         # Threads that spin while they wait take the processor from the others: where both cores had other work,

@@ -23,10 +23,9 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from handler.tagging.labels import LabelSet
 from handler.tagging.layoutlm import respect_thread_limit
 from handler.tagging.tagger import TaggerSettings
-from layoutloop.errors import LayoutLoopError
-from layoutloop.store.writing import locked
+from layoutloop.errors import TrainingError, TrainingRefused
+from layoutloop.store.locks import file_lock
 from training.data.examples import Example, pages_of, read_examples
-from training.errors import TrainingRefused
 from training.fit.bases import RECIPES, Base, continue_from, make_base
 from training.fit.callback import ProgressFile
 from training.fit.plan import Plan
@@ -127,9 +126,9 @@ def main(arguments: Sequence[str]) -> int:
     """Train; 75 where it was asked to stop and can be resumed, 65 where it would be refused again."""
     folder = Path(arguments[0])
     try:
-        with locked(folder, "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():
+        with file_lock(folder / "steps", "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():
             return 0 if train(folder) else INTERRUPTED
-    except LayoutLoopError as error:
+    except TrainingError as error:
         (folder / "refusal.txt").write_text(str(error))
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - its log is read by a person
         return REFUSED

@@ -12,7 +12,8 @@ from handler.errors import CheckpointInvalid, HandlerError, PageInvalid
 from handler.page import BOX_LEVELS, TaggedPage
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import ModelNotReady, PageRejected
-from layoutloop.store.manifest import VersionCard, project_model, read_card, read_manifest
+from layoutloop.store.manifest import VersionCard, project_model
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath, children
 from layoutloop.store.transfer import folder_here
 from training.data.collect import Collected
@@ -76,49 +77,32 @@ class Candidate:
     engine_kind: str
 
 
-def kept_versions(model_dir: StorePath, project: int) -> list[KeptVersion]:
+def kept_versions(store: ModelStore, project: int) -> list[KeptVersion]:
     """Return the versions of a project that can be measured and restored, newest first."""
     name = project_model(project)
     found = []
-    for checkpoint in reversed(children(model_dir / name, "checkpoint-*")):
+    for checkpoint in reversed(children(store.folder(name), "checkpoint-*")):
         version = checkpoint.name.removeprefix("checkpoint-")
         try:
-            found.append(KeptVersion(read_card(model_dir, name, version), checkpoint))
+            found.append(KeptVersion(store.card(name, version), checkpoint))
         except ModelNotReady as error:
             logger.info("%s is not compared with: %s", checkpoint, error)
     return found
 
 
-def rivals(model_dir: StorePath, project: int, besides: str | None = None) -> list[KeptVersion]:
+def rivals(store: ModelStore, project: int, besides: str | None = None) -> list[KeptVersion]:
     """Return the kept versions to measure a candidate against, newest first.
 
     A version that was archived again under a new stamp is the same model twice: only the new one is measured.
 
     Args:
-        model_dir: the model store.
+        store: the model store.
         project: Label Studio's id.
-        besides: the candidate's own version, where it has one already.
+        besides: the candidate's own version, where an earlier try archived it.
     """
-    kept = [one for one in kept_versions(model_dir, project) if one.card.version != besides]
+    kept = [one for one in kept_versions(store, project) if one.card.version != besides]
     copied = {one.card.restored_from for one in kept}
     return [one for one in kept if one.card.version not in copied]
-
-
-def measure(
-    checkpoint: Path, box_level: str, examples: Sequence[Example], labels: Sequence[str], label_map: Mapping[str, str]
-) -> tuple[Scores, Answers]:
-    """Return how well a checkpoint finds what is marked on pages, and what it answered.
-
-    Raises:
-        CheckpointInvalid, PageInvalid: it cannot be run on these pages.
-    """
-    answers = _answers(checkpoint, box_level, examples)
-    return score(examples, answers, labels, label_map), answers
-
-
-def _answers(checkpoint: Path, box_level: str, examples: Sequence[Example]) -> Answers:
-    level = next(level for level in BOX_LEVELS if level == box_level)
-    return tag_examples(checkpoint, examples, TaggerSettings(box_level=level))
 
 
 def compare(
@@ -139,9 +123,13 @@ def compare(
         collected: the project's labels.
         as_read_for: the validation pages with the words that a version is given; may raise LayoutLoopError.
         told: how many models are measured, of how many.
+
+    Raises:
+        CheckpointInvalid, PageInvalid: the candidate cannot be run on these pages.
     """
     labels, label_map = collected.labels, collected.label_map
-    scores, answers = measure(candidate.checkpoint, candidate.box_level, candidate.pages, labels, label_map)
+    answers = _answers(candidate.checkpoint, candidate.box_level, candidate.pages)
+    scores = score(candidate.pages, answers, labels, label_map)
     told(1, 1 + len(kept))
     others = {one.card.engine_kind for one in kept} - {candidate.engine_kind}
     count = score_boxes if candidate.pages and others else score
@@ -163,12 +151,6 @@ def compare(
     return Comparison(scores, answers, tuple(best_first), unmeasured, by_boxes)
 
 
-def current_card(model_dir: StorePath, project: int) -> VersionCard | None:
-    """Return the card of the version in service, None in cold start.
-
-    Raises:
-        ModelNotReady: serving.json or the card cannot be understood.
-    """
-    name = project_model(project)
-    serving = read_manifest(model_dir, name)
-    return read_card(model_dir, name, serving.current) if serving and serving.current else None
+def _answers(checkpoint: Path, box_level: str, examples: Sequence[Example]) -> Answers:
+    level = next(level for level in BOX_LEVELS if level == box_level)
+    return tag_examples(checkpoint, examples, TaggerSettings(box_level=level))

@@ -70,7 +70,7 @@ def draw_worst(
         examples: annotated pages.
         tagged: the model's answer for each, in the same order.
         scores: of those answers.
-        image_of: returns the encoded image of a page; may raise HandlerError, LayoutLoopError or OSError.
+        image_of: returns the encoded image of a page; may raise LayoutLoopError or OSError.
         label_map: model's label -> project's label, as for the scores.
         limit: pages drawn at most.
     """
@@ -82,7 +82,7 @@ def draw_worst(
             break
         try:
             image = open_page(image_of(examples[index]), ImageLimits())
-        except (HandlerError, LayoutLoopError, OSError) as error:
+        except (LayoutLoopError, OSError) as error:
             logger.warning("task %d, page %d is not drawn: %s", page.task, page.item + 1, error)
             continue
         picture = draw_comparison(image, examples[index].entities, _regions(tagged[index]), label_map)

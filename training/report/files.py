@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from layoutloop.errors import ModelNotReady
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import AnyPath, StorePath, store_access
-from layoutloop.store.writing import new_stamp, write_bytes, write_json
+from layoutloop.store.writing import write_bytes, write_json
 from training.report.drawing import Drawing
 from training.report.page import render
 from training.report.report import Report
 
-if TYPE_CHECKING:
-    from layoutloop.store.redis_locks import Leases
-
 KEPT_REJECTED = 5
 _JSON, _HTML = ".report.json", ".report.html"
-
-
-def report_path(model_dir: AnyPath, name: str, version: str) -> AnyPath:
-    """Return where the JSON report of a version lies; the page is beside it, with the suffix `.html`."""
-    return model_dir / name / f"{name}-{version}{_JSON}"
 
 
 def read_report(path: StorePath) -> Report:
@@ -39,39 +31,40 @@ def read_report(path: StorePath) -> Report:
         raise ModelNotReady(f"the report {path} cannot be read ({error})") from error
 
 
-def write_report(
-    folder: AnyPath,
-    report: Report,
-    drawings: Sequence[Drawing] = (),
-    stem: str | None = None,
-    *,
-    leases: Leases | None = None,
-) -> AnyPath:
+def write_report(folder: AnyPath, stem: str, report: Report, drawings: Sequence[Drawing] = ()) -> AnyPath:
     """Write a report as JSON and as one HTML file that needs nothing else; return the JSON's path.
 
-    A report without a version is called `rejected-<stamp>`, or `dry-run-<stamp>` where it was only tried. Of
-    either kind the newest five are kept.
-
     Args:
-        folder: of the model in the model store.
+        folder: where.
+        stem: beginning of the file names.
         report: what to write.
         drawings: pages to show.
-        stem: beginning of the file names, where they are not to be called after the version.
-        leases: locks that machines share.
 
     Raises:
         OSError: they cannot be written.
     """
-    kind = "dry-run" if report.dry_run else "rejected"
-    if stem is None:
-        version = report.version or new_stamp(folder.parent, folder.name, leases=leases)
-        stem = f"{report.name if report.version else kind}-{version}"
     path = folder / f"{stem}{_JSON}"
     write_json(path, report.to_json())
     # For its owner alone: the pages drawn in it may be confidential.
     write_bytes(folder / f"{stem}{_HTML}", render(report, drawings).encode("utf-8", "replace"), mode=0o600)
-    if report.version is None:
-        _prune(folder, kind)
+    return path
+
+
+def keep_report(store: ModelStore, report: Report, drawings: Sequence[Drawing] = ()) -> StorePath:
+    """Write the report of a training beside the version that it is about; return the JSON's path.
+
+    A report without a version is called `rejected-<stamp>`, or `dry-run-<stamp>` where it was only tried. Of
+    either kind the newest five are kept.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = store.folder(report.name)
+    if report.version is not None:
+        return write_report(folder, f"{report.name}-{report.version}", report, drawings)
+    kind = "dry-run" if report.dry_run else "rejected"
+    path = write_report(folder, f"{kind}-{store.new_stamp(report.name)}", report, drawings)
+    _prune(folder, kind)
     return path
 
 

@@ -13,40 +13,42 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from handler.errors import HandlerError
 from handler.page import BOX_LEVELS
 from layoutloop.errors import (
+    BaseUnavailable,
+    DatasetFailed,
     DeadlineExceeded,
-    ImageSourceAway,
+    ImageSourceUnreachable,
     ImageUnavailable,
     JobsUnavailable,
     LayoutLoopError,
     ModelNotReady,
+    NoNodeTried,
+    SourcesUnreachable,
     StoreUnavailable,
     StudioRefused,
     StudioUnavailable,
     Superseded,
     TorchServeUnavailable,
+    TrainingFailed,
 )
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
+from layoutloop.named_files import named_file
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 from layoutloop.store.manifest import project_model
-from layoutloop.store.path import StorePath, children, store_access
-from layoutloop.store.writing import open_leases
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.path import children, store_access
 from layoutloop.studio.client import StudioClient, open_studio
-from layoutloop.studio.export import export_project, read_export, read_project
+from layoutloop.studio.export import export_project, read_export, read_label_config, read_project
 from layoutloop.torchserve.inference import inference_client
-from rollout.promotion import NobodyTried, RolloutFailed
-from training.archive.packing import ArchiveFailed
 from training.data.collect import Source
 from training.data.page_readers import FolderImages, Images, StudioImages, TorchServeReader, torchserve_problem
-from training.errors import BaseUnavailable, DatasetFailed, SourceAway, TrainingFailed
 from training.fit.bases import uses_image
-from training.measure.compare import current_card, kept_versions
-from training.publish import archived_version, forget
+from training.measure.compare import kept_versions
+from training.publish import Publisher, archived_version, forget
 from training.request import TrainingContext, TrainingOutcome, TrainingRequest
 from training.restore import restore
 from training.retention import discard
@@ -55,15 +57,15 @@ from training.worker.listeners import JobListener, TerminalListener, insist
 
 logger = logging.getLogger(__name__)
 
-_AWAY = (ImageSourceAway, TorchServeUnavailable, StoreUnavailable, SourceAway, NobodyTried)
-"""TorchServe, the model store or who has the images is away, as Label Studio may be: it may be back in a while."""
+_UNREACHABLE = (ImageSourceUnreachable, TorchServeUnavailable, StoreUnavailable, SourcesUnreachable, NoNodeTried)
+"""TorchServe, the model store or what has the images is down or unreachable: it may be back in a while."""
 _PASSES = (
     *(StudioUnavailable, ImageUnavailable, DatasetFailed, TrainingFailed, JobsUnavailable),
     *(ModelNotReady, DeadlineExceeded),
 )
 """What may be over after a pause: a process was killed, a version is loaded. Another try may do."""
 _JOB_FOLDER = re.compile(r"[0-9a-f]{12}|.+\.gone")
-_FAILURES = (LayoutLoopError, HandlerError, ArchiveFailed, RolloutFailed, OSError)
+_FAILURES = (LayoutLoopError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +77,50 @@ class Files:
     images: Path | None = None
 
 
-def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, training: TrainSettings) -> int:
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """What the trainings of this process work with.
+
+    Args:
+        settings: where everything is.
+        training: how it is trained.
+        store: the model store.
+    """
+
+    settings: Settings
+    training: TrainSettings
+    store: ModelStore
+
+    def folder(self, project: int, name: str) -> Path:
+        """Return the folder of a job."""
+        return self.settings.home / "training" / project_model(project) / name
+
+    def forget(self, project: int, folder: Path) -> None:
+        """Delete what proves how far a job came, here and where other machines look."""
+        delete_folder(folder)
+        forget(self.store, project, folder)
+
+
+def do_job(jobs: JobStore, job_id: str, attempt: int, trainer: Trainer) -> int:
     """Do what a worker claimed; 0 where the record says what became of it, else the worker tries again."""
     job = insist(lambda: jobs.check(job_id, attempt))
-    _tidy(jobs, settings)
+    _tidy(jobs, trainer.settings)
     listener = JobListener(jobs, job)
     try:
-        with store_access(settings.model_dir):
-            restores = job.kind == "restore"
-            outcome = _restore(job, settings, listener) if restores else _retrain(job, settings, training, listener)
+        with store_access(trainer.store.path):
+            outcome = (_restore if job.kind == "restore" else _retrain)(job, trainer, listener)
     except Superseded as error:
         logger.warning("%s", error)
         return 1
     except _FAILURES as error:
         reason = str(error)
-        if _is_away(error) or (isinstance(error, _PASSES) and not isinstance(error, StudioRefused)):
+        if _is_unreachable(error) or (isinstance(error, _PASSES) and not isinstance(error, StudioRefused)):
             logger.warning("job %s: %s", job.id, reason)
-            again = jobs.wait if _is_away(error) else jobs.retry
+            again = jobs.wait if _is_unreachable(error) else jobs.retry
             insist(lambda: again(job_id, attempt, reason))
             return 0
         logger.warning("job %s fails: %s", job.id, reason)
-        _give_up(job, settings)  # first, because the disk may be full
+        _give_up(job, trainer)  # first, because the disk may be full
         insist(lambda: jobs.fail(job_id, attempt, reason))
         return 0
     insist(
@@ -109,7 +134,7 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, settings: Settings, traini
         )
     )
     # Not before the outcome is written down: until then the folder is the proof of what was done.
-    _forget(_folder(job, settings), job.project, settings)
+    trainer.forget(job.project, trainer.folder(job.project, job.id))
     logger.info("job %s: %s. %s", job.id, outcome.verdict, outcome.message)
     return 0
 
@@ -122,19 +147,13 @@ def _tidy(jobs: JobStore, settings: Settings) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _give_up(job: Job, settings: Settings) -> None:
+def _give_up(job: Job, trainer: Trainer) -> None:
     """Delete what a job that failed for good made, but for its report."""
-    folder = _folder(job, settings)
+    folder = trainer.folder(job.project, job.id)
     version = archived_version(folder)
     if version is not None:
-        discard(settings.model_dir, job.project, version, leases=open_leases(settings.redis_url))
-    _forget(folder, job.project, settings)
-
-
-def _forget(folder: Path, project: int, settings: Settings) -> None:
-    """Delete what proves how far a job came, here and where other machines look."""
-    delete_folder(folder)
-    forget(folder, settings.model_dir, project, open_leases(settings.redis_url))
+        discard(trainer.store, job.project, version)
+    trainer.forget(job.project, folder)
 
 
 def delete_folder(folder: Path) -> None:
@@ -145,62 +164,66 @@ def delete_folder(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def train_here(request: TrainingRequest, files: Files, settings: Settings, training: TrainSettings) -> int:
-    """Train for a person at a terminal, with no job record; 0 unless it failed."""
-    problem = torchserve_problem(settings)
-    if problem is not None:
-        print(f"error: {problem}", file=sys.stderr)
-        return 1
-    try:
-        name = f"here-{_fingerprint(request, files, training)}"
-    except OSError as error:
-        print(f"error: {error.filename} cannot be read: {error.strerror}", file=sys.stderr)
-        return 1
+def train_here(request: TrainingRequest, files: Files, trainer: Trainer) -> None:
+    """Train for a person at a terminal, with no job record, and say what came of it.
+
+    Raises:
+        LayoutLoopError, OSError: what was in service still is.
+    """
+    if problem := torchserve_problem(trainer.settings):
+        raise TorchServeUnavailable(problem)
+    name = f"here-{_fingerprint(request, files, trainer.training)}"
     listener = TerminalListener()
-    folder = settings.home / "training" / project_model(request.project) / name
+    folder = trainer.folder(request.project, name)
     if folder.exists():
         print(f"going on where an earlier try was cut off, with its pages ({folder})", file=sys.stderr)
     try:
-        with store_access(settings.model_dir), training_context(request, folder, files, settings, training) as context:
+        with store_access(trainer.store.path), training_context(request, folder, files, trainer) as context:
             outcome = retrain(request, context, listener)
     except _FAILURES as error:
-        lost = isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None
-        hint = "; --images DIR takes the images from a folder, by their file names" if lost else ""
-        print(f"error: {error}{hint}", file=sys.stderr)
-        _forget(folder, request.project, settings)
-        return 1
+        trainer.forget(request.project, folder)
+        if isinstance(error, DatasetFailed) and files.annotations is not None and files.images is None:
+            hint = "--images DIR takes the images from a folder, by their file names"
+            raise type(error)(f"{error}; {hint}") from error
+        raise
     finally:
         listener.close()
-    _forget(folder, request.project, settings)
+    trainer.forget(request.project, folder)
     print(f"{outcome.verdict} {outcome.version} {outcome.message}".replace("  ", " "))
-    reports = children(settings.model_dir / project_model(request.project), "*.report.html")
+    reports = children(trainer.store.folder(project_model(request.project)), "*.report.html")
     print(f"report: {max(reports, key=lambda path: path.stat().st_mtime)}", file=sys.stderr)
-    return 0
 
 
 def _fingerprint(request: TrainingRequest, files: Files, training: TrainSettings) -> str:
     """Return 12 hex digits of all that a training here depends on: only an equal one goes on with its folder."""
     stats = [
-        path and (path.stat().st_size, path.stat().st_mtime_ns) for path in (files.annotations, files.label_config)
+        path and _stat(option, path)
+        for option, path in (("--annotations", files.annotations), ("--label-config", files.label_config))
     ]
     return hashlib.sha256(repr((request, files, training, stats)).encode()).hexdigest()[:12]
 
 
-def _is_away(error: Exception) -> bool:
-    return isinstance(error, _AWAY) or (isinstance(error, StudioUnavailable) and error.is_away)
+def _stat(option: str, path: Path) -> tuple[int, int]:
+    with named_file(f"{option} {path}", "it is a file that is there and that you may read"):
+        return path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _is_unreachable(error: Exception) -> bool:
+    return isinstance(error, _UNREACHABLE) or (isinstance(error, StudioUnavailable) and error.is_temporary)
 
 
 @contextmanager
 def training_context(
-    request: TrainingRequest, folder: Path, files: Files, settings: Settings, training: TrainSettings
+    request: TrainingRequest, folder: Path, files: Files, trainer: Trainer
 ) -> Iterator[TrainingContext]:
     """Open what a training works with, and close it.
 
     Raises:
         BaseUnavailable: the base cannot be loaded, which is found before any page is read.
     """
+    settings, store, training = trainer.settings, trainer.store, trainer.training
     if request.from_current:
-        training = _as_current(settings.model_dir, request.project, training)
+        training = _as_current(store, request.project, training)
     with (
         open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
         closing(StudioImages(settings)) as fetched,
@@ -210,13 +233,13 @@ def training_context(
         read = TorchServeReader.from_settings(
             near,
             images,
-            engine=_engine(settings.model_dir, request),
+            engine=_engine(store, request),
             language=training.language,
             psm=training.psm,
-            thumbnail=_needs_images(settings.model_dir, request, training),
+            thumbnail=_needs_images(store, request, training),
         )
         yield TrainingContext(
-            model_dir=settings.model_dir,
+            store=store,
             folder=folder,
             settings=training,
             source=_source(request.project, files, studio),
@@ -224,28 +247,27 @@ def training_context(
             images=images,
             client=inference_client(settings),
             threads=2 * settings.ocr_workers,
-            leases=open_leases(settings.redis_url),
         )
 
 
-def _as_current(model_dir: StorePath, project: int, training: TrainSettings) -> TrainSettings:
+def _as_current(store: ModelStore, project: int, training: TrainSettings) -> TrainSettings:
     """Return settings that read pages as the version in service reads them."""
-    card = current_card(model_dir, project)
+    card = store.current_card(project_model(project))
     if card is None:
         raise BaseUnavailable("no version is in service that could be continued from; train one from the base first")
     level = next(level for level in BOX_LEVELS if level == card.box_level)
     return replace(training, box_level=level, language=card.language, psm=card.psm)
 
 
-def _engine(model_dir: StorePath, request: TrainingRequest) -> str | None:
+def _engine(store: ModelStore, request: TrainingRequest) -> str | None:
     """Return which engine must read the pages; None for the one that `ocr` is set to."""
-    card = current_card(model_dir, request.project) if request.from_current else None
+    card = store.current_card(project_model(request.project)) if request.from_current else None
     return card.engine_kind if card else None
 
 
-def _needs_images(model_dir: StorePath, request: TrainingRequest, training: TrainSettings) -> bool:
+def _needs_images(store: ModelStore, request: TrainingRequest, training: TrainSettings) -> bool:
     """Whether the candidate, or any version that it will be measured against, looks at the page's image."""
-    kept = any(one.card.uses_image for one in kept_versions(model_dir, request.project))
+    kept = any(one.card.uses_image for one in kept_versions(store, request.project))
     return kept or (not request.from_current and uses_image(training.base, training.image))
 
 
@@ -253,37 +275,26 @@ def _source(project: int, files: Files, studio: StudioClient) -> Source:
     def ask() -> tuple[str, Sequence[Mapping[str, Any]]]:
         if files.annotations is None or files.label_config is None:
             return read_project(studio, project).label_config, export_project(studio, project)
-        return files.label_config.read_text(encoding="utf-8-sig"), read_export(files.annotations)
+        return read_label_config(files.label_config), read_export(files.annotations)
 
     return ask
 
 
-def _retrain(job: Job, settings: Settings, training: TrainSettings, listener: JobListener) -> TrainingOutcome:
+def _retrain(job: Job, trainer: Trainer, listener: JobListener) -> TrainingOutcome:
     request = TrainingRequest(
         job.project,
         force=bool(job.options.get("force")),
         dry_run=bool(job.options.get("dry_run")),
         from_current=bool(job.options.get("from_current")),
-        least_new=settings.train_every if job.trigger == "annotations" else 0,
+        least_new=trainer.settings.train_every if job.trigger == "annotations" else 0,
     )
-    with training_context(request, _folder(job, settings), Files(), settings, training) as context:
+    with training_context(request, trainer.folder(job.project, job.id), Files(), trainer) as context:
         return retrain(request, context, listener)
 
 
-def _restore(job: Job, settings: Settings, listener: JobListener) -> TrainingOutcome:
+def _restore(job: Job, trainer: Trainer, listener: JobListener) -> TrainingOutcome:
     version = str(job.options.get("version", ""))
     listener.step("rollout")
-    new = restore(
-        settings.model_dir,
-        job.project,
-        version,
-        folder=_folder(job, settings),
-        client=inference_client(settings),
-        still_mine=listener.still_mine,
-        leases=open_leases(settings.redis_url),
-    )
+    folder, client = trainer.folder(job.project, job.id), inference_client(trainer.settings)
+    new = restore(Publisher(trainer.store, job.project, folder, client, listener.still_mine), version)
     return TrainingOutcome("promoted", f"Version {version} is in service again, as {new}.", new)
-
-
-def _folder(job: Job, settings: Settings) -> Path:
-    return settings.home / "training" / project_model(job.project) / job.id

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from layoutloop.connect.version_titles import VersionTitles
-from layoutloop.errors import JobNotFound, JobsUnavailable, SettingsInvalid, StoreUnavailable, Superseded
+from layoutloop.errors import JobNotFound, JobsUnavailable, Superseded
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.rules import RETRY_PAUSE_S
+from layoutloop.processes.command import as_command
 from layoutloop.processes.logs import set_up_logging
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.local_store import with_local_store
@@ -246,26 +247,19 @@ def worker_lock(home: Path, stop: StopSignals) -> Iterator[bool]:
         yield False
 
 
+@as_command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run jobs until told to stop; 2 where the settings cannot be used."""
     argparse.ArgumentParser(prog="python -m scripts.worker", description=__doc__).parse_args(arguments)
-    try:
-        node = NodeSettings.from_env(os.environ)
-        environ = {**os.environ, **node.environment()}
-        settings = Settings.from_env(environ)
-    except SettingsInvalid as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    node = NodeSettings.from_env(os.environ)
+    environ = {**os.environ, **node.environment()}
+    settings = Settings.from_env(environ)
     set_up_logging(settings.log_level)
     stop = StopSignals()
     with worker_lock(node.home, stop) as held:
         if held:
-            try:
-                with with_local_store(settings, node.home / "store" / "trainer") as near:
-                    _work(near, node, environ, stop)
-            except StoreUnavailable as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 1
+            with with_local_store(settings, node.home / "store" / "trainer") as near:
+                _work(near, node, environ, stop)
     return 0
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import Page, Size
 from handler.reading.cache import FileCache
 from handler.reading.reader import Reader
+from handler.wire import FORMAT, page_to_json
 from tests.handler.samples import INVOICE_LINES, encoded, rendered_page
 
 PAGE = encoded(rendered_page())
@@ -31,7 +35,7 @@ def entries(folder: Path) -> list[Path]:
 def test_a_page_is_read(engine: str) -> None:
     page = Reader(OcrSettings(engine=engine), ImageLimits(), None).read(PAGE)
     assert (page.size, texts(page), page.thumbnail) == (Size(*rendered_page().size), WORDS, None)
-    assert page.engine.startswith(f"{engine}-5.")
+    assert re.fullmatch(rf"{engine}-\d+\.\d+\.\d+-eng-psm3", page.engine)
 
 
 def test_a_blank_page_has_no_words() -> None:
@@ -129,6 +133,19 @@ def test_many_modes_are_served_one_after_the_other() -> None:
     for psm in (1, 3, 4, 6, 11, 12, 1, 5, 7, 8, 13, 3):
         assert reader.read(encoded(Image.new("L", (60, 40), 255)), psm=psm).engine.endswith(f"psm{psm}")
     assert texts(reader.read(PAGE)) == WORDS
+
+
+def test_a_page_of_the_cache_of_an_earlier_release_is_read_anew(tmp_path: Path) -> None:
+    """Its key was `<engine> <format of the wire>`, and its words those of another picture or resolution."""
+    cache = FileCache(tmp_path, 2**20)
+    reader = Reader(FAST, ImageLimits(), cache)
+    fresh = reader.read(PAGE)
+    earlier = page_to_json(replace(fresh, words=()))
+    cache.put(FileCache.key(f"{fresh.engine} {FORMAT}".encode(), PAGE), json.dumps(earlier).encode())
+    cache.put(FileCache.key(b"thumbnail", PAGE), b"another picture")
+    again = Reader(FAST, ImageLimits(), cache).read(PAGE, thumbnail=True)
+    assert again.words == fresh.words
+    assert again.thumbnail == make_thumbnail(open_page(PAGE, ImageLimits()))
 
 
 def test_a_failed_page_is_not_kept(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_nobody_there() -> None:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         problem = label_studio_problem(Settings(label_studio_url=url, label_studio_api_key=LEGACY_KEY))
     assert problem is not None
-    assert problem.startswith(f"{url}/api/current-user/whoami could not be asked")
+    assert problem.startswith(f"{url}/api/current-user/whoami could not be reached")
 
 
 def test_something_else_is_there() -> None:

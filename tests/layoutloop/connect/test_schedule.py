@@ -90,18 +90,18 @@ def test_what_does_not_come_right_is_looked_at_ever_later(
 ) -> None:
     if another_version:
         plan.note_stamps({7: B})
-    assert [plan.look_again(7, 2.0) for _ in pauses] == pauses
+    assert [plan.check_again(7, 2.0) for _ in pauses] == pauses
     assert plan.due(300.0) == []
     plan.note_projects({7: "y", 8: "x", 9: "x"}, 300.0)
     assert plan.due(300.0) == [7]
-    assert plan.look_again(7, 300.0) == 15.0
+    assert plan.check_again(7, 300.0) == 15.0
 
 
 def test_another_version_that_could_not_be_told_stays_first(plan: RecheckSchedule) -> None:
     plan.note_stamps({7: B})
     plan.note_projects({7: "y", 8: "y", 9: "y"}, 2.0)
     assert plan.due(2.0) == [7, 8]
-    assert plan.look_again(7, 2.0) == PACE.first_s
+    assert plan.check_again(7, 2.0) == PACE.first_s
 
 
 def test_a_project_that_is_gone_is_asked_for_seldom(plan: RecheckSchedule) -> None:

@@ -9,7 +9,11 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from handler.images import ImageLimits, open_page
-from layoutloop.documents.split import MAX_PAGES, DocumentUnreadable, page_count, pages_of
+from handler.ocr_settings import OcrSettings
+from handler.reading.engines import make_engine
+from layoutloop.documents.split import MAX_PAGES, page_count, pages_of
+from layoutloop.errors import DocumentUnreadable
+from tests.handler.image_files import CASES
 
 UPRIGHT, TURNED_RIGHT, UPSIDE_DOWN = 1, 6, 3
 
@@ -47,11 +51,11 @@ def pdf(path: Path) -> Path:
     return path
 
 
-def drawn_pdf(path: Path, box: str, trailer: str = "") -> Path:
-    """Write a PDF of one empty page by hand; PDFium finds the objects without their table."""
+def drawn_pdf(path: Path, box: str, trailer: str = "", pages: int = 1) -> Path:
+    """Write a PDF of one empty page, shown several times, by hand; PDFium finds the objects without their table."""
     path.write_text(
         "%PDF-1.4\n1 0 obj <</Type /Catalog /Pages 2 0 R>> endobj\n"
-        "2 0 obj <</Type /Pages /Kids [3 0 R] /Count 1>> endobj\n"
+        f"2 0 obj <</Type /Pages /Kids [{'3 0 R ' * pages}] /Count {pages}>> endobj\n"
         f"3 0 obj <</Type /Page /Parent 2 0 R /MediaBox [{box}]>> endobj\n"
         f"trailer <</Root 1 0 R {trailer}>>\n%%EOF\n"
     )
@@ -102,6 +106,39 @@ def test_every_frame_keeps_its_orientation(tmp_path: Path, mode: str, compressio
     assert page_count(path) == 3
     near = [(size, tuple(round(edge, -1) for edge in box or ())) for size, box in map(light, pages_of(path))]
     assert near == [((60, 40), (0, 0, 10, 10)), ((40, 60), (30, 0, 40, 10)), ((60, 40), (50, 30, 60, 40))]
+
+
+def test_a_thumbnail_is_no_page() -> None:
+    path = CASES / "files" / "scan_with_thumb.tif"
+    assert page_count(path) == 1
+    assert [light(page)[0] for page in pages_of(path)] == [(1240, 900)]
+
+
+def test_two_pages_with_a_thumbnail_each(tmp_path: Path) -> None:
+    path = tmp_path / "scans.tiff"
+    with TiffImagePlugin.AppendingTiffWriter(str(path), True) as writer:
+        for size, kind in (((60, 40), 2), ((6, 4), 1), ((80, 50), 2), ((8, 5), 3)):
+            marked(size=size).save(writer, format="TIFF", tiffinfo={254: kind})
+            writer.newFrame()
+    assert page_count(path) == 2
+    assert [light(page)[0] for page in pages_of(path)] == [(60, 40), (80, 50)]
+
+
+def test_every_frame_keeps_its_resolution(tmp_path: Path) -> None:
+    path = tmp_path / "scans.tiff"
+    tags = [{282: 204.0, 283: 98.0, 296: 2}, {}, {282: 204.0, 283: 98.0, 296: 2, 274: TURNED_RIGHT}]
+    with TiffImagePlugin.AppendingTiffWriter(str(path), True) as writer:
+        for one in tags:
+            marked().save(writer, format="TIFF", tiffinfo=one)
+            writer.newFrame()
+    found = [open_page(page, ImageLimits()).info.get("dpi") for page in pages_of(path)]
+    assert found == [(204, 98), None, (98, 204)]
+
+
+def test_the_values_of_a_form_are_on_its_page() -> None:
+    (data,) = pages_of(CASES / "pdf" / "form.pdf")
+    words = make_engine(OcrSettings(engine="tesserocr")).read(open_page(data, ImageLimits()))
+    assert {"Margaret", "Thornton", "1250.00"} <= {word.text for word in words}
 
 
 def test_sixteen_bits_stay_sixteen(tmp_path: Path) -> None:
@@ -161,7 +198,16 @@ def folder(path: Path) -> Path:
         pytest.param(written(b"II*\0\xff\xff\xff\x7f"), "cannot be read", id="a TIFF without frames"),
         pytest.param(half_a_pdf, "cannot be read: Failed to load document", id="half a PDF"),
         pytest.param(written(b"%PDF-1.7\n"), "cannot be read: Failed to load document", id="a PDF of nothing"),
-        pytest.param(encrypted_pdf, "cannot be read: .*[Pp]assword", id="an encrypted PDF"),
+        pytest.param(
+            encrypted_pdf,
+            "cannot be read: it is encrypted and opens only with a password; save a copy without one",
+            id="an encrypted PDF",
+        ),
+        pytest.param(
+            lambda path: drawn_pdf(path, "0 0 72 72", pages=MAX_PAGES + 1),
+            "has 2,001 pages, at most 2,000 are split; make several documents of it",
+            id="a PDF of too many pages",
+        ),
         pytest.param(
             lambda path: drawn_pdf(path, "0 0 14400 14400"),
             r"page 1 of .* has 40,000 x 40,000 pixels at 200 dpi; give a smaller --dpi \(at most 90,000,000",

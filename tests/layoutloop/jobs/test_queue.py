@@ -20,7 +20,7 @@ from layoutloop.errors import JobNotFound, JobsUnavailable, Overloaded, Settings
 from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Trigger
 from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.records import REDIS_KEY, open_records
-from layoutloop.jobs.rules import KEPT, LEASE_S, MAX_ATTEMPTS, MOST_AWAY, MOST_QUEUED, SKIP_PAUSE_S, Change
+from layoutloop.jobs.rules import KEPT, LEASE_S, MAX_ATTEMPTS, MAX_WAITS, MOST_QUEUED, SKIP_PAUSE_S, Change
 from tests.redis_server import PASSWORD, RedisServer, redis_server
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -325,7 +325,7 @@ def test_a_worker_that_starts_takes_back_its_own_only(jobs: JobStore) -> None:
     ("again", "attempts", "expected"),
     [
         pytest.param(JobStore.retry, MAX_ATTEMPTS, [5, 10, 20, 40], id="broke off"),
-        pytest.param(JobStore.wait, MOST_AWAY, [5, 10, 20, 40, 80, 160, *[300] * 9], id="somebody is away"),
+        pytest.param(JobStore.wait, MAX_WAITS, [5, 10, 20, 40, 80, 160, *[300] * 9], id="somebody is away"),
     ],
 )
 def test_pauses_between_attempts_grow_and_end(

@@ -13,8 +13,9 @@ import pytest
 from layoutloop.errors import ModelNotReady, StoreUnavailable
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import Manifest, models_in, read_card, read_manifest
+from layoutloop.store.manifest import Manifest
 from layoutloop.store.mirror import StoreMirror, readable
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_path
 from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
@@ -97,7 +98,7 @@ def test_what_changes_and_what_goes(origin: Any, tmp_path: Path) -> None:
     (origin / f"project-7/project-7-{V1}.json").unlink()
     (origin / f"project-7/checkpoint-{V1}/config.json").unlink()
     mirror.refresh()
-    assert read_manifest(mirror.folder, "project-7") == Manifest(("b", "a"), "b")
+    assert ModelStore(mirror.folder).manifest("project-7") == Manifest(("b", "a"), "b")
     assert copies(mirror) == {"project-7/serving.json"}
 
 
@@ -156,7 +157,7 @@ class Watched(StoreMirror):
 
     def __init__(self, origin: Any, folder: Path, asked: str) -> None:
         super().__init__(origin, folder)
-        self.models = InServiceModels(folder, inference_client(Settings(model_dir=folder)))
+        self.models = InServiceModels(ModelStore(folder), inference_client(Settings(model_dir=folder)))
         self.asked = asked
         self.answers: list[str] = []
 
@@ -184,14 +185,14 @@ def test_until_the_copy_is_whole_nothing_is_a_cold_start(asked: str, answer: str
     for name in ("ocr", *(f"project-{number}" for number in range(7, 107))):
         put_in_service(origin, name)
     mirror = Watched(origin, tmp_path / "copy", asked)
-    assert "`ocr`" not in " ".join(read_health(mirror.folder, tmp_path, has_key=True).missing)
-    assert "first time" in read_health(mirror.folder, tmp_path, has_key=True).starting[0]
+    assert "`ocr`" not in " ".join(read_health(ModelStore(mirror.folder), tmp_path, has_key=True).missing)
+    assert "first time" in read_health(ModelStore(mirror.folder), tmp_path, has_key=True).starting[0]
     mirror.refresh()
     assert len(mirror.answers) > 3
     assert set(mirror.answers) == {"the model store is being read for the first time"}
     mirror.look()
     assert mirror.answers[-1] == answer
-    assert read_health(mirror.folder, tmp_path, has_key=True).starting == ()
+    assert read_health(ModelStore(mirror.folder), tmp_path, has_key=True).starting == ()
 
 
 @pytest.mark.parametrize(
@@ -265,7 +266,7 @@ def test_a_store_that_is_empty_of_a_sudden_is_not_believed(origin: Any, tmp_path
     (origin / "ocr/serving.json").unlink()
     with pytest.raises(StoreUnavailable, match="empty of a sudden"):
         mirror.refresh()
-    assert models_in(mirror.folder) == ["ocr"]
+    assert ModelStore(mirror.folder).models() == ["ocr"]
 
 
 def test_names_that_lead_elsewhere_are_not_followed(bucket: ObjectStore, tmp_path: Path) -> None:
@@ -276,7 +277,7 @@ def test_names_that_lead_elsewhere_are_not_followed(bucket: ObjectStore, tmp_pat
     mirror = StoreMirror(origin, tmp_path / "deep" / "copy")
     mirror.refresh()
     assert not list(tmp_path.rglob("out.json"))
-    assert models_in(mirror.folder) == ["ocr"]
+    assert ModelStore(mirror.folder).models() == ["ocr"]
 
 
 def test_while_the_store_is_away_the_copy_holds(tmp_path: Path) -> None:
@@ -288,10 +289,10 @@ def test_while_the_store_is_away_the_copy_holds(tmp_path: Path) -> None:
             pass
         put(origin, "ocr/serving.json")
         with readable(origin, place) as folder:
-            assert models_in(folder) == ["ocr"]
+            assert ModelStore(folder).models() == ["ocr"]
         server.kill()
         with readable(origin, place) as folder:  # a new process, with what the earlier one left
-            assert models_in(folder) == ["ocr"]
+            assert ModelStore(folder).models() == ["ocr"]
         with pytest.raises(StoreUnavailable, match="s3://brief/store"), readable(origin, tmp_path / "another"):
             pass
 
@@ -317,4 +318,4 @@ def test_the_shim_shows_what_is_in_a_store_at_a_url(origin: Any, tmp_path: Path)
         assert time.monotonic() < end
         time.sleep(0.1)
     put(origin, f"ocr/ocr-{V2}.json", f'{{"model": "ocr", "version": "{V2}", "labels": []}}')
-    assert read_card(origin, "ocr", V2).version == V2
+    assert ModelStore(origin).card("ocr", V2).version == V2

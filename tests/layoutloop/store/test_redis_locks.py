@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.errors import LeaseLost, StoreUnavailable
+from layoutloop.errors import LeaseLost, StoreBusy, StoreUnavailable
 from layoutloop.store.redis_locks import Leases
-from layoutloop.store.writing import StoreBusy
 from tests.redis_server import RedisServer, redis_server
 
 REPOSITORY = Path(__file__).resolve().parents[3]

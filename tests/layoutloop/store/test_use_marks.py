@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import RENEW_S, UseMarks, asked_path
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
@@ -76,7 +77,8 @@ def test_reading_wakes_the_project_it_is_for(tmp_path: Path, model: VersionCard 
     with start(tmp_path / "key_file.json") as (fake, server):
         fake.models["ocr", VERSION] = lambda _: (200, PAGE)
         models = InServiceModels(
-            tmp_path, InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(tmp_path / "key_file.json"))
+            ModelStore(tmp_path),
+            InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(tmp_path / "key_file.json")),
         )
         assert models.read(b"image", InService(OCR, model), time.monotonic() + 5) == PAGE
     assert [path.name for path in (tmp_path / ".asked").glob("*")] == noted
@@ -93,7 +95,7 @@ def test_a_project_is_noted_before_torchserve_is_asked(tmp_path: Path) -> None:
     with start(tmp_path / "key_file.json") as (fake, server):
         fake.models["project-7", VERSION] = answer
         client = InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(tmp_path / "key_file.json"))
-        models = InServiceModels(tmp_path, client)
+        models = InServiceModels(ModelStore(tmp_path), client)
         with pytest.raises(Exception, match="has no worker"):
             models.tag(PAGE, VersionCard("project-7", VERSION), time.monotonic() + 5)
         assert models.tag(PAGE, VersionCard("project-7", VERSION), time.monotonic() + 5)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.errors import ImageRefused, ImageUnavailable, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnreachable, ImageUnavailable, SettingsInvalid
 from layoutloop.studio.addresses import Guard, is_public, open_pools, parse_networks
 from layoutloop.studio.api_key import LabelStudioKey
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.studio.web_address import parse_host_rules, parse_web_address
 from tests.far_servers import IMAGE, LEGACY_KEY, Names, answer_anyone, serve
 
@@ -74,9 +74,9 @@ def test_first_address_that_answers_is_taken() -> None:
 
 
 def test_name_that_does_not_resolve() -> None:
-    with pytest.raises(ImageUnavailable, match=r"gone\.test does not resolve"):
+    with pytest.raises(HostUnreachable, match=r"gone\.test does not resolve"):
         Guard(resolver=Names({})).addresses("gone.test", 80)
-    with pytest.raises(ImageUnavailable, match="does not resolve"):
+    with pytest.raises(HostUnreachable, match="does not resolve"):
         Guard().addresses("a" * 70 + ".test", 80)
 
 
@@ -86,7 +86,7 @@ def test_proxy_and_netrc_of_the_environment_are_not_used(monkeypatch: pytest.Mon
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with serve("127.0.0.2", answer_anyone) as server:
-        fetcher = ImageFetcher("", LabelStudioKey("", ""), (f"127.0.0.2:{server.port}",), ("127.0.0.2/32",))
+        fetcher = ImageFetcher("", LabelStudioKey("", ""), ImageRules((f"127.0.0.2:{server.port}",), ("127.0.0.2/32",)))
         assert fetcher.fetch(f"http://127.0.0.2:{server.port}/ok") == IMAGE
         fetcher.close()
     assert "Authorization" not in server.seen[0].headers
@@ -131,7 +131,7 @@ def test_host_rules(entry: str, url: str, allowed: bool) -> None:
      "http://a%2eb/", "http://-a/", "http://a\tb/", "http:a", "javascript:x", "http://ä.test/"],
 )  # fmt: skip
 def test_unclear_addresses_are_refused(url: str) -> None:
-    with pytest.raises(ImageRefused):
+    with pytest.raises(AddressRefused):
         parse_web_address(url)
 
 
@@ -158,9 +158,8 @@ def secure(tls: tuple[ssl.SSLContext, Path]) -> Iterator[tuple[ImageFetcher, int
         hosts = (f"*.test:{server.port}", "tls.test")
         context = ssl.create_default_context(cafile=str(tls[1]))
         url = f"https://tls.test:{server.port}"
-        fetcher = ImageFetcher(
-            url, LabelStudioKey(url, LEGACY_KEY), hosts, ("127.0.0.2",), 10**6, 1.0, resolver=names, context=context
-        )
+        rules = ImageRules(hosts, ("127.0.0.2",), 10**6, 1.0, names, context)
+        fetcher = ImageFetcher(url, LabelStudioKey(url, LEGACY_KEY), rules)
         yield fetcher, server.port
         fetcher.close()
 
@@ -175,7 +174,9 @@ def test_tls_checks_the_name_and_not_the_number(secure: tuple[ImageFetcher, int]
 def test_unknown_authority_is_refused(tls: tuple[ssl.SSLContext, Path]) -> None:
     with serve("127.0.0.2", answer_anyone, tls[0]) as server:
         url = f"https://tls.test:{server.port}"
-        fetcher = ImageFetcher(url, LabelStudioKey(url, LEGACY_KEY), resolver=Names({"tls.test": [["127.0.0.2"]]}))
+        fetcher = ImageFetcher(
+            url, LabelStudioKey(url, LEGACY_KEY), ImageRules(resolver=Names({"tls.test": [["127.0.0.2"]]}))
+        )
         with pytest.raises(ImageUnavailable, match="SSL_CERT_FILE"):
             fetcher.fetch("/data/upload/1/a.png")
         fetcher.close()
@@ -184,7 +185,7 @@ def test_unknown_authority_is_refused(tls: tuple[ssl.SSLContext, Path]) -> None:
 
 @pytest.mark.parametrize("target", ["http://tls.test/data/upload/1/a.png", "http://127.0.0.2/a.png"])
 def test_redirect_from_https_to_http_is_refused(target: str, secure: tuple[ImageFetcher, int]) -> None:
-    with pytest.raises(ImageRefused, match="from https to http"):
+    with pytest.raises(AddressRefused, match="from https to http"):
         secure[0].fetch(f"/data/upload/1/to?{target}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import ImageUnavailable, SettingsInvalid
+from layoutloop.errors import SettingsInvalid, StudioUnavailable
 from layoutloop.studio.api_key import LabelStudioKey
 from tests.far_servers import LEGACY_KEY, PERSONAL_KEY, LabelStudio, jwt, serve
 
@@ -99,7 +99,7 @@ def test_threads_do_not_queue_up_for_a_server_that_is_silent(start: Start) -> No
     key, _ = start(lambda handler: handler.drip(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x", 0.05))
 
     def fails(_: int) -> bool:
-        with pytest.raises(ImageUnavailable):
+        with pytest.raises(StudioUnavailable):
             key.header(timeout_s=1)
         return True
 
@@ -127,14 +127,14 @@ def test_threads_do_not_queue_up_for_a_server_that_is_silent(start: Start) -> No
 )  # fmt: skip
 def test_failed_exchange_has_a_sentence_without_the_key(answer: Callable[[Any], None], says: str, start: Start) -> None:
     key, server = start(answer)
-    with pytest.raises(ImageUnavailable, match=says) as caught:
+    with pytest.raises(StudioUnavailable, match=says) as caught:
         key.header(timeout_s=1)
     assert PERSONAL_KEY not in f"{caught.value} {caught.value.__cause__!r}"
     assert len(server.seen) == 1
 
 
 def test_nobody_at_the_address() -> None:
-    with pytest.raises(ImageUnavailable, match="does not take connections"):
+    with pytest.raises(StudioUnavailable, match="does not take connections"):
         LabelStudioKey("http://127.0.0.1:9", PERSONAL_KEY).header()
 
 

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from layoutloop.errors import ImageRefused, ImageSourceAway, ImageTooBig, ImageUnavailable, SettingsInvalid
+from handler.errors import ImageTooLarge, ImageUnreadable
+from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError, SettingsInvalid
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
-from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from tests.attacks import ADDRESSES, ATTACKS, Attack, names, tells_a_secret, try_attack
 from tests.far_servers import IMAGE, LEGACY_KEY, PERSONAL_KEY, SECRET, Stage, open_stage
 
@@ -37,7 +38,8 @@ def make_fetcher(stage: Stage) -> Iterator[MakeFetcher]:
         url = stage.fill("http://127.0.0.1:{studio}") + prefix
         credentials = LabelStudioKey(url, key)
         filled = tuple(stage.fill(host) for host in hosts)
-        fetcher = ImageFetcher(url, credentials, filled, ("127.0.0.2/32",), timeout_s=5, resolver=names())
+        rules = ImageRules(filled, ("127.0.0.2/32",), timeout_s=5, resolver=names())
+        fetcher = ImageFetcher(url, credentials, rules)
         opened.extend((fetcher, credentials))
         return fetcher
 
@@ -66,7 +68,7 @@ def test_only_the_address_stopped_those_attacks(attack: Attack, stage: Stage) ->
     """The same reference with loopback allowed reaches the stranger, so the rows above test the guard."""
     key = LabelStudioKey("", LEGACY_KEY)
     hosts = tuple(stage.fill(host) for host in attack.hosts)
-    fetcher = ImageFetcher("", key, hosts, ("127.0.0.0/8", "0.0.0.0/32"))
+    fetcher = ImageFetcher("", key, ImageRules(hosts, ("127.0.0.0/8", "0.0.0.0/32")))
     stage.forget_requests()
     assert fetcher.fetch(stage.fill(attack.reference)) == IMAGE
     assert not any(request.holds(LEGACY_KEY) for request in stage.stranger.seen)
@@ -154,7 +156,7 @@ def test_connections_are_kept_and_a_closed_one_is_opened_again(stage: Stage, mak
     ("reference", "key", "says"),
     [
         pytest.param("/data/upload/1/missing", LEGACY_KEY, "404 for http://.*/data/upload/1/missing", id="404"),
-        pytest.param("/data/local-files/missing?d=a/b.png", LEGACY_KEY, "is not asked", id="no such path"),
+        pytest.param("/data/local-files/missing?d=a/b.png", LEGACY_KEY, "is not fetched", id="no such path"),
         pytest.param("/data/local-files/?d=a.png&sig={secret}", "", "401 .*d=a.png: set LABEL_STUDIO_API", id="no key"),
         pytest.param("/data/upload/1/to?/user/login/?next=/x", LEGACY_KEY, "set LABEL_STUDIO_API_KEY", id="login"),
         pytest.param("http://friend.test:{friend}/missing?sig={secret}", LEGACY_KEY, "answered 404", id="404 there"),
@@ -167,7 +169,7 @@ def test_connections_are_kept_and_a_closed_one_is_opened_again(stage: Stage, mak
     ],
 )  # fmt: skip
 def test_message_says_what_to_do(reference: str, key: str, says: str, stage: Stage, make_fetcher: MakeFetcher) -> None:
-    with pytest.raises(ImageUnavailable, match=stage.fill(says)) as caught:
+    with pytest.raises((AddressRefused, ImageUnavailable), match=stage.fill(says)) as caught:
         make_fetcher(key).fetch(stage.fill(reference))
     assert not tells_a_secret(str(caught.value))
 
@@ -175,20 +177,26 @@ def test_message_says_what_to_do(reference: str, key: str, says: str, stage: Sta
 @pytest.mark.parametrize(
     ("reference", "error", "says"),
     [
-        pytest.param("http://127.0.0.2:9/a.png", ImageSourceAway, "does not take connections", id="nobody listens"),
-        pytest.param("http://gone.test:9/a.png", ImageSourceAway, "does not resolve", id="no such name"),
-        pytest.param("http://friend.test:{friend}/broken", ImageSourceAway, "answered 502", id="an error of its own"),
-        pytest.param("/data/upload/1/broken", ImageSourceAway, "Label Studio answered 502", id="of Label Studio's own"),
-        pytest.param("http://friend.test:{friend}/short", ImageSourceAway, "broke off", id="half a body"),
+        pytest.param(
+            "http://127.0.0.2:9/a.png", ImageSourceUnreachable, "does not take connections", id="nobody listens"
+        ),
+        pytest.param("http://gone.test:9/a.png", ImageSourceUnreachable, "does not resolve", id="no such name"),
+        pytest.param(
+            "http://friend.test:{friend}/broken", ImageSourceUnreachable, "answered 502", id="an error of its own"
+        ),
+        pytest.param(
+            "/data/upload/1/broken", ImageSourceUnreachable, "Label Studio answered 502", id="of Label Studio's own"
+        ),
+        pytest.param("http://friend.test:{friend}/short", ImageSourceUnreachable, "broke off", id="half a body"),
         pytest.param("/data/upload/1/missing", ImageUnavailable, "answered 404", id="one image is gone"),
-        pytest.param("http://127.0.0.1:9/a.png", ImageRefused, "not on the public internet", id="not allowed"),
+        pytest.param("http://127.0.0.1:9/a.png", AddressRefused, "not on the public internet", id="not allowed"),
     ],
 )
-def test_a_source_that_is_away_is_told_from_an_image_that_is_gone(
-    reference: str, error: type[ImageUnavailable], says: str, stage: Stage, make_fetcher: MakeFetcher
+def test_a_source_that_is_unreachable_is_told_from_an_image_that_is_gone(
+    reference: str, error: type[LayoutLoopError], says: str, stage: Stage, make_fetcher: MakeFetcher
 ) -> None:
     hosts = ("127.0.0.1:9", "127.0.0.2:9", "gone.test:9", "friend.test:{friend}")
-    with pytest.raises(ImageUnavailable, match=says) as caught:
+    with pytest.raises(error, match=says) as caught:
         make_fetcher(hosts=hosts).fetch(stage.fill(reference))
     assert type(caught.value) is error
 
@@ -197,7 +205,7 @@ def test_a_key_that_cannot_be_exchanged_is_not_the_images_fault() -> None:
     url = "http://127.0.0.2:9"
     key = LabelStudioKey(url, PERSONAL_KEY)
     fetcher = ImageFetcher(url, key)
-    with pytest.raises(ImageSourceAway):
+    with pytest.raises(ImageSourceUnreachable):
         fetcher.fetch("/data/upload/1/a.png")
     fetcher.close()
     key.close()
@@ -206,7 +214,7 @@ def test_a_key_that_cannot_be_exchanged_is_not_the_images_fault() -> None:
 def test_drips_end_at_the_deadline_and_leave_nothing_open(stage: Stage, make_fetcher: MakeFetcher) -> None:
     fetcher = make_fetcher()
     began = time.monotonic()
-    with pytest.raises(ImageSourceAway, match="in time"):
+    with pytest.raises(ImageSourceUnreachable, match="in time"):
         fetcher.fetch("/data/upload/1/drip")
     assert 4.5 < time.monotonic() - began < 7
     del fetcher
@@ -230,16 +238,16 @@ def test_data_uri(uri: str, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("uri", "error"),
     [
-        pytest.param("data:image/png;base64,QUJD", ImageTooBig, id="one byte too many, base64"),
-        pytest.param("data:image/png,ABC", ImageTooBig, id="one byte too many, plain"),
+        pytest.param("data:image/png;base64,QUJD", ImageTooLarge, id="one byte too many, base64"),
+        pytest.param("data:image/png,ABC", ImageTooLarge, id="one byte too many, plain"),
         pytest.param("data:image/png,\ud800", ImageUnavailable, id="half a character"),
         pytest.param("data:image/png;base64,Q!", ImageUnavailable, id="no base64"),
         pytest.param("data:image/png;base64", ImageUnavailable, id="no comma"),
-        pytest.param("data:,AB", ImageRefused, id="text"),
+        pytest.param("data:,AB", ImageUnreadable, id="text"),
     ],
 )
-def test_bad_data_uri(uri: str, error: type[ImageUnavailable]) -> None:
-    with pytest.raises(ImageUnavailable) as caught:
+def test_bad_data_uri(uri: str, error: type[LayoutLoopError]) -> None:
+    with pytest.raises(error) as caught:
         decode_data_uri(uri, 2)
     assert type(caught.value) is error
 

@@ -24,7 +24,7 @@ from layoutloop.errors import (
     PageRejected,
     TorchServeUnavailable,
 )
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient, PageRequest, TokenFile
 from tests.far_servers import Seen, _Handler, _Server, serve
 
 VERSION = "20261122T083000Z"
@@ -150,12 +150,7 @@ class Scene:
         in_flight: int = 4,
     ) -> dict[str, Any]:
         return (client or self.client).predict(
-            model,
-            version,
-            b"image",
-            content_type="image/png",
-            deadline=time.monotonic() + seconds,
-            in_flight=in_flight,
+            PageRequest(model, version, b"image", "image/png", in_flight=in_flight), time.monotonic() + seconds
         )
 
 
@@ -166,14 +161,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 
 def test_a_request_as_it_arrives(scene: Scene) -> None:
-    answer = scene.client.predict(
-        "ocr",
-        VERSION,
-        b"\x89PNG",
-        content_type="application/octet-stream",
-        parameters={"language": "deu+eng", "psm": "6", "thumbnail": "1"},
-        deadline=time.monotonic() + 3,
-    )
+    parameters = {"language": "deu+eng", "psm": "6", "thumbnail": "1"}
+    request = PageRequest("ocr", VERSION, b"\x89PNG", "application/octet-stream", parameters)
+    answer = scene.client.predict(request, time.monotonic() + 3)
     assert answer == OK
     (seen,) = scene.fake.seen
     assert (seen.method, seen.target, seen.body) == ("POST", f"/predictions/ocr/{VERSION}", b"\x89PNG")
@@ -322,7 +312,7 @@ def test_a_torchserve_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
         port = server.port
     client = InferenceClient(f"http://127.0.0.1:{port}", TokenFile(tmp_path / "key_file.json"))
     with pytest.raises(DeadlineExceeded, match="no answer from TorchServe: ConnectionError"):
-        client.predict("ocr", VERSION, b"", content_type="image/png", deadline=time.monotonic() + 1)
+        client.predict(PageRequest("ocr", VERSION, b"", "image/png"), time.monotonic() + 1)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
-from layoutloop.torchserve.inference import InferenceClient, TokenFile, inference_client, own_client
+from layoutloop.torchserve.inference import InferenceClient, PageRequest, TokenFile, inference_client, own_client
 from layoutloop.torchserve.nodes import AVOID_S, REFUSAL_S, RESOLVE_AFTER_FAILURE_S, Nodes, Refusals, addresses_of
 from tests.far_servers import _Server, serve
 from tests.layoutloop.torchserve.test_inference import (
@@ -155,7 +155,7 @@ def test_a_dns_that_does_not_answer_is_not_waited_for_longer_than_a_request_has(
 
     def ask(_: int) -> None:
         with pytest.raises(DeadlineExceeded, match="last: http://nodes:7080: no address is known"):
-            client.predict("ocr", VERSION, b"", content_type="image/png", deadline=time.monotonic() + 1.5)
+            client.predict(PageRequest("ocr", VERSION, b"", "image/png"), time.monotonic() + 1.5)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(ask, range(4)))
@@ -193,9 +193,7 @@ class Pair:
 
     def ask(self, seconds: float = 5.0, in_flight: int = 4) -> object:
         deadline = time.monotonic() + seconds
-        return self.client.predict(
-            "ocr", VERSION, b"image", content_type="image/png", deadline=deadline, in_flight=in_flight
-        )
+        return self.client.predict(PageRequest("ocr", VERSION, b"image", "image/png", in_flight=in_flight), deadline)
 
     @property
     def counts(self) -> list[int]:
@@ -297,7 +295,7 @@ def test_a_node_sends_pages_nowhere_else(pair: Pair) -> None:
     with serve("127.0.0.1", lambda asked: asked.reply(307, Location=f"{pair.urls[1]}{asked.path}")) as wrong:
         client = InferenceClient(f"http://127.0.0.1:{wrong.port}", None)
         with pytest.raises(TorchServeUnavailable, match="answered 307"):
-            client.predict("ocr", VERSION, b"page", content_type="image/png", deadline=time.monotonic() + 5)
+            client.predict(PageRequest("ocr", VERSION, b"page", "image/png"), time.monotonic() + 5)
     assert pair.counts == [0, 0]
 
 
@@ -333,7 +331,7 @@ def test_places_grow_with_the_nodes(pair: Pair) -> None:
 def test_a_name_without_an_address_is_said() -> None:
     client = InferenceClient("http://nobody.invalid:7080", None)
     with pytest.raises(DeadlineExceeded, match=r"nobody\.invalid:7080: no address is known"):
-        client.predict("ocr", VERSION, b"", content_type="image/png", deadline=time.monotonic() + 1)
+        client.predict(PageRequest("ocr", VERSION, b"", "image/png"), time.monotonic() + 1)
 
 
 def test_a_torchserve_that_wants_a_key_is_told_what_to_set(pair: Pair) -> None:
@@ -349,7 +347,7 @@ def test_a_refusal_is_known_until_the_node_answers(pair: Pair) -> None:
     assert [pair.ask() for _ in range(2)] == [OK, OK]
     (refusal,) = pair.client.refusals().sentences
     assert not pair.client.refusals().of_all
-    assert refusal.startswith(f"{pair.urls[0]}/predictions/ocr/{VERSION} asks for a key, and there is none: ")
+    assert refusal.startswith(f"{pair.urls[0]}/predictions/ocr/{VERSION} wants a key, and there is none: ")
     assert "wanted" not in refusal
     pair.first.key = ""
     pair.first.models.clear()  # any other answer, also one that it does not hold the version
@@ -363,13 +361,13 @@ def test_a_node_that_left_refuses_nothing() -> None:
     nodes = Nodes(["http://nodes:7080"], lambda _: list(known))
     nodes.take(PATH)
     for url in (B, A):
-        nodes.note_refusal(url, f"{url} asks for a key")
-    assert nodes.refusals() == Refusals((f"{A} asks for a key", f"{B} asks for a key"), of_all=True)
+        nodes.note_refusal(url, f"{url} wants a key")
+    assert nodes.refusals() == Refusals((f"{A} wants a key", f"{B} wants a key"), of_all=True)
     known.remove(A)
     nodes.failed(A)
     time.sleep(RESOLVE_AFTER_FAILURE_S + 0.1)
     nodes.take(PATH)
-    assert nodes.refusals() == Refusals((f"{B} asks for a key",), of_all=True)
+    assert nodes.refusals() == Refusals((f"{B} wants a key",), of_all=True)
 
 
 def test_an_old_refusal_is_told_no_more() -> None:
@@ -377,9 +375,9 @@ def test_an_old_refusal_is_told_no_more() -> None:
     assert nodes.refusals() == Refusals()
     nodes.take(PATH)
     for url in (A, B):
-        nodes.note_refusal(url, f"{url} asks for a key")
+        nodes.note_refusal(url, f"{url} wants a key")
     nodes._nodes[A].refused_at -= REFUSAL_S
-    assert nodes.refusals() == Refusals((f"{B} asks for a key",), of_all=False)
+    assert nodes.refusals() == Refusals((f"{B} wants a key",), of_all=False)
 
 
 def test_a_key_never_leaves_for_another_machine(pair: Pair, tmp_path: Path) -> None:
@@ -390,6 +388,6 @@ def test_a_key_never_leaves_for_another_machine(pair: Pair, tmp_path: Path) -> N
     port = int(pair.urls[1].rpartition(":")[2])
     settings = Settings(home=tmp_path, torchserve_port=port, torchserve_url=pair.urls[0])
     for client in (inference_client(settings), own_client(settings)):
-        client.predict("ocr", VERSION, b"", content_type="image/png", deadline=time.monotonic() + 5)
+        client.predict(PageRequest("ocr", VERSION, b"", "image/png"), time.monotonic() + 5)
     assert ["Authorization" in seen.headers for seen in (*pair.first.seen, *own.seen)] == [False, True]
     assert TokenFile(own.key_file).header("inference") == {"Authorization": "Bearer own-key"}

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from layoutloop.errors import ImageRefused
+from layoutloop.errors import AddressRefused
 from layoutloop.jobs.job import Job
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED, SILENT_S, STATUS_FILE, read_studio_status
 from shim.app import create_app
 from shim.dashboard import job_sentences as sentences
-from shim.dashboard.charts import HEIGHT, WIDTH, Point, f1_chart
-from shim.dashboard.page import figure, when
+from shim.dashboard.charts import HEIGHT, WIDTH, Point
+from shim.dashboard.page import f1_chart, figure, when
 from shim.project_titles import DAY_S, LATELY_S, ProjectTitles
 from shim.recent_warnings import KEPT, RecentWarnings, keep_warnings
 from shim.version_reports import VersionReport, VersionReports, parse_report
@@ -115,7 +115,7 @@ def test_what_a_job_does(changes: dict[str, Any], text: str, share: float | None
 
 def test_a_silent_worker_is_told() -> None:
     assert sentences.silence(RUNNING, NOW + 60) == ""
-    assert "No sign of life for 2 min: its worker (box-7080) is gone" in sentences.silence(RUNNING, NOW + 120)
+    assert "No progress report for 2 min: its worker (box-7080) has stopped" in sentences.silence(RUNNING, NOW + 120)
     assert sentences.silence(QUEUED, NOW + 120) == ""
 
 
@@ -248,7 +248,7 @@ def test_a_report_without_validation_pages_has_no_figures() -> None:
 
 def test_a_report_is_read_once_for_as_long_as_it_stays(tmp_path: Path) -> None:
     path, reports = tmp_path / "a.report.json", VersionReports()
-    assert "No report lies beside this version" in reports.of(path).problem
+    assert "No report is beside this version" in reports.of(path).problem
     path.write_text(json.dumps(GOOD))
     first = reports.of(path)
     assert first.f1 == 0.667
@@ -271,9 +271,9 @@ def warned(*lines: tuple[Any, ...]) -> RecentWarnings:
 
 
 def test_a_warning_names_its_task_and_its_error() -> None:
-    refused = ImageRefused("10.0.0.1 is private")
+    refused = AddressRefused("10.0.0.1 is private")
     (one,) = warned(("project %s task %s: %s: %s", 7, 101, refused.code, refused)).newest()
-    assert (one.project, one.task, one.code, one.sentence) == ("7", "101", "image_refused", "10.0.0.1 is private")
+    assert (one.project, one.task, one.code, one.sentence) == ("7", "101", "address_refused", "10.0.0.1 is private")
     (one,) = warned(("project-8 %s", "x" * 9999)).newest()
     assert (one.project, one.task, one.code, len(one.sentence)) == ("8", "", "", 500)
 
@@ -428,7 +428,7 @@ def test_titles_that_cannot_be_written_are_known_until_the_end(tmp_path: Path) -
             {"time": NOW - SILENT_S - 1, "ok": True},
             "silent",
             NOW - SILENT_S - 1,
-            "since 2026-11-23 07:41 UTC; is the trainer running",
+            "last tried at 2026-11-23 07:41 UTC; is the trainer running",
             id="old",
         ),
         pytest.param({"time": 10**400, "ok": True}, "silent", None, "is damaged", id="400 digits"),

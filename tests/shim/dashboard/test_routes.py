@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from layoutloop.jobs.queue import JobStore
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from layoutloop.studio.status import STATUS_FILE
 from shim.app import create_app
@@ -29,7 +30,7 @@ from tests.shim.predict.test_predictor import OCR_CARD, V1, V2, put_into_service
 from tests.shim.test_training_routes import REDIS_THAT_IS_NOT_THERE
 from training.measure.gate import Verdict
 from training.measure.scoring import LabelScore, PageScore, Scores
-from training.report.files import write_report
+from training.report.files import keep_report
 from training.report.report import Report
 
 USER, PASSWORD = "annotator", "open sesame"
@@ -78,7 +79,7 @@ class Board:
             (self.store / name / f"checkpoint-{stamp}").mkdir()
         given = {"verdict": Verdict(True, "better"), "trained_pages": 24, "validation_pages": 6} | report
         measured = None if f1 is None else scores(f1)
-        write_report(self.store / name, Report(name, ("total",), stamp, scores=measured, **given))
+        keep_report(ModelStore(self.store), Report(name, ("total",), stamp, scores=measured, **given))
 
     def node(self, errors: Mapping[str, str] | None = None) -> None:
         report = {"time": time.time(), "holds": {"ocr": [OCR_CARD.version]}, "errors": dict(errors or {})}
@@ -158,8 +159,8 @@ def words(text: str) -> str:
 def test_an_empty_installation_says_what_to_do_next(board: Board) -> None:
     text = words(board.page())
     assert "No project yet. Connect one in Label Studio" in text
-    assert "No training was asked for yet" in text
-    assert "Predictions away" in text
+    assert "No training was requested yet" in text
+    assert "Predictions down" in text
     assert "No TorchServe reports" in text
     board.jobs.submit(7, "retrain", "start_training")
     assert "No model yet. Annotate some pages" in words(board.page())
@@ -225,7 +226,7 @@ def test_nothing_shown_can_be_more_than_text(board: Board) -> None:
     board.version(V1)
     board.version(V2, base=BAIT)
     report = Report("project-7", (BAIT,), V2, scores=Scores((label,), hostile.overall, hostile.pages))
-    write_report(board.store / "project-7", report)
+    keep_report(ModelStore(board.store), report)
     write_json(
         board.store / "project-7" / f"project-7-{V2}.json",
         VersionCard("project-7", V2, (BAIT,), base_model=BAIT, restored_from=BAIT).to_json(),
@@ -547,7 +548,7 @@ def test_the_revision_changes_with_what_is_in_service_and_not_with_progress(boar
     assert revision() == seen[-1]
     board.version(V1)
     seen.append(revision())
-    write_report(board.store / "project-7", Report("project-7", ("total",), V1, trained_pages=99))  # once more
+    keep_report(ModelStore(board.store), Report("project-7", ("total",), V1, trained_pages=99))  # once more
     seen.append(revision())
     board.state.titles.note({"project": {"id": 7, "title": "Invoices"}})
     seen.append(revision())
@@ -573,10 +574,10 @@ def test_of_too_many_projects_the_latest_are_shown(board: Board) -> None:
 @pytest.mark.parametrize(
     ("age_s", "ok", "tile", "notice"),
     [
-        pytest.param(None, True, "Label Studio not asked yet the trainer asks it", "", id="not asked yet"),
-        pytest.param(5, True, "Label Studio answers asked ", "", id="it answers"),
-        pytest.param(5, False, "Label Studio in trouble asked ", "the key is refused (401)", id="it does not"),
-        pytest.param(900, True, "Label Studio unknown asked ", "is the trainer running", id="no trainer"),
+        pytest.param(None, True, "Label Studio not tried yet the trainer will try it", "", id="not asked yet"),
+        pytest.param(5, True, "Label Studio answers tried ", "", id="it answers"),
+        pytest.param(5, False, "Label Studio in trouble tried ", "the key is refused (401)", id="it does not"),
+        pytest.param(900, True, "Label Studio unknown tried ", "is the trainer running", id="no trainer"),
     ],
 )
 def test_how_the_trainer_met_label_studio(board: Board, age_s: float | None, ok: bool, tile: str, notice: str) -> None:

@@ -125,7 +125,7 @@ def test_a_damaged_file_costs_the_memory_alone(
     file = opened(path)
     file.write_bytes(damage(file.read_bytes()))
     assert memory.get((0,)) is None
-    assert "cannot be remembered" in caplog.text
+    assert "cannot be cached" in caplog.text
     memory.put(("a",), PAGE)
     assert memory.get(("a",)) == (None if pause_s else PAGE)
 

@@ -278,7 +278,7 @@ def test_what_is_no_rectangle_gets_an_empty_entry_and_a_line_in_the_log(
     bench.serve_project()
     assert ask(bench, context) == []
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert line.startswith("project 7 task 5: request_invalid: an interactive ask whose newest region is no")
+    assert line.startswith("project 7 task 5: request_invalid: an interactive request whose newest region is no")
     assert bench.fake.seen == []
 
 

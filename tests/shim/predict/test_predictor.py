@@ -17,8 +17,10 @@ from flask import Flask
 
 from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, RequestInvalid
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import VersionCard, archive_path, card_path
-from layoutloop.store.writing import add_to_load, flip, write_json
+from layoutloop.store.changes import add_to_load, flip
+from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher
 from layoutloop.torchserve.in_service import InServiceModels
@@ -53,12 +55,12 @@ WAIT_S = 20.0
 
 def put_into_service(model_dir: Path, card: VersionCard) -> None:
     """What archive and promotion leave in the store, with a few bytes for an archive."""
-    archive = archive_path(model_dir, card.model, card.version)
+    archive = ModelStore(model_dir).archive_path(card.model, card.version)
     archive.parent.mkdir(parents=True, exist_ok=True)
     archive.write_bytes(card.version.encode())
-    write_json(card_path(model_dir, card.model, card.version), card.to_json())
-    add_to_load(model_dir, card.model, card.version)
-    flip(model_dir, card.model, card.version)
+    write_json(ModelStore(model_dir).card_path(card.model, card.version), card.to_json())
+    add_to_load(ModelStore(model_dir), card.model, card.version)
+    flip(ModelStore(model_dir), card.model, card.version)
 
 
 def read_page(content: bytes, engine: str = ENGINE) -> dict[str, Any]:
@@ -240,8 +242,8 @@ def test_the_pages_are_read_as_the_model_was_trained(bench: Bench) -> None:
         pytest.param({"text": "none"}, 'task_invalid: task 101 has no "image"', id="no image in the task"),
         pytest.param({"image": 7}, "task_invalid", id="a number for an image"),
         pytest.param({"image": None}, "task_invalid", id="null for an image"),
-        pytest.param({"image": "http://stranger.example/a.png"}, "image_refused", id="a host that is not allowed"),
-        pytest.param({"image": "file:///etc/passwd"}, "image_refused", id="a file"),
+        pytest.param({"image": "http://stranger.example/a.png"}, "address_refused", id="a host that is not allowed"),
+        pytest.param({"image": "file:///etc/passwd"}, "address_refused", id="a file"),
         pytest.param({"image": "/data/upload/1/missing"}, "image_unavailable", id="gone from Label Studio"),
         pytest.param({"image": "data:image/png;base64,###"}, "image_unavailable", id="broken base64"),
         pytest.param(image("unreadable"), "image_unreadable: the bytes are no image", id="refused by the handler"),
@@ -341,7 +343,7 @@ def test_a_broken_serving_json_is_no_cold_start(bench: Bench, name: str, content
 
 def test_a_missing_card_is_no_cold_start(bench: Bench) -> None:
     bench.serve_project()
-    card_path(bench.model_dir, "project-7", V1).unlink()
+    ModelStore(bench.model_dir).card_path("project-7", V1).unlink()
     status, answer = bench.post("/setup", {"schema": OCR_TEMPLATE, "project": "7.1"})
     assert status == 503
     assert "archive the checkpoint again" in answer["error"]["message"]
@@ -620,7 +622,7 @@ class Faulty(PageAnswerer):
 
 def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     state = bench.app.extensions["layoutloop"]
-    models = InServiceModels(bench.model_dir, inference_client(state.settings))
+    models = InServiceModels(ModelStore(bench.model_dir), inference_client(state.settings))
     fetcher = ImageFetcher(state.settings.label_studio_url, LabelStudioKey(state.settings.label_studio_url, LEGACY_KEY))
     pool: PagePool[PageAnswer] = PagePool(2, 10)
     metrics = Metrics(lambda: pool.waiting)

@@ -18,13 +18,15 @@ import yaml
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
 from handler.tagging.layoutlm import load
-from layoutloop.errors import SettingsInvalid
-from layoutloop.store.manifest import VersionCard, archive_path, card_path, read_card, read_manifest
-from layoutloop.store.writing import add_to_load, flip, sha256_of, write_json
+from layoutloop.errors import ArchiveFailed, SettingsInvalid
+from layoutloop.store.changes import add_to_load, flip
+from layoutloop.store.manifest import VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import sha256_of, write_json
 from scripts.archive import main, ocr_settings
 from tests.checkpoints import LABELS
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
-from training.archive.packing import HANDLER, ArchiveFailed, handler_sha256
+from training.archive.packing import HANDLER, handler_sha256
 
 SETTINGS = ProjectSettings(language="eng", psm=6, box_level="lines", base_model="graft:all-MiniLM-L6-v2")
 
@@ -37,16 +39,16 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def card(store: Path, text_checkpoint: Path) -> VersionCard:
     """Of one archive that the tests below look into."""
-    return build_project(store, 7, text_checkpoint, SETTINGS)
+    return build_project(ModelStore(store), 7, text_checkpoint, SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def ocr_card(store: Path) -> VersionCard:
-    return build_ocr(store, OcrSettings(psm=6))
+    return build_ocr(ModelStore(store), OcrSettings(psm=6))
 
 
 def opened(store: Path, card: VersionCard) -> zipfile.ZipFile:
-    return zipfile.ZipFile(archive_path(store, card.model, card.version))
+    return zipfile.ZipFile(ModelStore(store).archive_path(card.model, card.version))
 
 
 def names(folder: Path) -> list[str]:
@@ -106,7 +108,7 @@ def test_the_card_of_a_project(store: Path, card: VersionCard) -> None:
     )
     assert (card.base_model, card.uses_image, card.engine) == ("graft:all-MiniLM-L6-v2", False, None)
     assert (card.batch_size, card.handler_sha256, card.restored_from) == (1, handler_sha256(), None)
-    assert read_card(store, "project-7", card.version) == card
+    assert ModelStore(store).card("project-7", card.version) == card
     with opened(store, card) as archive:
         config = yaml.safe_load(archive.read("model-config.yaml"))
     assert config["handler"]["tagger"]["box_level"] == "lines"
@@ -117,7 +119,7 @@ def test_the_card_of_ocr(store: Path, ocr_card: VersionCard) -> None:
     assert (ocr_card.model, ocr_card.labels, ocr_card.psm) == ("ocr", (), 6)
     assert str(ocr_card.engine).startswith("pytesseract-")
     assert str(ocr_card.engine).endswith("-eng-psm6")
-    assert read_card(store, "ocr", ocr_card.version) == ocr_card
+    assert ModelStore(store).card("ocr", ocr_card.version) == ocr_card
 
 
 def test_the_checkpoint_is_kept_beside_it(store: Path, card: VersionCard, text_checkpoint: Path) -> None:
@@ -130,7 +132,7 @@ def test_the_checkpoint_is_kept_beside_it(store: Path, card: VersionCard, text_c
     kept = store / "project-7" / f"checkpoint-{version}"
     assert {path.name for path in kept.iterdir()} == {path.name for path in text_checkpoint.iterdir()}
     assert {path.stat().st_mode & 0o777 for path in kept.iterdir()} == {0o644}
-    assert archive_path(store, "project-7", version).stat().st_mode & 0o044 == 0o044
+    assert ModelStore(store).archive_path("project-7", version).stat().st_mode & 0o044 == 0o044
     with opened(store, card) as archive:
         inside = archive.read("checkpoint/model.safetensors")
     assert inside == (text_checkpoint / "model.safetensors").read_bytes()
@@ -145,7 +147,7 @@ def test_of_a_trainers_folder_only_what_serving_needs_is_kept(tmp_path: Path, te
     for name in ("merges.txt", "special_tokens_map.json"):
         (source / name).write_text("{}" if name.endswith(".json") else "")
     (source / "tokenizer_notes.json").mkdir()
-    card = build_project(tmp_path / "store", 7, source, ProjectSettings())
+    card = build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
     expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json"}
     assert set(names(tmp_path / "store" / "project-7" / f"checkpoint-{card.version}")) == expected
     with opened(tmp_path / "store", card) as archive:
@@ -156,40 +158,40 @@ def test_of_a_trainers_folder_only_what_serving_needs_is_kept(tmp_path: Path, te
 def test_no_archive_is_ever_seen_without_its_card(tmp_path: Path) -> None:
     """Wherever a build is killed: a card alone is harmless, an archive alone cannot be served."""
     with ThreadPoolExecutor(1) as threads:
-        building = threads.submit(build_ocr, tmp_path, OcrSettings())
+        building = threads.submit(build_ocr, ModelStore(tmp_path), OcrSettings())
         while not building.done():
             for path in tmp_path.glob("ocr/*.mar"):
                 assert path.with_suffix(".json").exists()
-    assert archive_path(tmp_path, "ocr", building.result().version).exists()
+    assert ModelStore(tmp_path).archive_path("ocr", building.result().version).exists()
 
 
 def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
     for name, age_s in ((".archiving-killed", 7200), (".archiving-at-work", 60)):
         (tmp_path / "ocr" / name / "staging").mkdir(parents=True)
         os.utime(tmp_path / "ocr" / name, (time.time() - age_s,) * 2)
-    card = build_ocr(tmp_path, OcrSettings())
+    card = build_ocr(ModelStore(tmp_path), OcrSettings())
     assert names(tmp_path / "ocr") == [".archiving-at-work", f"ocr-{card.version}.json", f"ocr-{card.version}.mar"]
 
 
 def put_into_service(store: Path, card: VersionCard) -> None:
-    add_to_load(store, card.model, card.version)
-    flip(store, card.model, card.version)
+    add_to_load(ModelStore(store), card.model, card.version)
+    flip(ModelStore(store), card.model, card.version)
 
 
 def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoint: Path) -> None:
     """Its name ends in the language and mode that the project's pages are read with, not in those of `ocr`."""
-    ocr = build_ocr(tmp_path, OcrSettings(psm=6))
-    before = build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
+    ocr = build_ocr(ModelStore(tmp_path), OcrSettings(psm=6))
+    before = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
     put_into_service(tmp_path, ocr)
-    after = build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
-    chosen = build_project(tmp_path, 7, text_checkpoint, ProjectSettings(engine="tesserocr-5.5.4-eng-psm3"))
-    card_path(tmp_path, "ocr", ocr.version).unlink()
-    unknown = build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
+    after = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
+    chosen = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings(engine="tesserocr-5.5.4-eng-psm3"))
+    ModelStore(tmp_path).card_path("ocr", ocr.version).unlink()
+    unknown = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
     assert (before.engine, unknown.engine) == (None, None)
     assert str(ocr.engine).endswith("-eng-psm6")
     assert after.engine == str(ocr.engine).replace("psm6", "psm3")
     assert chosen.engine == "tesserocr-5.5.4-eng-psm3"
-    assert read_card(tmp_path, "project-7", chosen.version) == chosen
+    assert ModelStore(tmp_path).card("project-7", chosen.version) == chosen
 
 
 def test_what_was_unpacked_can_be_loaded(store: Path, card: VersionCard, tmp_path: Path) -> None:
@@ -200,7 +202,7 @@ def test_what_was_unpacked_can_be_loaded(store: Path, card: VersionCard, tmp_pat
 
 def test_an_archive_made_again_from_its_kept_checkpoint(store: Path, card: VersionCard) -> None:
     kept = store / "project-7" / f"checkpoint-{card.version}"
-    again = build_project(store, 70, kept, ProjectSettings(device="gpu"), restored_from=card.version)
+    again = build_project(ModelStore(store), 70, kept, ProjectSettings(device="gpu", restored_from=card.version))
     assert (again.restored_from, again.labels, again.box_level) == (card.version, LABELS, "words")
     with opened(store, again) as archive:
         config = yaml.safe_load(archive.read("model-config.yaml"))
@@ -209,7 +211,7 @@ def test_an_archive_made_again_from_its_kept_checkpoint(store: Path, card: Versi
 
 
 def test_a_checkpoint_that_looks_at_the_image(store: Path, image_checkpoint: Path) -> None:
-    assert build_project(store, 71, image_checkpoint, ProjectSettings()).uses_image
+    assert build_project(ModelStore(store), 71, image_checkpoint, ProjectSettings()).uses_image
 
 
 def unnamed(checkpoint: Path, folder: Path) -> Path:
@@ -235,7 +237,7 @@ def test_labels_for_a_head_without_names(
 ) -> None:
     source = unnamed(text_checkpoint, tmp_path / "source")
     before = (source / "config.json").read_text()
-    card = build_project(tmp_path / "store", 7, source, ProjectSettings(), labels=labels)
+    card = build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings(labels=labels))
     assert card.labels == served
     assert (source / "config.json").read_text() == before
     with opened(tmp_path / "store", card) as archive:
@@ -256,11 +258,13 @@ def two_classes(checkpoint: Path, folder: Path) -> Path:
 
 def test_labels_for_a_head_of_two_classes(tmp_path: Path, text_checkpoint: Path) -> None:
     source = two_classes(text_checkpoint, tmp_path / "source")
-    assert build_project(tmp_path / "store", 7, source, ProjectSettings(), labels=["O", "sum"]).labels == ("sum",)
+    assert build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings(labels=["O", "sum"])).labels == (
+        "sum",
+    )
     with pytest.raises(ArchiveFailed, match=r"3 labels make 7 classes .* head has 2"):
-        build_project(tmp_path / "store", 7, source, ProjectSettings(), labels=["a", "b", "c"])
+        build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings(labels=["a", "b", "c"]))
     with pytest.raises(CheckpointInvalid, match="untrained labels"):
-        build_project(tmp_path / "store", 7, source, ProjectSettings())
+        build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
 
 
 Breakage = Callable[[Path], Any]
@@ -308,24 +312,24 @@ def test_a_broken_checkpoint_leaves_nothing_behind(
     source = unnamed(text_checkpoint, tmp_path / "source")
     breakage(source)
     with pytest.raises((ArchiveFailed, CheckpointInvalid), match=sentence):
-        build_project(tmp_path / "store", 7, source, ProjectSettings(), labels=labels)
+        build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings(labels=labels))
     assert names(tmp_path / "store" / "project-7") == []
 
 
 def test_an_unreadable_model_store_says_so(tmp_path: Path, text_checkpoint: Path) -> None:
     (tmp_path / "store").write_text("a file where the folder should be")
     with pytest.raises(OSError, match="store"):
-        build_project(tmp_path / "store", 7, text_checkpoint, ProjectSettings())
+        build_project(ModelStore(tmp_path / "store"), 7, text_checkpoint, ProjectSettings())
 
 
 def test_builds_at_the_same_time_do_not_meet(tmp_path: Path, text_checkpoint: Path) -> None:
     """Two of one project and two of `ocr`: four whole archives, four versions' files."""
 
     def project(_: int) -> VersionCard:
-        return build_project(tmp_path, 7, text_checkpoint, ProjectSettings())
+        return build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
 
     def ocr(_: int) -> VersionCard:
-        return build_ocr(tmp_path, OcrSettings())
+        return build_ocr(ModelStore(tmp_path), OcrSettings())
 
     with ThreadPoolExecutor(4) as threads:
         building = [*(threads.submit(project, n) for n in range(2)), *(threads.submit(ocr, n) for n in range(2))]
@@ -335,37 +339,40 @@ def test_builds_at_the_same_time_do_not_meet(tmp_path: Path, text_checkpoint: Pa
         with opened(tmp_path, card) as archive:
             assert archive.testzip() is None
             assert json.loads(archive.read("card.json"))["version"] == card.version
-        assert read_card(tmp_path, card.model, card.version) == card
+        assert ModelStore(tmp_path).card(card.model, card.version) == card
     assert len(names(tmp_path / "project-7")) == 6
     assert len(names(tmp_path / "ocr")) == 4
 
 
 def test_ocr_is_current(store: Path, ocr_card: VersionCard, tmp_path: Path) -> None:
     settings = OcrSettings(psm=6)
-    assert not ocr_is_current(tmp_path, settings)
+    assert not ocr_is_current(ModelStore(tmp_path), settings)
     copy = tmp_path / "ocr"
     copy.mkdir()
-    for path in (archive_path(store, "ocr", ocr_card.version), card_path(store, "ocr", ocr_card.version)):
+    for path in (
+        ModelStore(store).archive_path("ocr", ocr_card.version),
+        ModelStore(store).card_path("ocr", ocr_card.version),
+    ):
         shutil.copy(path, copy)
-    assert not ocr_is_current(tmp_path, settings)
-    add_to_load(tmp_path, "ocr", ocr_card.version)
-    assert not ocr_is_current(tmp_path, settings)
-    flip(tmp_path, "ocr", ocr_card.version)
-    assert ocr_is_current(tmp_path, settings)
-    assert not ocr_is_current(tmp_path, OcrSettings(psm=3))
-    path = card_path(tmp_path, "ocr", ocr_card.version)
+    assert not ocr_is_current(ModelStore(tmp_path), settings)
+    add_to_load(ModelStore(tmp_path), "ocr", ocr_card.version)
+    assert not ocr_is_current(ModelStore(tmp_path), settings)
+    flip(ModelStore(tmp_path), "ocr", ocr_card.version)
+    assert ocr_is_current(ModelStore(tmp_path), settings)
+    assert not ocr_is_current(ModelStore(tmp_path), OcrSettings(psm=3))
+    path = ModelStore(tmp_path).card_path("ocr", ocr_card.version)
     write_json(path, ocr_card.to_json() | {"handler_sha256": "of another day"})
-    assert not ocr_is_current(tmp_path, settings)
+    assert not ocr_is_current(ModelStore(tmp_path), settings)
     path.unlink()
-    assert not ocr_is_current(tmp_path, settings)
+    assert not ocr_is_current(ModelStore(tmp_path), settings)
     write_json(path, ocr_card.to_json())
-    archive_path(tmp_path, "ocr", ocr_card.version).unlink()
-    assert not ocr_is_current(tmp_path, settings)
+    ModelStore(tmp_path).archive_path("ocr", ocr_card.version).unlink()
+    assert not ocr_is_current(ModelStore(tmp_path), settings)
 
 
 def test_an_ocr_engine_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(HandlerError, match="xyz"):
-        build_ocr(tmp_path, OcrSettings(language="xyz"))
+        build_ocr(ModelStore(tmp_path), OcrSettings(language="xyz"))
     assert names(tmp_path / "ocr") == []
 
 
@@ -374,11 +381,11 @@ def test_the_digest_of_the_handler_is_that_of_what_travels(
 ) -> None:
     assert len(handler_sha256()) == 64
     assert card.handler_sha256 == ocr_card.handler_sha256 == handler_sha256()
-    assert sha256_of(archive_path(store, "ocr", ocr_card.version)) != card.handler_sha256
+    assert sha256_of(ModelStore(store).archive_path("ocr", ocr_card.version)) != card.handler_sha256
 
 
 def project_in_service(store: Path, project: int, checkpoint: Path, settings: ProjectSettings) -> VersionCard:
-    card = build_project(store, project, checkpoint, settings)
+    card = build_project(ModelStore(store), project, checkpoint, settings)
     put_into_service(store, card)
     return card
 
@@ -397,12 +404,12 @@ def test_refresh_stops_at_no_project(
     assert main(["--refresh", "--untested"]) == 1
     errors = [line.split(": ")[1] for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert errors == ["foo", "project-6", "project-7"]
-    served = {name: read_manifest(tmp_path, name) for name in ("ocr", "project-7", "project-8")}
+    served = {name: ModelStore(tmp_path).manifest(name) for name in ("ocr", "project-7", "project-8")}
     assert served["ocr"] is not None, "the first, although the store had none"
     assert served["project-7"] is not None
     assert served["project-7"].current == gone.version
     assert served["project-8"] is not None
-    new = read_card(tmp_path, "project-8", str(served["project-8"].current))
+    new = ModelStore(tmp_path).card("project-8", str(served["project-8"].current))
     assert (new.restored_from, new.engine) == (kept.version, "tesserocr-5.0.0-eng-psm6")
     assert (new.psm, new.box_level, new.base_model) == (6, "lines", "a base")
 
@@ -413,7 +420,7 @@ def test_where_nothing_runs_a_project_goes_into_service_only_untested(
 ) -> None:
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     assert main(["--project", "7", "--checkpoint", str(text_checkpoint), "--serve", *options]) == status
-    serving = read_manifest(tmp_path, "project-7")
+    serving = ModelStore(tmp_path).manifest("project-7")
     assert bool(serving and serving.current) is (status == 0)
 
 

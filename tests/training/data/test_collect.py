@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from demo.tasks import annotation_result, exported_task, label_config
 from handler.page import Box, Page, Size, Word
 from layoutloop.errors import ImageUnavailable
 from training.data.annotations import AnnotatedPage
-from training.data.collect import Collected, TooFewNew, collect, read_split, reference_of
-from training.data.dataset import Read
-from training.data.learned import learned, remember
+from training.data.collect import Collected, TooFewNew, collect, learned_before, read_split, reference_of, remember
+from training.data.dataset import Read, build_examples
 from training.data.split import position
 
 SIZE = Size(200, 100)
@@ -40,17 +40,9 @@ def collected(
     read: Read = page,
 ) -> Collected:
     folder.mkdir(exist_ok=True)
-    return collect(
-        folder,
-        model_dir,
-        7,
-        lambda: (label_config(LABELS), tasks),
-        read,
-        least_new=least_new,
-        known=known or {},
-        progress=lambda _done, _total: None,
-        threads=2,
-    )
+    remember(model_dir / "project-7", known or {})
+    build = partial(build_examples, read=read, progress=lambda _done, _total: None, threads=2)
+    return collect(folder, model_dir / "project-7", lambda: (label_config(LABELS), tasks), build, least_new)
 
 
 def test_pages_are_split_and_kept(tmp_path: Path) -> None:
@@ -150,10 +142,11 @@ def test_what_cannot_be_read_starts_no_training(
 
 
 def test_what_was_learned_is_remembered(tmp_path: Path) -> None:
-    assert learned(tmp_path, 7) == {}
-    remember(tmp_path, 7, {"1": "2026-11-23"})
-    assert learned(tmp_path, 7) == {"1": "2026-11-23"}
-    assert learned(tmp_path, 8) == {}
+    seven, eight = tmp_path / "project-7", tmp_path / "project-8"
+    assert learned_before(seven) == {}
+    remember(seven, {"1": "2026-11-23"})
+    assert learned_before(seven) == {"1": "2026-11-23"}
+    assert learned_before(eight) == {}
 
 
 def test_the_file_says_everything(tmp_path: Path) -> None:

@@ -13,12 +13,19 @@ import pytest
 from handler.errors import ImageTruncated
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
-from layoutloop.errors import DeadlineExceeded, ImageSourceAway, ImageUnavailable, ModelNotReady, TorchServeUnavailable
+from layoutloop.errors import (
+    DatasetEmpty,
+    DatasetFailed,
+    DeadlineExceeded,
+    ImageSourceUnreachable,
+    ImageUnavailable,
+    ModelNotReady,
+    TorchServeUnavailable,
+)
 from layoutloop.studio.label_config import parse_label_config
 from training.data.annotations import NO_LABEL, UNKNOWN_LABEL, AnnotatedPage, select_pages
 from training.data.dataset import DUPLICATE, NO_WORD, NOT_READ, Dataset, Read, assign_words, build_examples
 from training.data.examples import Entity
-from training.errors import DatasetEmpty, DatasetFailed
 
 CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
@@ -212,7 +219,7 @@ def test_all_pages_fail() -> None:
         build([task(number) for number in range(1, 13)], read)
 
 
-@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceAway])
+@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable])
 @pytest.mark.parametrize("good_before", [0, 5])
 def test_a_server_that_is_away_is_not_waited_for_page_by_page(
     away: Callable[[str], Exception], good_before: int
@@ -235,7 +242,7 @@ def test_a_server_that_is_away_is_not_waited_for_page_by_page(
 def test_that_the_last_page_is_read_does_not_make_up_for_the_others() -> None:
     def read(page: AnnotatedPage) -> Page:
         if page.task < 4:
-            raise ImageSourceAway("Label Studio answered 502")
+            raise ImageSourceUnreachable("Label Studio answered 502")
         return PAGE
 
     with pytest.raises(DatasetFailed, match="3 of 4 annotated pages could not be read"):
@@ -256,7 +263,9 @@ def every_other_fails(error: Exception) -> Read:
     [
         pytest.param(DeadlineExceeded("slow"), 40, False, id="for half of the pages"),
         pytest.param(DeadlineExceeded("slow"), 41, True, id="for more than half of them"),
-        pytest.param(ImageSourceAway("Label Studio answered 502"), 41, True, id="Label Studio, for more than half"),
+        pytest.param(
+            ImageSourceUnreachable("Label Studio answered 502"), 41, True, id="Label Studio, for more than half"
+        ),
         pytest.param(ImageUnavailable("Label Studio answered 404"), 41, False, id="more than half are gone for good"),
     ],
 )

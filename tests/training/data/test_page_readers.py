@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from handler.errors import ImageUnreadable, PageInvalid
+from handler.errors import ImageTooLarge, ImageUnreadable, PageInvalid
 from handler.images import ImageLimits
 from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page, Size, Word
 from handler.reading.reader import Reader
-from layoutloop.errors import ImageRefused, ImageTooBig, ImageUnavailable, ModelNotReady, PageRejected
+from layoutloop.errors import AddressRefused, ImageUnavailable, ModelNotReady, PageRejected
 from layoutloop.settings.serving import Settings
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard, card_path
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, _Handler, _Server, serve
 from tests.handler.samples import encoded, rendered_page
 from training.data.annotations import AnnotatedPage
@@ -59,8 +61,8 @@ def answer_page(handler: _Handler) -> None:
 def torchserve(home: Path) -> Iterator[tuple[Settings, _Server]]:
     """An instance whose `ocr` is in service."""
     store = home / "store"
-    write_manifest(store, OCR_MODEL, Manifest((VERSION,), VERSION))
-    write_json(card_path(store, OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
+    write_manifest(ModelStore(store), OCR_MODEL, Manifest((VERSION,), VERSION))
+    write_json(ModelStore(store).card_path(OCR_MODEL, VERSION), VersionCard(OCR_MODEL, VERSION).to_json())
     write_json(home / "torchserve" / "key_file.json", {"inference": {"key": "made-up"}})
     with serve("127.0.0.1", answer_page) as server:
         yield Settings(model_dir=store, home=home, torchserve_port=server.port), server
@@ -177,8 +179,8 @@ def test_images_out_of_a_folder(tmp_path: Path) -> None:
         pytest.param("0a1b2c3d-..", ImageUnavailable, "has no file", id="P27 the folder above, as an upload"),
         pytest.param("%2e%2e%2fsecret.png", ImageUnavailable, "has no file 'secret.png'", id="P27 out by its path"),
         pytest.param("inner", ImageUnavailable, "has no file 'inner'", id="a folder"),
-        pytest.param("link.png", ImageRefused, "is a link that leads out of", id="P27 out by a link"),
-        pytest.param("large.png", ImageTooBig, "has more than 10 bytes", id="too large"),
+        pytest.param("link.png", AddressRefused, "is a link that leads out of", id="P27 out by a link"),
+        pytest.param("large.png", ImageTooLarge, "has more than 10 bytes", id="too large"),
         pytest.param("a%00b.png", ImageUnavailable, "cannot be read from", id="a name with a NUL"),
         pytest.param("a" * 300, ImageUnavailable, "(cannot be read|has no file)", id="a name too long"),
         pytest.param("", ImageUnavailable, "has no file ''", id="no name"),

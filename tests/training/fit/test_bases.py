@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import MINILM_BASE
 from tests.checkpoints import make_checkpoint, word_piece
-from training.errors import BaseUnavailable
 from training.fit.bases import RECIPES, continue_from, kind_of, make_base, uses_image
 
 LABELS = ("total", "date")

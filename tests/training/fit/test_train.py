@@ -13,8 +13,8 @@ import pytest
 
 from handler.page import TaggedPage
 from handler.tagging.tagger import Tagger
+from layoutloop.errors import TrainingRefused
 from tests.training.samples import LABELS, make_example, make_folder
-from training.errors import TrainingRefused
 from training.fit.process import run_training
 from training.fit.progress import Progress
 from training.fit.train import INTERRUPTED

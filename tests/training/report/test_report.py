@@ -15,6 +15,7 @@ from PIL import Image
 from handler.errors import AnswerInvalid, HandlerError
 from handler.page import Box, Page, Region, Size, TaggedPage, Word
 from layoutloop.errors import ImageUnavailable, ModelNotReady
+from layoutloop.store.model_store import ModelStore
 from training.data.examples import Entity, Example
 from training.data.left_out import Reason
 from training.fit.machine import Machine
@@ -30,7 +31,7 @@ from training.report.drawing import (
     draw_worst,
     to_jpeg,
 )
-from training.report.files import KEPT_REJECTED, read_report, report_path, write_report
+from training.report.files import KEPT_REJECTED, keep_report, read_report, write_report
 from training.report.report import Report
 from training.report.text import score_table
 
@@ -128,7 +129,7 @@ class Tags(HTMLParser):
 
 
 def written(folder: Path, report: Report, **options: object) -> Tags:
-    path = write_report(folder, report, **options)  # type: ignore[arg-type]
+    path = write_report(folder, "report", report, **options)  # type: ignore[arg-type]
     page = Tags(path.with_suffix(".html").read_text(encoding="utf-8"))
     assert page.open == [], "every tag is closed"
     return page
@@ -139,19 +140,19 @@ def words_of(page: Tags) -> str:
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
-    path = write_report(tmp_path / "project-7", full_report())
-    assert path == report_path(tmp_path, "project-7", VERSION)
+    path = keep_report(ModelStore(tmp_path), full_report())
+    assert path == ModelStore(tmp_path).report_path("project-7", VERSION)
     assert read_report(path) == full_report()
 
 
 def test_a_bare_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     report = Report("project-7", ("total",), version=VERSION)
-    assert read_report(write_report(tmp_path, report)) == report
+    assert read_report(write_report(tmp_path, "report", report)) == report
 
 
 def test_a_loss_that_exploded_is_no_number_in_json(tmp_path: Path) -> None:
     report = replace(full_report(), losses=((1, 2.0), (2, math.nan), (3, math.inf)), f1s=((1, math.nan),))
-    path = write_report(tmp_path, report)
+    path = write_report(tmp_path, "report", report)
     assert "NaN" not in path.read_text()
     assert json.loads(path.read_text())["losses"] == [[1, 2.0], [2, None], [3, None]]
     losses = read_report(path).losses
@@ -189,7 +190,7 @@ def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
     assert all(re.match(r"data:image/(jpeg|svg\+xml);base64,", source) for source in images)
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
     assert not any({"href", "srcset", "onclick"} & set(attributes) for _, attributes in page.tags)
-    assert "url(" not in (tmp_path / f"project-7-{VERSION}.report.html").read_text().split("</style>")[0]
+    assert "url(" not in (tmp_path / "report.report.html").read_text().split("</style>")[0]
 
 
 def test_the_page_says_what_happened(tmp_path: Path) -> None:
@@ -212,7 +213,7 @@ def test_the_page_says_what_happened(tmp_path: Path) -> None:
 
 
 def test_every_label_has_a_row_with_a_signed_difference(tmp_path: Path) -> None:
-    html = write_report(tmp_path, full_report()).with_suffix(".html").read_text()
+    html = write_report(tmp_path, "report", full_report()).with_suffix(".html").read_text()
     body = html[html.index("<tbody>") : html.index("</tbody>")]
     rows = [re.sub(r"\s*<[^>]+>\s*", " ", row).split() for row in body.split("</tr>")[:-1]]
     # all labels: the candidate has 2 right of 5 marked and 4 predicted; the other 3 right of 5 and 3
@@ -265,23 +266,24 @@ def test_no_disagreement_is_said(tmp_path: Path) -> None:
 
 
 def test_rejected_reports_are_kept_but_not_for_ever(tmp_path: Path) -> None:
-    write_report(tmp_path, full_report())
+    store, folder = ModelStore(tmp_path), tmp_path / "project-7"
+    keep_report(store, full_report())
     rejected = replace(full_report(), version=None, verdict=Verdict(False, "Worse."))
-    paths = [write_report(tmp_path, rejected) for _ in range(KEPT_REJECTED + 2)]
-    write_report(tmp_path, replace(rejected, dry_run=True))
+    paths = [keep_report(store, rejected) for _ in range(KEPT_REJECTED + 2)]
+    keep_report(store, replace(rejected, dry_run=True))
     assert paths == sorted(set(paths)), "each has its own stamp, also within one second"
     assert re.fullmatch(r"rejected-\d{8}T\d{6}Z\.report\.json", paths[0].name)
-    left = sorted(path.name for path in tmp_path.glob("*.json"))
+    left = sorted(path.name for path in folder.glob("*.json"))
     assert [name for name in left if name.startswith("rejected")] == [path.name for path in paths[2:]]
     assert sum(name.startswith("dry-run") for name in left) == 1
     assert f"project-7-{VERSION}.report.json" in left
-    assert {path.with_suffix(".html").name for path in tmp_path.glob("*.json")} == {
-        path.name for path in tmp_path.glob("*.html")
+    assert {path.with_suffix(".html").name for path in folder.glob("*.json")} == {
+        path.name for path in folder.glob("*.html")
     }
 
 
 def test_drawn_pages_are_for_their_owner_alone(tmp_path: Path) -> None:
-    path = write_report(tmp_path, full_report())
+    path = write_report(tmp_path, "report", full_report())
     assert path.with_suffix(".html").stat().st_mode & 0o777 == 0o600
 
 

@@ -6,18 +6,10 @@ from pathlib import Path
 import pytest
 
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import (
-    Manifest,
-    VersionCard,
-    archive_path,
-    card_path,
-    live_nodes,
-    models_in,
-    project_model,
-    read_card,
-    read_manifest,
-)
-from layoutloop.store.writing import write_json, write_manifest
+from layoutloop.store.changes import write_manifest
+from layoutloop.store.manifest import Manifest, VersionCard, project_model
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
 SERVING = Manifest(load=(V2, V1), current=V2, sha256={V1: "ab", V2: "cd"}, left={V1: 1795327242.5})
@@ -38,28 +30,33 @@ CARD = VersionCard(
 )
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path)
+
+
 def test_where_things_lie() -> None:
-    store = Path("/store")
+    store = ModelStore(Path("/store"))
     assert project_model(7) == "project-7"
-    assert archive_path(store, "project-7", V1) == Path(f"/store/project-7/project-7-{V1}.mar")
-    assert card_path(store, "project-7", V1) == Path(f"/store/project-7/project-7-{V1}.json")
+    assert store.archive_path("project-7", V1) == Path(f"/store/project-7/project-7-{V1}.mar")
+    assert store.card_path("project-7", V1) == Path(f"/store/project-7/project-7-{V1}.json")
 
 
 @pytest.mark.parametrize("serving", [SERVING, Manifest()], ids=["full", "empty"])
-def test_serving_comes_back_as_it_was_written(tmp_path: Path, serving: Manifest) -> None:
-    write_manifest(tmp_path, "project-7", serving)
-    assert read_manifest(tmp_path, "project-7") == serving
+def test_serving_comes_back_as_it_was_written(store: ModelStore, serving: Manifest) -> None:
+    write_manifest(store, "project-7", serving)
+    assert store.manifest("project-7") == serving
 
 
-def test_what_never_was_in_service(tmp_path: Path) -> None:
-    assert read_manifest(tmp_path, "project-7") is None
+def test_what_never_was_in_service(tmp_path: Path, store: ModelStore) -> None:
+    assert store.manifest("project-7") is None
     (tmp_path / "project-7").mkdir()
-    assert read_manifest(tmp_path, "project-7") is None
+    assert store.manifest("project-7") is None
 
 
-def test_a_file_from_before_left_was_kept(tmp_path: Path) -> None:
+def test_a_file_from_before_left_was_kept(tmp_path: Path, store: ModelStore) -> None:
     write_json(tmp_path / "ocr" / "serving.json", {"load": [V1], "current": V1, "sha256": {V1: "ab"}})
-    assert read_manifest(tmp_path, "ocr") == Manifest((V1,), V1, {V1: "ab"})
+    assert store.manifest("ocr") == Manifest((V1,), V1, {V1: "ab"})
 
 
 @pytest.mark.parametrize(
@@ -76,26 +73,28 @@ def test_a_file_from_before_left_was_kept(tmp_path: Path) -> None:
         pytest.param(b"\xff\xfe", id="no text"),
     ],
 )
-def test_a_file_that_cannot_be_understood_is_not_taken_for_none(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_cannot_be_understood_is_not_taken_for_none(
+    tmp_path: Path, store: ModelStore, content: bytes
+) -> None:
     (tmp_path / "ocr").mkdir()
     (tmp_path / "ocr" / "serving.json").write_bytes(content)
     with pytest.raises(ModelNotReady, match=r"ocr/serving\.json cannot be understood .* delete it and promote"):
-        read_manifest(tmp_path, "ocr")
+        store.manifest("ocr")
 
 
-def test_what_cannot_be_read_is_not_to_be_deleted(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_not_to_be_deleted(tmp_path: Path, store: ModelStore) -> None:
     (tmp_path / "ocr" / "serving.json").mkdir(parents=True)
     with pytest.raises(
         ModelNotReady, match=r"ocr/serving\.json cannot be read now \(.*; see that the model store"
     ) as no:
-        read_manifest(tmp_path, "ocr")
+        store.manifest("ocr")
     assert "delete" not in str(no.value)
 
 
 @pytest.mark.parametrize("card", [CARD, VersionCard("ocr", V1)], ids=["full", "bare"])
-def test_a_card_comes_back_as_it_was_written(tmp_path: Path, card: VersionCard) -> None:
-    write_json(card_path(tmp_path, card.model, card.version), card.to_json())
-    assert read_card(tmp_path, card.model, card.version) == card
+def test_a_card_comes_back_as_it_was_written(store: ModelStore, card: VersionCard) -> None:
+    write_json(store.card_path(card.model, card.version), card.to_json())
+    assert store.card(card.model, card.version) == card
 
 
 @pytest.mark.parametrize(
@@ -108,33 +107,35 @@ def test_a_card_comes_back_as_it_was_written(tmp_path: Path, card: VersionCard) 
         pytest.param({"model": "ocr", "version": V1, "labels": None}, id="labels: null"),
     ],
 )
-def test_a_card_that_cannot_be_read(tmp_path: Path, body: object) -> None:
+def test_a_card_that_cannot_be_read(store: ModelStore, body: object) -> None:
     if body is not None:
-        write_json(card_path(tmp_path, "ocr", V1), body)
+        write_json(store.card_path("ocr", V1), body)
     with pytest.raises(ModelNotReady, match="archive the checkpoint again"):
-        read_card(tmp_path, "ocr", V1)
+        store.card("ocr", V1)
 
 
-def test_models_in_are_those_with_a_serving_json(tmp_path: Path) -> None:
-    assert models_in(tmp_path / "missing") == []
+def test_models_in_are_those_with_a_serving_json(tmp_path: Path, store: ModelStore) -> None:
+    assert ModelStore(tmp_path / "missing").models() == []
     for name in ("project-12", "ocr", "project-7"):
-        write_manifest(tmp_path, name, Manifest())
+        write_manifest(store, name, Manifest())
     (tmp_path / "project-8").mkdir()
-    assert models_in(tmp_path) == ["ocr", "project-12", "project-7"]
+    assert store.models() == ["ocr", "project-12", "project-7"]
 
 
-def test_nodes_heard_of_lately(tmp_path: Path) -> None:
-    assert live_nodes(tmp_path) == {}
+def test_nodes_heard_of_lately(tmp_path: Path, store: ModelStore) -> None:
+    assert store.live_nodes() == {}
     ages = {"fresh.example.org-7080": 0, "late-7080": 29, "silent-7080": 31}
     for node, age_s in ages.items():
         write_json(tmp_path / ".nodes" / f"{node}.json", {"time": time.time() - age_s, "holds": {}, "errors": {}})
-    assert sorted(live_nodes(tmp_path)) == ["fresh.example.org-7080", "late-7080"]
-    assert sorted(live_nodes(tmp_path, silent_s=10)) == ["fresh.example.org-7080"]
+    assert sorted(store.live_nodes()) == ["fresh.example.org-7080", "late-7080"]
+    assert sorted(store.live_nodes(silent_s=10)) == ["fresh.example.org-7080"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"time": "noon"}', '{"time": null}'], ids=repr)
-def test_a_report_that_is_none_is_left_out(tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_report_that_is_none_is_left_out(
+    tmp_path: Path, store: ModelStore, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / ".nodes").mkdir()
     (tmp_path / ".nodes" / "odd.json").write_text(content)
-    assert live_nodes(tmp_path) == {}
+    assert store.live_nodes() == {}
     assert "odd.json is no report" in caplog.text
