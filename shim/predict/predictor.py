@@ -84,7 +84,7 @@ class Predictor:
         self._pool = pool
         self._metrics = metrics
         self._no_model = _NO_MODEL.format(store_of(settings.model_dir))
-        self._logged: set[tuple[str | None, str]] = set()
+        self._logged: set[tuple[int | None, str]] = set()
         self._admitted = threading.BoundedSemaphore(settings.max_predicts)
 
     def version(self, project_id: int | None, config: LabelConfig) -> str:
@@ -95,6 +95,12 @@ class Predictor:
         """
         model = None if project_id is None else project_model(project_id)
         return self._reported(self._answerer.models.in_service(model), config)
+
+    def log_once(self, project_id: int | None, sentence: str) -> None:
+        """Write a sentence about a project to the log, the first time: /setup comes again and again."""
+        if (project_id, sentence) not in self._logged:
+            self._logged.add((project_id, sentence))
+            logger.info("project %s: %s", project_id, sentence)
 
     def _version_when_copied(self, request: PredictRequest, until: float) -> str:
         """Return the version; a shim that has just begun to copy its store waits for the copy."""
@@ -215,8 +221,8 @@ class Predictor:
         """Log once per version which of the model's labels the label config does not have."""
         labels = in_service.model.labels if in_service.model else ()
         unknown = [label for label in labels if request.config.project_label(label) is None]
-        if (request.model, version) not in self._logged:
-            self._logged.add((request.model, version))
+        if (request.project_id, version) not in self._logged:
+            self._logged.add((request.project_id, version))
             logger.warning(
                 "project %s: the model's labels %s are not in the label config, which has %s; their boxes are drawn "
                 'without a label (map them with predicted_values="..." on a <Label>)',
