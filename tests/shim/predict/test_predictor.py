@@ -440,6 +440,7 @@ def test_a_document_without_a_page_that_can_be_read_is_an_empty_list(bench: Benc
     "page",
     [
         pytest.param("/data/upload/1/broken", id="Label Studio is down"),
+        pytest.param("/data/upload/1/busy", id="Label Studio is busy"),
         pytest.param("http://elsewhere.test/a.png", id="a host that a setting may allow"),
     ],
 )
