@@ -17,6 +17,7 @@ _LEAST_PERCENT = 0.99 * MIN_VISIBLE_PERCENT  # Label Studio gives numbers back w
 _PERCENT = "numbers are percent of the page, from 0 to 100"
 _MOST = 1e6  # percent or degrees; beyond it a number is no drawing
 _MOST_DIAGONALS = 2.0  # of the page: a side that is longer was meant in another unit
+_LEAST_SHARE = 0.1  # of a rectangle, on the page: Label Studio lets nobody draw past its edge
 _STRAIGHT = 1e-9  # of a side: what a quarter turn leaves of sine or cosine
 
 
@@ -99,8 +100,8 @@ def read_rectangle(value: object, size: Size) -> TiltedBox | str:
         return f"it is far larger than the page; {_PERCENT}"
     if _is_invisible(drawn.width, width) or _is_invisible(drawn.height, height):
         return f"it is too small to be seen; {_PERCENT}"
-    around = clipped(drawn.around(), size)
-    if around.left == around.right or around.top == around.bottom:
+    around = drawn.around()
+    if _area(clipped(around, size)) < _LEAST_SHARE * _area(around):
         return f"it lies outside the page; {_PERCENT}"
     return drawn
 
@@ -125,6 +126,10 @@ def _numbers(value: object) -> tuple[float, float, float, float, float] | None:
 
 def _is_invisible(pixels: float, percent: float) -> bool:
     return abs(pixels) < 1 and abs(percent) < _LEAST_PERCENT
+
+
+def _area(box: Box) -> float:
+    return (box.right - box.left) * (box.bottom - box.top)
 
 
 def _number(value: object) -> float | None:

@@ -183,7 +183,8 @@ def _pages(
                 shapes = f"{', '.join(region.types)}; only rectangles are learned from"
                 left_out.add(NO_RECTANGLE, f"task {task}: {shapes}"[:400])
         elif not region.ours:
-            left_out.add(OTHER_CONTROL, f"task {task}: {_controls(region)}; served is {config.from_name}"[:400])
+            drawn_with = f'drawn with {_controls(region)}; "{config.from_name}" is served'
+            left_out.add(OTHER_CONTROL, f"task {task}: {drawn_with}"[:400])
         elif (item := _item(region.ours, len(references))) is None:
             found = [result.get("item_index") for result in region.ours]
             left_out.add(NO_PAGE, f"task {task} has {len(references)} pages, the box has item_index {found[0]!r:.40}")
@@ -199,7 +200,7 @@ def _pages(
 
 def _controls(region: DrawnRegion) -> str:
     """Return the names of the controls that a region was drawn with."""
-    return ", ".join(dict.fromkeys(str(result.get("from_name")) for result in region.results))
+    return ", ".join(dict.fromkeys(f'"{result.get("from_name")}"' for result in region.results))
 
 
 def _item(group: Sequence[Result], pages: int) -> int | None:

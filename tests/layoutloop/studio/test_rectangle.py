@@ -35,6 +35,7 @@ def usable(given: object, size: Size = PAGE) -> TiltedBox:
         pytest.param(value(100, 10, 30, 5), "outside the page", id="touches its edge from outside"),
         pytest.param(value(0, 0, 20, 5, 180), "outside the page", id="turned off it"),
         pytest.param(value(950, 102, 392, 34), "far larger than the page", id="pixels for percent"),
+        pytest.param(value(96, 60, 50, 20), "outside the page", id="pixels for percent, begins on the page"),
         pytest.param(value(0.0774, 0.1133, 0.3161, 0.0378), "too small to be seen", id="shares for percent"),
         pytest.param(value(10, 10, 0, 5), "too small to be seen", id="no width"),
         pytest.param(value(10, 10, 0, 0), "too small to be seen", id="a click"),

@@ -282,7 +282,7 @@ def test_the_sentence_names_the_label_and_those_of_the_config() -> None:
         pytest.param(
             [drawn(from_name="stamp", label="round")],
             reasons.OTHER_CONTROL,
-            "task 7: stamp; served is label",
+            'task 7: drawn with "stamp"; "label" is served',
             id="another control",
         ),
         pytest.param(
