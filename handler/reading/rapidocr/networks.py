@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
@@ -134,20 +135,30 @@ class GpuNetwork:
         return output
 
 
-def _read(model: bytes) -> tuple[Any, Any]:
-    """Return OpenVINO's core and the network's graph."""
+def import_openvino() -> Any:
+    """Return the module `openvino`, which sends nothing: with its package for that, the import tells Intel of itself.
+
+    Raises:
+        OcrFailed: it is not installed.
+    """
+    # An import of None fails as one of a package that is not installed, and OpenVINO then takes a stub of its own.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
         raise OcrFailed("engine rapidocr needs `pip install openvino` to read on a CPU") from error
-    core = openvino.Core()
+    return openvino
+
+
+def _read(model: bytes) -> tuple[Any, Any]:
+    """Return OpenVINO's core and the network's graph."""
+    core = import_openvino().Core()
     return core, core.read_model(model)
 
 
 def _from_bytes(graph: Any) -> Any:
     """Return the graph with the conversion from RGB bytes in it."""
-    import openvino
-
+    openvino = import_openvino()
     steps = openvino.preprocess.PrePostProcessor(graph)
     steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
     steps.input().preprocess().reverse_channels().convert_element_type(openvino.Type.f32).mean(_MIDDLE).scale(_MIDDLE)
@@ -175,8 +186,7 @@ def _named_characters(graph: Any) -> list[str]:
 
 def _cut_columns(graph: Any, width: int, columns: Sequence[int]) -> None:
     """Keep some columns of the last layer: of its weights and of its bias, the only constants of this width."""
-    from openvino import opset13
-
+    opset13 = import_openvino().opset13
     for node in graph.get_ops():
         if node.get_type_name() == "Constant" and list(node.get_output_shape(0))[-1:] == [width]:
             cut = opset13.constant(np.ascontiguousarray(node.data[..., list(columns)]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -213,14 +214,19 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
         RapidOcrEngine(OcrSettings("rapidocr", device="gpu"))
 
 
-def test_the_packages_own_code_which_downloads_is_never_loaded() -> None:
+def test_nothing_is_downloaded_and_nobody_is_told(tmp_path: Path) -> None:
+    """The package's own code would fetch models, and OpenVINO's import sends an event to its maker."""
     program = (
-        "import sys; from handler.ocr_settings import OcrSettings; from handler.reading.engines import make_engine\n"
+        "import sys\n"
+        "calls = []\n"
+        "sys.addaudithook(lambda event, _: calls.append(event) if event.startswith('socket.') else None)\n"
+        "from handler.ocr_settings import OcrSettings; from handler.reading.engines import make_engine\n"
         "from tests.handler.samples import rendered_page\n"
         "assert len(make_engine(OcrSettings('rapidocr')).read(rendered_page())) == 15\n"
-        "print([name for name in sys.modules if name.partition('.')[0] == 'rapidocr'])"
+        "print(calls, [name for name in sys.modules if name.partition('.')[0] == 'rapidocr'])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert ended.stdout.strip() == "[]"
+    command = [sys.executable, "-W", "ignore", "-c", program]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[] []"
+    assert list(tmp_path.iterdir()) == []
