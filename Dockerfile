@@ -94,7 +94,7 @@ ARG OCR_DEVICE=cpu
 COPY requirements/reader.txt requirements/reader-gpu.txt requirements/
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     ${PIP} install --no-deps -r requirements/reader.txt \
- && if [ "${OCR_DEVICE}" = gpu ]; then ${PIP} install --no-deps -r requirements/reader-gpu.txt; fi
+ && if [ "${OCR_DEVICE}" = gpu ]; then ${PIP} install --no-deps -r requirements/reader-gpu.txt ; fi
 
 FROM packages AS encoder
 COPY requirements/encoder.txt requirements/

@@ -179,7 +179,7 @@ def _refresh_project(store: ModelStore, name: str, *, untested: bool) -> None:
 
 
 def ocr_settings() -> OcrSettings:
-    """Read how the `ocr` model is to read pages: `LAYOUTLOOP_OCR_ENGINE`, `_LANGUAGE`, `_PSM`, `_TIMEOUT_S`.
+    """Read how the `ocr` model is to read pages: `LAYOUTLOOP_OCR_ENGINE`, `_LANGUAGE`, `_PSM`, `_TIMEOUT_S`, `_DEVICE`.
 
     Raises:
         SettingsInvalid: a value that cannot be used.
@@ -191,6 +191,7 @@ def ocr_settings() -> OcrSettings:
             language=os.environ.get("LAYOUTLOOP_OCR_LANGUAGE") or default.language,
             psm=int(os.environ.get("LAYOUTLOOP_OCR_PSM") or default.psm),
             timeout_s=float(os.environ.get("LAYOUTLOOP_OCR_TIMEOUT_S") or default.timeout_s),
+            device=os.environ.get("LAYOUTLOOP_OCR_DEVICE") or default.device,
         )
     except (ValueError, RequestInvalid) as error:
         raise SettingsInvalid(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
 from layoutloop.store.copy import store_of
 from layoutloop.store.manifest import OCR_MODEL, project_model
-from layoutloop.studio.label_config import parse_label_config
+from layoutloop.studio.label_config import parse_label_config, served_sentence
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
 from shim.health import health_now
@@ -43,7 +43,10 @@ def health() -> Response:
 
 @routes.post("/setup")
 def setup() -> Response:
-    """Check the label config and return the version; `hostname` and `access_token` are ignored on purpose."""
+    """Check the label config and return the version; `hostname` and `access_token` are ignored on purpose.
+
+    Where the config has several controls with labels, `served` says which one is served.
+    """
     body = _json_object()
     schema = body.get("schema")
     if not isinstance(schema, str):
@@ -55,7 +58,11 @@ def setup() -> Response:
         # Label Studio shows its user only "422 Client Error"; the error handler's log line lacks the project.
         logger.warning("the label config of project %s is refused:", project)
         raise
-    return jsonify({"model_version": context().predictor.version(project, config)})
+    answer = {"model_version": context().predictor.version(project, config)}
+    if sentence := served_sentence(schema, config):
+        context().predictor.log_once(project, sentence)
+        answer["served"] = sentence
+    return jsonify(answer)
 
 
 @routes.post("/predict")

@@ -131,6 +131,8 @@ def answer_anyone(handler: _Handler) -> None:
             handler.reply(404)
         case "broken":
             handler.reply(502)
+        case "busy":
+            handler.reply(429)
         case "huge":
             handler.drip(start + b"Content-Length: 2147483648\r\n\r\n", b"x" * 65536, 0.001)
         case "endless":
@@ -168,7 +170,7 @@ class LabelStudio:
             self._refresh(handler)
         elif given != f"Token {LEGACY_KEY}" and given.removeprefix("Bearer ") not in self.access:
             handler.reply(401, b'{"detail": "Authentication credentials were not provided."}')
-        elif parts.path.startswith("/tasks/"):
+        elif parts.path.startswith(("/tasks/", "/projects/")):
             encoded = parse_qs(parts.query)["fileuri"][0]
             place = self.cloud[base64.urlsafe_b64decode(encoded).decode()]
             handler.reply(303, Location=place) if place else handler.reply(200, IMAGE)
@@ -241,6 +243,8 @@ def open_stage() -> Iterator[Stage]:
         studio.cloud |= {
             "s3://bucket/bytes.png": "",
             "gs://bucket/bytes ä.png": "",
+            "s3://bucket//dir/inv #1?.png": "",
+            "s3://bucket/dir\\a.png": "",
             "azure-blob://box/presigned.png": stage.fill("http://friend.test:{friend}/ok?X-Signature={secret}"),
             "s3://bucket/elsewhere.png": stage.fill("http://127.0.0.1:{stranger}/ok?X-Signature={secret}"),
         }

@@ -19,6 +19,10 @@ from handler.reading.tesseract import (
     timeout_message,
 )
 
+_UNKNOWN_DPI = 96
+"""Where no resolution is known: what tesserocr's own hand-over, a BMP of Pillow's, says. Tesseract's estimate, which
+the program makes, covers less of DocBank (81.7 instead of 83.4 % of the words) and more of SROIE (81.3, 80.1)."""
+
 
 class TesserocrEngine:
     """Tesseract's library, in process: no start, no temporary files, no OpenMP. Not for several threads."""
@@ -39,8 +43,7 @@ class TesserocrEngine:
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""
         self._api.SetImage(grey(image))
-        # Always: tesserocr hands the page over as a BMP, and Pillow's say 96 dpi where nothing is known.
-        self._api.SetSourceResolution(credible_dpi(image))
+        self._api.SetSourceResolution(credible_dpi(image) or _UNKNOWN_DPI)
         try:
             # 0 would mean no limit.
             if not self._api.Recognize(max(1, int(self._settings.timeout_s * 1000))):

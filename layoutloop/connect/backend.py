@@ -19,7 +19,7 @@ from layoutloop.connect.shim_address import ShimAddress
 from layoutloop.errors import NotConnected, StudioUnavailable
 from layoutloop.plural import counted
 from layoutloop.studio.client import StudioClient
-from layoutloop.studio.label_config import LabelConfig, parse_label_config
+from layoutloop.studio.label_config import LabelConfig, parse_label_config, served_sentence
 
 _NEEDED_EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
 _NO_TASKS = "Project has no tasks"
@@ -54,9 +54,12 @@ def connect(client: StudioClient, project: int, shim: ShimAddress, say: Say = pr
         StudioUnavailable: Label Studio does not answer, or has no such project.
     """
     with _explained(shim):
-        config = parse_label_config(str(client.get(f"/api/projects/{project}/")["label_config"]))
+        xml = str(client.get(f"/api/projects/{project}/")["label_config"])
+        config = parse_label_config(xml)
         kind = "RectangleLabels" if config.kind == "rectanglelabels" else "rectangles with labels and text"
         say(f"the label config can be served: {kind}, {counted(len(config.labels), 'label')}")
+        if sentence := served_sentence(xml, config):
+            say(sentence)
         backend, others, backend_changed = _ensure_backend(client, project, shim, say)
         webhook_changed = _ensure_webhook(client, project, shim, say)
         shown_changed = False

@@ -35,6 +35,7 @@ READ_ELSEWHERE = frozenset(
         "LAYOUTLOOP_CACHE_DIR",  # handler/ocr_handler.py
         "LAYOUTLOOP_CACHE_BYTES",
         "LAYOUTLOOP_OCR_ENGINE",  # scripts/archive.py
+        "LAYOUTLOOP_OCR_DEVICE",
         "LAYOUTLOOP_OCR_LANGUAGE",
         "LAYOUTLOOP_OCR_PSM",
         "LAYOUTLOOP_OCR_TIMEOUT_S",

@@ -74,7 +74,7 @@ class VersionCard:
         uses_image: whether pages must come with their thumbnail.
         base_model: what training started from.
         batch_size: requests that one worker takes together.
-        device: which of `handler/config/` a project's archive has, `cpu` or `gpu`.
+        device: which of `handler/config/` a project's archive has, `cpu` or `gpu`; what the engine of `ocr` runs on.
         timeout_s: an `ocr` archive's time limit for one page.
         handler_sha256: of the handler package inside.
         created: UTC time in ISO 8601.

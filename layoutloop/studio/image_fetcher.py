@@ -13,12 +13,11 @@ Everything else is refused. Redirects are followed here, and each hop is judged 
 from __future__ import annotations
 
 import base64
-import re
 import ssl
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urljoin
+from urllib.parse import urljoin
 
 import urllib3
 
@@ -34,10 +33,12 @@ from layoutloop.studio.addresses import Guard, Resolver, open_pools, parse_netwo
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.api_key_file import KEY_VARIABLE
 from layoutloop.studio.data_uri import decode_data_uri
+from layoutloop.studio.reference import IMAGE_PATHS, named_file, read_reference
 from layoutloop.studio.web_address import (
     HostRule,
     WebAddress,
     check_characters,
+    check_controls,
     check_path,
     parse_host_rules,
     parse_studio_url,
@@ -48,12 +49,10 @@ from layoutloop.studio.web_request import WebRequest, compression, read_body
 MAX_REFERENCE_CHARS = 8192
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-CLOUD = ("s3://", "gs://", "azure-blob://")
 HEADERS = {"Accept": "*/*"}
 """Label Studio's resolve view answers 406 to a client that only takes images."""
-_KEYED_PATHS = re.compile(
-    r"/data/upload/.+|/data/local-files/?|/storage-data/uploaded/?|/(?:tasks|projects)/[0-9]+/(?:resolve|presign)/?"
-)
+_ANOTHER_TIME = frozenset({408, 424, 425, 429})
+"""Statuses that say nothing about the image: too slow, too early, too often; 424 is Label Studio's for a storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +141,17 @@ class ImageFetcher:
             raise AddressRefused(
                 f"an image reference of {len(reference)} characters is too long ({MAX_REFERENCE_CHARS})"
             )
-        check_characters(reference)
-        scheme = reference.partition("://")[0].lower() if "://" in reference else ""
-        if reference.lower().startswith(CLOUD):
+        check_controls(reference)
+        read = read_reference(reference)
+        if read.kind == "cloud":
             if task_id is None:
+                scheme = reference.partition(":")[0].lower()
                 raise ImageUnavailable(f"a {scheme}:// reference is read through its task, and no task id is known")
             encoded = base64.urlsafe_b64encode(reference.encode("utf-8", "replace")).decode().replace("=", "%3D")
             return self._home_hop(f"/tasks/{task_id}/resolve/", f"fileuri={encoded}")
-        if reference.startswith("/"):
-            path, _, query = reference.partition("#")[0].partition("?")
-            return self._home_hop(path, query)
-        if scheme in ("http", "https"):
+        if read.kind == "studio":
+            return self._home_hop(read.path, read.query)
+        if read.kind == "web":
             return self._web_hop(parse_web_address(reference))
         raise AddressRefused(
             f"an image reference that begins with {reference.partition(':')[0][:20]!r} is not fetched: use an upload, "
@@ -188,7 +187,7 @@ class ImageFetcher:
         if any(rule.allows(address) for rule in self._hosts):
             return _Hop(address, keyed=False)
         hint = ""
-        if home is not None and (_KEYED_PATHS.fullmatch(address.path) or address.host == home.host):
+        if home is not None and (IMAGE_PATHS.fullmatch(address.path) or address.host == home.host):
             hint = f" (if it is Label Studio itself: LABEL_STUDIO_URL is {home}, and only that gets the key)"
         host = address.base.partition("://")[2]
         raise AddressRefused(f"{address} is not on an allowed host; add {host} to LAYOUTLOOP_IMAGE_HOSTS{hint}")
@@ -199,7 +198,7 @@ class ImageFetcher:
             raise ImageUnavailable("the image is at Label Studio; set LABEL_STUDIO_URL to its address")
         home = self._home
         inner = path.removeprefix(home.path.rstrip("/")) if path.startswith(home.path) else path
-        if not _KEYED_PATHS.fullmatch(inner):
+        if not IMAGE_PATHS.fullmatch(inner):
             login = f"; it wants a login: set {KEY_VARIABLE}" if inner.startswith("/user/login") else ""
             raise AddressRefused(f"{inner[:200]} of Label Studio serves no image and is not fetched{login}")
         check_path(inner, query)
@@ -220,7 +219,8 @@ class ImageFetcher:
     def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status != 200:
             # A key that is refused says nothing about this image: with another one all of them can be had.
-            is_down = response.status >= 500 or (hop.keyed and response.status == 401)
+            refused = hop.keyed and response.status == 401
+            is_down = response.status >= 500 or response.status in _ANOTHER_TIME or refused
             error = ImageSourceUnreachable if is_down else ImageUnavailable
             raise error(_status_sentence(hop, response.status, self._key))
         if problem := compression(response):
@@ -255,5 +255,5 @@ def _status_sentence(hop: _Hop, status: int, key: LabelStudioKey) -> str:
 
 def _file_named(address: WebAddress) -> str:
     """Return the path with the file it names, and no other part of the query."""
-    named = [f"?{name}={value}" for name, value in parse_qsl(address.query) if name in ("d", "filepath")]
-    return (str(address) + "".join(named[:1]))[:400]
+    named = named_file(address.path, address.query)
+    return (f"{address}?{named[0]}={named[1]}" if named else str(address))[:400]

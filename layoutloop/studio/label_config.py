@@ -26,6 +26,7 @@ OCR_EXAMPLE = (
     '<Rectangle name="bbox" toName="image"/>'
     '<TextArea name="transcription" toName="image" perRegion="true"/></View>'
 )
+_LABEL_CONTROLS = ("RectangleLabels", "Labels")
 _NOT_RENAMED = "$undefined$"  # what Label Studio calls the only column of a plain list of files
 _VALUE = re.compile(r"\$([^.\[\]{}$]+)")
 
@@ -81,13 +82,22 @@ class _Tag:
     def to_name(self) -> str | None:
         return self.attributes.get("toname") or None
 
+    @property
+    def is_skipped(self) -> bool:
+        """Whether the control is kept from ML backends; the attribute is that of Label Studio's own examples."""
+        return self.attributes.get("model_skip", "").strip().lower() in ("1", "true", "yes")
+
+    def __str__(self) -> str:
+        return f'<{self.tag} name="{self.name}">'
+
 
 def parse_label_config(xml: str) -> LabelConfig:
     """Return what of a label config this back end serves.
 
     Of several controls or images, the first control in document order that fits is taken:
     <RectangleLabels>, or <Labels> that shares its <Image> with a <Rectangle>. The first <TextArea> with
-    perRegion="true" on the same <Image> takes the text. Everything else is left to the annotator.
+    perRegion="true" on the same <Image> takes the text. A control with model_skip="true" is passed over. Everything
+    else is left to the annotator (`served_sentence` says so).
 
     Where a <Label> has an alias, results carry the alias. Label Studio draws either, but what an annotator
     draws is stored as the alias (`selectedValues` and `findLabel` in web/libs/editor/src/mixins/SelectedModel.js),
@@ -96,11 +106,12 @@ def parse_label_config(xml: str) -> LabelConfig:
     Raises:
         LabelConfigUnsupported: says what was found and what to write instead.
     """
-    tags = [_Tag.of(element) for element in _root(xml).iter()]
-    images: dict[str | None, _Tag] = {tag.name: tag for tag in tags if tag.tag == "Image" and tag.name}
-    rectangles = {tag.to_name: tag for tag in reversed(tags) if tag.tag == "Rectangle" and tag.name}
+    tags = _tags(xml)
+    usable = [tag for tag in tags if not tag.is_skipped]
+    images = _images(tags)
+    rectangles = {tag.to_name: tag for tag in reversed(usable) if tag.tag == "Rectangle" and tag.name}
     problem: LabelConfigUnsupported | None = None
-    for control in tags:
+    for control in usable:
         image, rectangle = images.get(control.to_name), rectangles.get(control.to_name)
         fits = control.tag == "RectangleLabels" or (control.tag == "Labels" and rectangle is not None)
         if image is None or control.name is None or not fits:
@@ -111,7 +122,7 @@ def parse_label_config(xml: str) -> LabelConfig:
         except LabelConfigUnsupported as error:
             problem = problem or error
             continue
-        textarea = next((tag for tag in tags if _is_region_text(tag, image)), None)
+        textarea = next((tag for tag in usable if _is_region_text(tag, image)), None)
         return LabelConfig(
             kind="rectanglelabels" if control.tag == "RectangleLabels" else "ocr",
             to_name=image.name or "",
@@ -124,6 +135,20 @@ def parse_label_config(xml: str) -> LabelConfig:
             label_map=_label_map(control, names),
         )
     raise problem or _nothing_fits(tags)
+
+
+def served_sentence(xml: str, config: LabelConfig) -> str | None:
+    """Return which control is served and which are not, where a label config has several; None where it has one."""
+    tags = _tags(xml)
+    controls = [tag for tag in tags if tag.tag in _LABEL_CONTROLS and tag.name and tag.to_name in _images(tags)]
+    served = next((tag for tag in controls if tag.name == config.from_name), None)
+    others = [tag for tag in controls if tag is not served]
+    if served is None or not others:
+        return None
+    return (
+        f"of {len(controls)} controls with labels {served} is served; what is drawn with "
+        f'{", ".join(map(str, others))} is left to people (model_skip="true" on a control passes it over)'
+    )
 
 
 def image_references(task: Mapping[str, object], config: LabelConfig) -> tuple[str, ...]:
@@ -168,6 +193,14 @@ def _root(xml: str) -> Element:
         raise _unsupported(
             f"the label config holds a DTD, entities or characters that are refused ({type(error).__name__})"
         ) from error
+
+
+def _tags(xml: str) -> list[_Tag]:
+    return [_Tag.of(element) for element in _root(xml).iter()]
+
+
+def _images(tags: Sequence[_Tag]) -> dict[str | None, _Tag]:
+    return {tag.name: tag for tag in tags if tag.tag == "Image" and tag.name}
 
 
 def _image_value(image: _Tag) -> tuple[str, bool]:
@@ -233,9 +266,12 @@ def _nothing_fits(tags: Sequence[_Tag]) -> LabelConfigUnsupported:
     """Return the refusal for a config without a control that fits, saying what it has instead."""
     objects = {tag.name: tag.tag for tag in tags if tag.name and tag.to_name is None}
     found = dict.fromkeys(
-        f"<{tag.tag}> on <{objects[tag.to_name]}>"
-        if tag.to_name in objects
-        else f'<{tag.tag}> on a missing "{tag.to_name}"'
+        (
+            f"<{tag.tag}> on <{objects[tag.to_name]}>"
+            if tag.to_name in objects
+            else f'<{tag.tag}> on a missing "{tag.to_name}"'
+        )
+        + (" (passed over: model_skip)" if tag.is_skipped else "")
         for tag in tags
         if tag.to_name
     )

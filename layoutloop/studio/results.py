@@ -1,8 +1,8 @@
-"""Label Studio's results: regions -> what it draws, and back from what a person drew.
+"""Regions -> Label Studio's results; the way back, from what a person drew, is in `layoutloop.studio.drawn`.
 
-Label Studio measures in percent of the upright image, this project in pixels; both conversions are only here.
-What is emitted is what its interface draws: rectangle, labels and text of one region share an id, text is a list,
-every number is finite, nothing reaches past the page.
+Label Studio measures in percent of the upright image, this project in pixels. What is emitted is what its interface
+draws: rectangle, labels and text of one region share an id, text is a list, every number is finite, nothing reaches
+past the page.
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 from handler.page import Box, Region, Size
 from layoutloop.studio.label_config import LabelConfig
+from layoutloop.studio.rectangle import MIN_VISIBLE_PERCENT, TiltedBox
 
-MIN_VISIBLE_PERCENT = 0.1
-_MOST = 1e6  # percent or degrees; beyond it a number is no drawing
 _DECIMALS = 6  # of a percent: a ten-thousandth of a pixel on the largest scan
 
 
@@ -105,23 +103,6 @@ class Results:
     unknown_labels: int
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledBox:
-    """One rectangle of an annotation.
-
-    Args:
-        label: as the annotation names it; the first of several; None for a box without a label.
-        box: pixels of the upright page, around the rectangle where it is rotated, clipped to the page.
-        text: the transcription; empty where there is none.
-        item_index: page of a valueList task; None where the annotation does not say.
-    """
-
-    label: str | None
-    box: Box
-    text: str
-    item_index: int | None
-
-
 def regions_to_results(
     regions: Sequence[Region],
     config: LabelConfig,
@@ -174,26 +155,16 @@ def results_to_prediction(pages: Sequence[Results]) -> PredictionDict:
     }
 
 
-def results_to_regions(
-    results: Sequence[Mapping[str, object]], size: Size, *, to_name: str | None = None
-) -> list[LabelledBox]:
-    """Turn an annotation's results back into boxes, in the order of their rectangles.
-
-    Results with the same id are one region; what is no rectangle (polygons, choices, relations) or has no
-    usable numbers is left out. Percentages are taken of the page as it is, like Label Studio's own drawing does:
-    a missing or wrong original_width changes nothing, and image_rotation is only how the annotator looked at it.
-
-    Args:
-        results: `annotation["result"]`.
-        size: of the upright page.
-        to_name: only the results on this <Image>; None for all.
-    """
-    groups: dict[object, list[Mapping[str, object]]] = {}
-    for position, result in enumerate(results):
-        if to_name is None or result.get("to_name") == to_name:
-            groups.setdefault(result.get("id") or position, []).append(result)
-    boxes = (_labelled_box(group, size) for group in groups.values())
-    return [box for box in boxes if box is not None]
+def tilted_geometry(tilted: TiltedBox, size: Size) -> GeometryValue:
+    """Return a tilted rectangle as Label Studio stores it."""
+    across, down = 100 / size.width, 100 / size.height
+    return {
+        "x": round(tilted.x * across, _DECIMALS),
+        "y": round(tilted.y * down, _DECIMALS),
+        "width": round(tilted.width * across, _DECIMALS),
+        "height": round(tilted.height * down, _DECIMALS),
+        "rotation": tilted.degrees,
+    }
 
 
 def _common(config: LabelConfig, size: Size, item_index: int | None, read_only: bool) -> _Common:
@@ -245,53 +216,3 @@ def _region_id(item_index: int | None, index: int, region: Region) -> str:
     box = region.box
     identity = json.dumps([item_index, index, box.left, box.top, box.right, box.bottom, region.label])
     return base64.b32encode(hashlib.sha256(identity.encode()).digest()).decode().lower()[:10]
-
-
-def _labelled_box(group: Sequence[Mapping[str, object]], size: Size) -> LabelledBox | None:
-    label, text = None, ""
-    box: Box | None = None
-    item_index: int | None = None
-    for result in group:
-        value, page = result.get("value"), result.get("item_index")
-        if not isinstance(value, Mapping):
-            continue
-        kind = result.get("type")
-        if kind in ("rectangle", "rectanglelabels"):
-            box = box or _pixels(value, size)
-        if kind in ("labels", "rectanglelabels"):
-            label = label or _first_string(value.get(kind))
-        if kind == "textarea":
-            text = text or _joined(value.get("text"))
-        if isinstance(page, int) and not isinstance(page, bool):
-            item_index = page
-    return None if box is None else LabelledBox(label, box, text, item_index)
-
-
-def _pixels(value: Mapping[str, object], size: Size) -> Box | None:
-    """Convert a rectangle in percent to the pixel box around it; None where a number is missing or absurd."""
-    numbers = [_number(value.get(key, 0.0 if key == "rotation" else None)) for key in GeometryValue.__annotations__]
-    x, y, extent_x, extent_y, rotation = numbers
-    if x is None or y is None or extent_x is None or extent_y is None or rotation is None:
-        return None
-    left, top = x * size.width / 100, y * size.height / 100
-    across, down = extent_x * size.width / 100, extent_y * size.height / 100
-    cosine, sine = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-    corners = [(dx * cosine - dy * sine, dx * sine + dy * cosine) for dx in (0.0, across) for dy in (0.0, down)]
-    xs = [min(max(left + dx, 0.0), float(size.width)) for dx, _ in corners]
-    ys = [min(max(top + dy, 0.0), float(size.height)) for _, dy in corners]
-    return Box(min(xs), min(ys), max(xs), max(ys))
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST:
-        return None
-    return float(value)
-
-
-def _first_string(value: object) -> str | None:
-    return next((entry for entry in value if isinstance(entry, str)), None) if isinstance(value, list) else None
-
-
-def _joined(value: object) -> str:
-    lines = value if isinstance(value, list) else [value]
-    return "\n".join(line for line in lines if isinstance(line, str))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from layoutloop.errors import AddressRefused, SettingsInvalid
+from layoutloop.studio.reference import LOCAL_FILES
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_])?")
@@ -153,13 +154,28 @@ def check_characters(reference: str) -> None:
     Raises:
         AddressRefused: a backslash or control character is in it.
     """
-    if "\\" in reference or any(ord(char) < 0x20 or ord(char) == 0x7F for char in reference):
-        raise AddressRefused("an image reference with a backslash or control character is refused")
+    check_controls(reference)
+    if "\\" in reference:
+        raise AddressRefused(
+            "an image reference with a backslash is refused: write it as %5C where a file is called so"
+        )
+
+
+def check_controls(reference: str) -> None:
+    """Refuse what may end a line of a request.
+
+    Raises:
+        AddressRefused: a control character is in it.
+    """
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in reference):
+        raise AddressRefused("an image reference with a control character is refused")
 
 
 def check_path(path: str, query: str) -> None:
     """Refuse what could leave the folder that Label Studio serves, at every level of percent-decoding.
 
+    The `d` of a local file may be a path of Windows, with backslashes between its folders, and may have empty folders,
+    which Label Studio passes over; but it may not begin with two slashes of either kind, which is a host to Windows.
     The `fileuri` of a cloud object is no folder, so only its characters are checked.
 
     Raises:
@@ -169,14 +185,25 @@ def check_path(path: str, query: str) -> None:
         values = parse_qsl(query, keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
         raise AddressRefused("an image reference has a query that cannot be read") from error
+    is_local = LOCAL_FILES.fullmatch(path) is not None
     for name, text in [("", path), *values]:
         for level in _decodings(text):
-            check_characters(level)
-            segments = [segment.partition(";")[0].strip() for segment in level.split("/")]
-            if name != "fileuri" and ("//" in level or "." in segments or ".." in segments):
+            if name == "d" and is_local:
+                check_controls(level)
+                leaves = _leaves_folder(level.replace("\\", "/"), inner_empty=True)
+            else:
+                check_characters(level)
+                leaves = name != "fileuri" and _leaves_folder(level, inner_empty=False)
+            if leaves:
                 raise AddressRefused(
                     f"{path[:200]} of Label Studio names a folder with . or .. or //, which is refused"
                 )
+
+
+def _leaves_folder(level: str, *, inner_empty: bool) -> bool:
+    segments = [segment.partition(";")[0].strip() for segment in level.split("/")]
+    empty = level.startswith("//") if inner_empty else "//" in level
+    return empty or "." in segments or ".." in segments
 
 
 def _decodings(text: str) -> Iterator[str]:

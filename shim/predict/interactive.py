@@ -20,10 +20,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from handler.page import Box, Region, Size, Word
+from handler.page import Box, Region, Word
 from layoutloop.errors import RequestInvalid
+from layoutloop.studio.drawn import RECTANGLES, LabelledBox, drawn_regions, grouped, labelled_box
 from layoutloop.studio.label_config import LabelConfig
-from layoutloop.studio.results import PredictionDict, regions_to_results, results_to_prediction, results_to_regions
+from layoutloop.studio.rectangle import TiltedBox, has_numbers
+from layoutloop.studio.results import PredictionDict, regions_to_results, results_to_prediction, tilted_geometry
 from shim.predict.answering import PageAnswer
 
 _COVERED = 0.5  # of a word's area; what is covered less was not meant
@@ -48,21 +50,19 @@ class Drawn:
 def parse_context(context: object, config: LabelConfig) -> Drawn | None:
     """Read `params.context` of an interactive request; None where its newest region is no rectangle drawn by hand.
 
-    Points, polygons, numbers that are no drawing, another type altogether: none of it is an error here.
+    Points, polygons, numbers that are no drawing, another control or type altogether: none of it is an error here.
     """
     results = context.get("result") if isinstance(context, Mapping) else None
-    groups: dict[str, list[Mapping[str, object]]] = {}
-    for position, result in enumerate(results if isinstance(results, list) else []):
-        if isinstance(result, Mapping) and isinstance(result.get("id"), str | int | None):
-            groups.setdefault(str(result.get("id") or f"drawn{position}"), []).append(result)
-    if not groups:
-        return None
-    region_id, newest = list(groups.items())[-1]
-    # The page's size is not known yet; a rectangle can be drawn on any page or on none.
-    boxes = results_to_regions(newest, Size(100, 100), to_name=config.to_name)
-    if not boxes or any(result.get("origin") not in _BY_HAND for result in newest):
-        return None
-    return Drawn(region_id, (boxes[0].item_index or 0) if config.is_list else 0, tuple(newest))
+    groups = grouped(results)
+    newest = list(groups.values())[-1] if groups else []
+    for region in drawn_regions(newest, config):
+        rectangle = next((result for result in region.ours if result.get("type") in RECTANGLES), None)
+        by_hand = all(result.get("origin") in _BY_HAND for result in newest)
+        named = all(isinstance(result.get("id"), str | int | None) for result in newest)
+        if rectangle is not None and by_hand and named and has_numbers(rectangle.get("value")):
+            pages = [page for result in region.ours if type(page := result.get("item_index")) is int]
+            return Drawn(region.identity, pages[-1] if config.is_list and pages else 0, region.ours)
+    return None
 
 
 def reference_drawn_on(drawn: Drawn | None, references: Sequence[str]) -> str:
@@ -73,8 +73,8 @@ def reference_drawn_on(drawn: Drawn | None, references: Sequence[str]) -> str:
     """
     if drawn is None:
         raise RequestInvalid(
-            "an interactive request whose newest region is no rectangle drawn by hand; "
-            "draw one with the Rectangle tool, other shapes are not answered"
+            "an interactive request whose newest region is no rectangle drawn by hand with the control that is served; "
+            "draw one with its Rectangle tool, other shapes are not answered"
         )
     if not 0 <= drawn.page < len(references):
         raise RequestInvalid(f"a rectangle on page {drawn.page} of a task with pages 0 to {len(references) - 1}")
@@ -86,14 +86,22 @@ def drawn_to_prediction(
 ) -> PredictionDict:
     """Return the rectangle as its words make it; as it was drawn, and still the person's, where it covers none.
 
+    A tilted one keeps its place: the upright box around the words of a tilted line holds those of its neighbours too.
+
     Args:
         drawn: the rectangle.
         page: the one it is on.
         config: of the project.
         threshold: labels below this score are not taken.
         version: the reported one.
+
+    Raises:
+        RequestInvalid: nobody can have meant the rectangle, for example one that is not on the page.
     """
-    region = snap(drawn, page, config, threshold)
+    rough = labelled_box(drawn.results, page.size)
+    if isinstance(rough, str):
+        raise RequestInvalid(f"the rectangle drawn cannot be used: {rough}")
+    region = snap(rough, page, config, threshold)
     results = regions_to_results(
         [region],
         config,
@@ -106,21 +114,22 @@ def drawn_to_prediction(
     prediction = results_to_prediction([results])
     for item in prediction["result"]:
         item["id"] = drawn.region_id
+        if rough.tilted:
+            item["value"].update(tilted_geometry(rough.tilted, page.size))
         if not region.text:
             item["origin"] = "manual"
     return prediction
 
 
-def snap(drawn: Drawn, page: PageAnswer, config: LabelConfig, threshold: float) -> Region:
+def snap(rough: LabelledBox, page: PageAnswer, config: LabelConfig, threshold: float) -> Region:
     """Return a rectangle's words as one region, in pixels; the rectangle itself, without text, where it has none.
 
     Words are joined in reading order. The label is the one that the model gives most of those words it labels
     (the first in reading order where two are equal), and the score the mean of theirs. Where it labels none, the
     label is the one the person chose, if any, and the score the mean confidence with which the words were read.
     """
-    (rough,) = results_to_regions(drawn.results, page.size, to_name=config.to_name)
     chosen = config.project_label(rough.label)
-    covered = covered_words(page.words, rough.box)
+    covered = covered_words(page.words, rough.outline)
     if not covered:
         return Region(chosen, rough.box, 1.0, "", ())
     words = [page.words[index] for index in covered]
@@ -131,16 +140,19 @@ def snap(drawn: Drawn, page: PageAnswer, config: LabelConfig, threshold: float) 
     return Region(label, Box.around(word.box for word in words), sum(scores) / len(scores), text, tuple(covered))
 
 
-def covered_words(words: Sequence[Word], rough: Box) -> list[int]:
-    """Return the indices of the words, blank ones apart, of which `rough` covers at least half the area."""
-    return [
-        index
-        for index, word in enumerate(words)
-        if word.text.strip()
-        and _share(word.box.left, word.box.right, rough.left, rough.right)
-        * _share(word.box.top, word.box.bottom, rough.top, rough.bottom)
-        >= _COVERED
-    ]
+def covered_words(words: Sequence[Word], rough: Box | TiltedBox) -> list[int]:
+    """Return the indices of the words, blank ones apart, of which `rough` covers at least half the area.
+
+    Of a tilted rectangle, those whose centre it holds.
+    """
+
+    def covers(box: Box) -> bool:
+        if isinstance(rough, TiltedBox):
+            return rough.holds_centre(box)
+        across = _share(box.left, box.right, rough.left, rough.right)
+        return across * _share(box.top, box.bottom, rough.top, rough.bottom) >= _COVERED
+
+    return [index for index, word in enumerate(words) if word.text.strip() and covers(word.box)]
 
 
 def _votes(page: PageAnswer, words: Sequence[int], config: LabelConfig, threshold: float) -> list[tuple[str, float]]:

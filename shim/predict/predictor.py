@@ -22,8 +22,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from typing import Literal
 
@@ -41,10 +39,10 @@ from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
 from shim.predict.request import PredictRequest
+from shim.predict.task_pages import TaskPages
 
 logger = logging.getLogger(__name__)
 
-_VERSION_TRIES = 3
 _PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
 
@@ -67,21 +65,6 @@ class PredictResponse:
     model_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Submitted:
-    """The pages of one task that were handed to the pool, or why they could not be.
-
-    Args:
-        references: of the pages: every one of the task, or the one drawn on in an interactive request.
-        pages: their answers.
-        error: why there are none.
-    """
-
-    references: tuple[str, ...] = ()
-    pages: tuple[Future[PageAnswer], ...] = ()
-    error: LayoutLoopError | None = None
-
-
 class Predictor:
     """Answers /predict, and reports the version that /setup needs.
 
@@ -101,7 +84,7 @@ class Predictor:
         self._pool = pool
         self._metrics = metrics
         self._no_model = _NO_MODEL.format(store_of(settings.model_dir))
-        self._logged: set[tuple[str | None, str]] = set()
+        self._logged: set[tuple[int | None, str]] = set()
         self._admitted = threading.BoundedSemaphore(settings.max_predicts)
 
     def version(self, project_id: int | None, config: LabelConfig) -> str:
@@ -112,6 +95,12 @@ class Predictor:
         """
         model = None if project_id is None else project_model(project_id)
         return self._reported(self._answerer.models.in_service(model), config)
+
+    def log_once(self, project_id: int | None, sentence: str) -> None:
+        """Write a sentence about a project to the log, the first time: /setup comes again and again."""
+        if (project_id, sentence) not in self._logged:
+            self._logged.add((project_id, sentence))
+            logger.info("project %s: %s", project_id, sentence)
 
     def _version_when_copied(self, request: PredictRequest, until: float) -> str:
         """Return the version; a shim that has just begun to copy its store waits for the copy."""
@@ -162,33 +151,29 @@ class Predictor:
             )
         return PredictResponse([entry for entry, _ in entries], version)
 
-    def _submit_task(self, request: PredictRequest, task: Mapping[str, object], turn: int) -> _Submitted:
+    def _submit_task(
+        self, request: PredictRequest, task: Mapping[str, object], turn: int
+    ) -> TaskPages | LayoutLoopError:
         try:
             references = image_references(task, request.config)
             if request.is_interactive:
                 references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
-            pages = tuple(self._submit(request, task, reference, turn) for reference in references)
+            return TaskPages(self._answerer, self._pool, request.model, task.get("id"), references, turn)
         except LayoutLoopError as error:
-            return _Submitted(error=error)
-        return _Submitted(references, pages)
-
-    def _submit(
-        self, request: PredictRequest, task: Mapping[str, object], reference: str, turn: int
-    ) -> Future[PageAnswer]:
-        in_service = self._answerer.models.in_service(request.model)
-        task_id = task.get("id")
-        task_id = task_id if isinstance(task_id, int) else None
-        # With the version in the key, a request never gets an answer of a version that was gone before it came.
-        key = (request.model, in_service.versions, reference, _needs_task(reference) and task_id)
-        return self._pool.submit(key, turn, self._answerer.job(request.model, reference, task_id))
+            return error
 
     def _entry(
-        self, request: PredictRequest, task: Mapping[str, object], submitted: _Submitted, deadline: float
+        self,
+        request: PredictRequest,
+        task: Mapping[str, object],
+        submitted: TaskPages | LayoutLoopError,
+        deadline: float,
     ) -> tuple[Entry, TaskStatus]:
         try:
-            if submitted.error is not None:
-                raise submitted.error
-            return self._prediction(request, self._pages(request, task, submitted, deadline)), "ok"
+            if isinstance(submitted, LayoutLoopError):
+                raise submitted
+            pages = self._read(request, task, submitted.wait(deadline))
+            return self._prediction(request, pages, len(submitted)), "ok"
         except (DeadlineExceeded, Overloaded) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
@@ -204,42 +189,40 @@ class Predictor:
             self._note(request, task, unforeseen, logging.WARNING)
         return [], "failed"
 
-    def _pages(
-        self, request: PredictRequest, task: Mapping[str, object], submitted: _Submitted, deadline: float
-    ) -> list[PageAnswer]:
-        """Wait for a task's pages; all of one version, so pages from before a promotion are requested again."""
-        pages = [_wait(future, deadline) for future in submitted.pages]
-        tries = 0
-        while len({page.in_service.versions for page in pages}) > 1:
-            tries += 1
-            if tries > _VERSION_TRIES:
-                raise DeadlineExceeded("versions changed again and again while its pages were read; try again")
-            current = self._answerer.models.in_service(request.model).versions
-            for index, page in enumerate(pages):
-                if page.in_service.versions != current:
-                    pages[index] = _wait(self._submit(request, task, submitted.references[index], index), deadline)
-        return pages
+    def _read(
+        self, request: PredictRequest, task: Mapping[str, object], pages: Sequence[PageAnswer | LayoutLoopError]
+    ) -> dict[int, PageAnswer]:
+        """Return the pages that could be read, by their index; name the others."""
+        for index, page in enumerate(pages):
+            if isinstance(page, LayoutLoopError):
+                self._note(request, task, page, logging.WARNING, f"page {index + 1} of {len(pages)}")
+        return {index: page for index, page in enumerate(pages) if isinstance(page, PageAnswer)}
 
-    def _prediction(self, request: PredictRequest, pages: Sequence[PageAnswer]) -> Entry:
-        in_service, config = pages[0].in_service, request.config
+    def _prediction(self, request: PredictRequest, pages: Mapping[int, PageAnswer], count: int) -> Entry:
+        """Draw the pages that were read, by their index, of `count`; where one is missing, a person must look first."""
+        first = next(iter(pages.values()))
+        in_service, config = first.in_service, request.config
         if request.drawn is not None:
             version = self._reported(in_service, config)
-            return drawn_to_prediction(request.drawn, pages[0], config, self._settings.score_threshold, version)
+            return drawn_to_prediction(request.drawn, first, config, self._settings.score_threshold, version)
         if in_service.model is None and config.kind == "rectanglelabels":
             raise NoModelYet(self._no_model)
         version = self._reported(in_service, config)
-        drawn = [self._draw(config, page, index, version) for index, page in enumerate(pages)]
+        drawn = [self._draw(config, page, index, version) for index, page in pages.items()]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
         if any(one.unknown_labels for one in drawn):
             self._name_unknown(request, in_service, version)
-        return results_to_prediction(drawn)
+        prediction = results_to_prediction(drawn)
+        if len(pages) < count:
+            prediction["score"] = 0.0
+        return prediction
 
     def _name_unknown(self, request: PredictRequest, in_service: InService, version: str) -> None:
         """Log once per version which of the model's labels the label config does not have."""
         labels = in_service.model.labels if in_service.model else ()
         unknown = [label for label in labels if request.config.project_label(label) is None]
-        if (request.model, version) not in self._logged:
-            self._logged.add((request.model, version))
+        if (request.project_id, version) not in self._logged:
+            self._logged.add((request.project_id, version))
             logger.warning(
                 "project %s: the model's labels %s are not in the label config, which has %s; their boxes are drawn "
                 'without a label (map them with predicted_values="..." on a <Label>)',
@@ -265,18 +248,16 @@ class Predictor:
             in_service.stamp, config, in_service.engine, settings.score_threshold, read_only=settings.read_only_boxes
         )
 
-    def _note(self, request: PredictRequest, task: Mapping[str, object], error: LayoutLoopError, level: int) -> None:
+    def _note(
+        self,
+        request: PredictRequest,
+        task: Mapping[str, object],
+        error: LayoutLoopError,
+        level: int,
+        page: str = "",
+    ) -> None:
+        """Count an error and write it to the log; `page` is which of several it is about."""
         self._metrics.errors.labels(error.code).inc()
-        logger.log(level, "project %s task %s: %s: %s", request.project_id, task.get("id"), error.code, error)
-
-
-def _wait(future: Future[PageAnswer], deadline: float) -> PageAnswer:
-    try:
-        return future.result(max(0.0, deadline - time.monotonic()))
-    except (NotYet, CancelledError) as error:
-        raise StillRunning("not done in time; it goes on in the background, try again") from error
-
-
-def _needs_task(reference: str) -> bool:
-    """Whether an image is fetched by way of its task: cloud storage is resolved for a task."""
-    return not reference.startswith(("/", "http://", "https://", "data:"))
+        where = f"{task.get('id')} {page}".rstrip()
+        sentence = {"sentence": f"{page}: {error}"} if page else {}  # for the dashboard, which else shows the error
+        logger.log(level, "project %s task %s: %s: %s", request.project_id, where, error.code, error, extra=sentence)

@@ -37,7 +37,6 @@ NOT_FROM_ENV = {
     **dict.fromkeys(("LAYOUTLOOP_VENV", "LAYOUTLOOP_LABEL_STUDIO_VENV", "LAYOUTLOOP_CHROMIUM"), "of a checkout"),
     "LABEL_STUDIO_API_KEY": "LABEL_STUDIO_USER_TOKEN, which Label Studio's service gets as well",
     "LAYOUTLOOP_ALLOW_OPEN_BIND": "TorchServe's services have it, and the shim has Basic auth",
-    "LAYOUTLOOP_OCR_ENGINE": "the other one, tesserocr, is in no image",
 }
 """Settings that nobody gives in .env, and why."""
 READ_BY = {

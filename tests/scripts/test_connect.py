@@ -88,6 +88,13 @@ def test_connected_once_and_found_right_the_second_time(
     assert bench.studio.changes == []
 
 
+def test_which_of_several_controls_is_served_is_told(bench: Bench) -> None:
+    stamp = '<RectangleLabels name="stamp" toName="image"><Label value="round"/></RectangleLabels></View>'
+    bench.studio.projects[7]["label_config"] = RECTANGLES.replace("</View>", stamp)
+    bench.connect()
+    assert bench.says('<RectangleLabels name="label"> is served; what is drawn with <RectangleLabels name="stamp"> is')
+
+
 def test_a_title_that_a_person_gave_stays(bench: Bench) -> None:
     bench.studio.add_backend(SHIM.url, title="our model")
     bench.connect()

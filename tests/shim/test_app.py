@@ -316,6 +316,17 @@ def test_setup_ignores_host_and_key_of_the_request(bench: Bench) -> None:
     assert [seen.headers["Authorization"] for seen in bench.studio.seen] == [f"Token {LEGACY_KEY}"]
 
 
+def test_setup_says_which_of_several_controls_is_served(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    stamp = '<RectangleLabels name="stamp" toName="image"><Label value="round"/></RectangleLabels></View>'
+    xml = RECTANGLES.replace("</View>", stamp)
+    with caplog.at_level("INFO"):
+        answers = [bench.post("/setup", {"schema": xml, "project": "7.1"})[1] for _ in range(3)]
+    said = 'of 2 controls with labels <RectangleLabels name="label"> is served'
+    assert all(answer["served"].startswith(said) for answer in answers)
+    assert all(answer["model_version"] == bench.setup() for answer in answers)
+    assert caplog.text.count(f"project 7: {said}") == 1
+
+
 def test_a_config_that_cannot_be_served_is_told_at_setup(bench: Bench) -> None:
     status, body = bench.post(
         "/setup", {"schema": '<View><Text name="t" value="$t"/><Choices name="c" toName="t"/></View>', "project": "7.1"}

@@ -168,6 +168,7 @@ def build_ocr(store: ModelStore, settings: OcrSettings) -> VersionCard:
         "language": settings.language,
         "psm": settings.psm,
         "timeout_s": settings.timeout_s,
+        "device": settings.device,
     }
     card = VersionCard(
         model=OCR_MODEL,
@@ -176,6 +177,7 @@ def build_ocr(store: ModelStore, settings: OcrSettings) -> VersionCard:
         language=settings.language,
         psm=settings.psm,
         timeout_s=settings.timeout_s,
+        device=settings.device,
     )
     with built_for(store, OCR_MODEL, card.version) as folder:
         return pack(folder, card, config, None)
@@ -190,8 +192,8 @@ def ocr_is_current(store: ModelStore, settings: OcrSettings) -> bool:
         card = store.card(OCR_MODEL, manifest.current)
     except ModelNotReady:
         return False  # the next one brings its own
-    wanted = (handler_sha256(), make_engine(settings).name, settings.timeout_s)
-    return (card.handler_sha256, card.engine, card.timeout_s) == wanted
+    wanted = (handler_sha256(), make_engine(settings).name, settings.timeout_s, settings.device)
+    return (card.handler_sha256, card.engine, card.timeout_s, card.device) == wanted
 
 
 def _configuration(kind: str) -> dict[str, Any]:

@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from handler.page import Size
 from layoutloop.errors import TaskInvalid
+from layoutloop.studio.drawn import RECTANGLES, DrawnRegion, LabelledBox, Result, drawn_regions, labelled_box, labels_of
 from layoutloop.studio.label_config import LabelConfig, image_references
-from layoutloop.studio.results import LabelledBox, results_to_regions
 from training.data.left_out import LeftOut
 
 NOT_ANNOTATED = "task without an annotation that counts"
 NO_IMAGE = "task without an image"
 NO_PAGE = "box on no page of its task"
 NO_RECTANGLE = "shape that is no rectangle"
+OTHER_CONTROL = "box of a control that is not served"
 NO_NUMBERS = "box without usable numbers"
 NO_LABEL = "box without a label"
 UNKNOWN_LABEL = "box with a label that the label config does not have"
 SEVERAL_LABELS = "further label of a box that has several"
 
-_RECTANGLES = ("rectangle", "rectanglelabels")
 _SHAPES = ("polygon", "ellipse", "brush", "keypoint", "vector", "bitmask")
 _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
-
-Result = Mapping[str, Any]
-"""One entry of an annotation's `result`, as Label Studio exports it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class AnnotatedPage:
         reference: the image, as the task's data names it.
         annotation: id of the annotation, as a string.
         updated_at: when it was last changed, as Label Studio writes it.
-        drawn: the results of each rectangle (several where label and text are results of their own).
+        drawn: the served controls' results of each rectangle (several where label and text are results of their own).
     """
 
     task: int
@@ -134,21 +131,21 @@ def labelled_boxes(page: AnnotatedPage, config: LabelConfig, size: Size, left_ou
     boxes = []
     place = f"task {page.task}, page {page.item}"
     for group in page.drawn:
-        found = results_to_regions(group, size)
-        if not found:
-            left_out.add(NO_NUMBERS, f"{place}: {_shown(group)}")
+        drawn = labelled_box(group, size)
+        if isinstance(drawn, str):
+            left_out.add(NO_NUMBERS, f"{place}: {_shown(group)}: {drawn}")
             continue
-        (box,) = found
-        label = config.project_label(box.label)
-        if box.label is None:
-            left_out.add(NO_LABEL, f"{place}: a rectangle that nobody labelled; its words are taught as no entity")
+        label = config.project_label(drawn.label)
+        if drawn.label is None:
+            bare = f'a rectangle without a label of "{config.from_name}"; its words are taught as no entity'
+            left_out.add(NO_LABEL, f"{place}: {bare}")
         elif label is None:
             known = ", ".join(config.labels)
-            left_out.add(UNKNOWN_LABEL, f'{place}: "{box.label[:80]}"; the label config has {known}'[:400])
+            left_out.add(UNKNOWN_LABEL, f'{place}: "{drawn.label[:80]}"; the label config has {known}'[:400])
         else:
-            for further in _labels(group)[1:]:
-                left_out.add(SEVERAL_LABELS, f'{place}: "{further[:80]}" beside "{box.label[:80]}", which counts')
-            boxes.append(LabelledBox(label, box.box, box.text, page.item))
+            for further in labels_of(group)[1:]:
+                left_out.add(SEVERAL_LABELS, f'{place}: "{further[:80]}" beside "{drawn.label[:80]}", which counts')
+            boxes.append(replace(drawn, label=label, item_index=page.item))
     return boxes
 
 
@@ -180,18 +177,19 @@ def _pages(
     left_out: LeftOut,
 ) -> list[AnnotatedPage]:
     drawn: list[list[tuple[Result, ...]]] = [[] for _ in references]
-    for group in _groups(annotation["result"], config.to_name):
-        kinds = [str(result.get("type")) for result in group]
-        if not any(kind in _RECTANGLES for kind in kinds):
-            if any(kind.startswith(_SHAPES) for kind in kinds):
-                left_out.add(NO_RECTANGLE, f"task {task}: {', '.join(kinds)}; only rectangles are learned from"[:400])
-            continue
-        item = _item(group, len(references))
-        if item is None:
-            found = [result.get("item_index") for result in group]
+    for region in drawn_regions(annotation["result"], config):
+        if not any(kind in RECTANGLES for kind in region.types):
+            if any(kind.startswith(_SHAPES) for kind in region.types):
+                shapes = f"{', '.join(region.types)}; only rectangles are learned from"
+                left_out.add(NO_RECTANGLE, f"task {task}: {shapes}"[:400])
+        elif not region.ours:
+            drawn_with = f'drawn with {_controls(region)}; "{config.from_name}" is served'
+            left_out.add(OTHER_CONTROL, f"task {task}: {drawn_with}"[:400])
+        elif (item := _item(region.ours, len(references))) is None:
+            found = [result.get("item_index") for result in region.ours]
             left_out.add(NO_PAGE, f"task {task} has {len(references)} pages, the box has item_index {found[0]!r:.40}")
         else:
-            drawn[item].append(group)
+            drawn[item].append(region.ours)
     identity = str(annotation.get("id") or f"of task {task}")
     updated_at = str(annotation.get("updated_at") or "")
     return [
@@ -200,20 +198,14 @@ def _pages(
     ]
 
 
-def _groups(results: Sequence[object], to_name: str) -> list[tuple[Result, ...]]:
-    """Return the results on one <Image>, those with the same id together: label, text and rectangle of one region."""
-    groups: dict[str, list[Result]] = {}
-    for position, result in enumerate(results):
-        if isinstance(result, Mapping) and result.get("to_name") == to_name:
-            identity = result.get("id")
-            key = f"id {identity}" if isinstance(identity, str | int) and identity else f"position {position}"
-            groups.setdefault(key, []).append({**result, "id": key})
-    return [tuple(group) for group in groups.values()]
+def _controls(region: DrawnRegion) -> str:
+    """Return the names of the controls that a region was drawn with."""
+    return ", ".join(dict.fromkeys(f'"{result.get("from_name")}"' for result in region.results))
 
 
 def _item(group: Sequence[Result], pages: int) -> int | None:
     """Return the page a rectangle is on; None where it says none of several pages, or one that is not there."""
-    rectangles_first = sorted(group, key=lambda result: result.get("type") not in _RECTANGLES)
+    rectangles_first = sorted(group, key=lambda result: result.get("type") not in RECTANGLES)
     indices = (result.get("item_index") for result in rectangles_first)
     item = next((index for index in indices if index is not None), 0 if pages == 1 else None)
     if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < pages:
@@ -221,20 +213,8 @@ def _item(group: Sequence[Result], pages: int) -> int | None:
     return item
 
 
-def _labels(group: Sequence[Result]) -> list[str]:
-    """Return all labels of one rectangle, in order and once each."""
-    found: dict[str, None] = {}
-    for result in group:
-        value = result.get("value")
-        for kind in ("labels", "rectanglelabels"):
-            entries = value.get(kind) if isinstance(value, Mapping) and result.get("type") == kind else None
-            if isinstance(entries, list):
-                found |= dict.fromkeys(entry for entry in entries if isinstance(entry, str))
-    return list(found)
-
-
 def _shown(group: Sequence[Result]) -> str:
     """Return the numbers of a rectangle as they stand in the annotation, short."""
-    values = [result.get("value") for result in group if result.get("type") in _RECTANGLES]
+    values = [result.get("value") for result in group if result.get("type") in RECTANGLES]
     value = values[0] if values and isinstance(values[0], Mapping) else {}
     return ", ".join(f"{key} {value.get(key)!r:.24}" for key in ("x", "y", "width", "height", "rotation"))

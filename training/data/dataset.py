@@ -22,7 +22,9 @@ from layoutloop.errors import (
     SourcesUnreachable,
     TorchServeUnavailable,
 )
+from layoutloop.studio.drawn import LabelledBox
 from layoutloop.studio.label_config import LabelConfig
+from layoutloop.studio.rectangle import TiltedBox
 from training.data.annotations import (
     NO_IMAGE,
     NOT_ANNOTATED,
@@ -105,33 +107,42 @@ def build_examples(
     return Dataset(tuple(examples), left_out)
 
 
-def assign_words(words: Sequence[Word], boxes: Sequence[Box]) -> list[tuple[int, ...]]:
+def assign_words(words: Sequence[Word], boxes: Sequence[Box | TiltedBox]) -> list[tuple[int, ...]]:
     """Return, for each box, the indices of its words, ascending.
 
     A word goes to the smallest box (by area; the first of equals) that covers more than half of the word's area; a
-    word without area (there are such, `handler.page.Box`) to the smallest that holds its centre. A word that most
-    of no box covers belongs to none.
+    word without area (there are such, `handler.page.Box`), and any word where the box is tilted, to the smallest
+    that holds its centre. A word that most of no box covers belongs to none.
     """
     if not words or not boxes:
         return [() for _ in boxes]
-    owner = _owners(_edges([word.box for word in words]), _edges(boxes))
+    owner = _owners(_edges([word.box for word in words]), boxes)
     return [tuple(np.flatnonzero(owner == index).tolist()) for index in range(len(boxes))]
 
 
-def _owners(words: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return (words,) indices of boxes, -1 for none; words and boxes are (N, 4): left, top, right, bottom."""
+def _owners(words: NDArray[np.float64], boxes: Sequence[Box | TiltedBox]) -> NDArray[np.int64]:
+    """Return (words,) indices of boxes, -1 for none; words are (N, 4): left, top, right, bottom."""
     owner = np.full(len(words), -1, dtype=np.int64)
     smallest = np.full(len(words), np.inf)
-    area = (words[:, 2:] - words[:, :2]).prod(axis=1)
-    centre = (words[:, :2] + words[:, 2:]) / 2
     for index, box in enumerate(boxes):  # one at a time: (words, boxes) would be a gigabyte on the fullest pages
-        shared = np.minimum(words[:, 2:], box[2:]) - np.maximum(words[:, :2], box[:2])
-        covered = np.clip(shared, 0, None).prod(axis=1)
-        holds_centre = ((centre >= box[:2]) & (centre <= box[2:])).all(axis=1)
-        size = float((box[2:] - box[:2]).prod())
-        fits = np.where(area > 0, covered > area / 2, holds_centre) & (size < smallest)
+        size = box.area if isinstance(box, TiltedBox) else (box.right - box.left) * (box.bottom - box.top)
+        fits = _held(words, box) & (size < smallest)
         owner[fits], smallest[fits] = index, size
     return owner
+
+
+def _held(words: NDArray[np.float64], box: Box | TiltedBox) -> NDArray[np.bool_]:
+    """Return (words,) booleans: whether a box holds a word, whatever the others hold."""
+    if isinstance(box, TiltedBox):
+        return np.array([box.holds_centre(Box(*word)) for word in words.tolist()], dtype=np.bool_)
+    edges = np.array(astuple(box), dtype=np.float64)
+    centre = (words[:, :2] + words[:, 2:]) / 2
+    shared = np.minimum(words[:, 2:], edges[2:]) - np.maximum(words[:, :2], edges[:2])
+    covered = np.clip(shared, 0, None).prod(axis=1)
+    area = (words[:, 2:] - words[:, :2]).prod(axis=1)
+    holds_centre = ((centre >= edges[:2]) & (centre <= edges[2:])).all(axis=1)
+    held: NDArray[np.bool_] = np.where(area > 0, covered > area / 2, holds_centre)
+    return held
 
 
 def _edges(boxes: Sequence[Box]) -> NDArray[np.float64]:
@@ -167,23 +178,29 @@ def _examples(
 
 def _example(page: AnnotatedPage, read: Page, config: LabelConfig, left_out: LeftOut) -> Example:
     place = f"task {page.task}, page {page.item}"
-    kept: list[tuple[str, Box]] = []
+    kept: list[LabelledBox] = []
     for drawn in labelled_boxes(page, config, read.size, left_out):
-        label, box = drawn.label or "", drawn.box
-        if any(label == other and _same_place(box, there) for other, there in kept):
-            left_out.add(DUPLICATE, f'{place}: "{label}" at {_shown(box)}')
+        if any(drawn.label == other.label and _same_place(drawn, other) for other in kept):
+            left_out.add(DUPLICATE, f'{place}: "{drawn.label}" at {_shown(drawn.box)}')
         else:
-            kept.append((label, box))
+            kept.append(drawn)
     entities = []
-    for (label, box), words in zip(kept, assign_words(read.words, [box for _, box in kept]), strict=True):
+    for drawn, words in zip(kept, assign_words(read.words, [one.outline for one in kept]), strict=True):
         if not words:
-            left_out.add(NO_WORD, f'{place}: "{label}" at {_shown(box)}')
-        entities.append(Entity(label, box, words))
+            left_out.add(NO_WORD, f'{place}: "{drawn.label}" at {_shown(drawn.box)}')
+        entities.append(Entity(drawn.label or "", drawn.box, words))
     return Example(page.task, page.item, read, tuple(entities))
 
 
-def _same_place(one: Box, other: Box) -> bool:
-    return all(abs(a - b) <= SAME_PLACE_PX for a, b in zip(astuple(one), astuple(other), strict=True))
+def _same_place(one: LabelledBox, other: LabelledBox) -> bool:
+    return all(abs(a - b) <= SAME_PLACE_PX for a, b in zip(_corners(one), _corners(other), strict=True))
+
+
+def _corners(drawn: LabelledBox) -> list[float]:
+    """Return eight numbers: the corners, the same ones whichever of them the rectangle was drawn from."""
+    box = drawn.box
+    upright = [(box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom)]
+    return [edge for corner in sorted(drawn.tilted.corners if drawn.tilted else upright) for edge in corner]
 
 
 def _read_all(

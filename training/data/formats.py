@@ -2,8 +2,8 @@
 
 FUNSD (https://guillaumejaume.github.io/FUNSD/) has `training_data` and `testing_data`, each with `annotations/*.json`
 and `images/*.png`; a file's `form` is a list of entities with box, label, text, words and links, the box of each word
-in whole pixels, and what is no entity labelled `other`. The JSON lines have one page each, its boxes on LayoutLM's
-0..1000 grid and its tags as class ids.
+in whole pixels, and what is no entity labelled `other`, unless the project has a label of that name. The JSON lines
+have one page each, its boxes on LayoutLM's 0..1000 grid and its tags as class ids.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ FOLDERS = {"train": "training_data", "validation": "testing_data"}
 """Our split's names -> FUNSD's."""
 
 OTHER = "other"
+"""FUNSD's label for words of no entity."""
+_NO_LABEL = " (no label)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ class DatasetFolder:
         """Return where the image of a page belongs, relative to the folder."""
         return f"funsd/{FOLDERS[self.split_of(task)]}/images/{page_name(task, item)}.png"
 
+    @property
+    def other(self) -> str:
+        """What FUNSD's layout calls words of no entity: `other`, and never a label of the project, in any case."""
+        name, taken = OTHER, {label.casefold() for label in self.labels.names}
+        while name in taken:
+            name += _NO_LABEL
+        return name
+
     def write(self, title: str, examples: Sequence[Example]) -> None:
         """Write everything but the images; the folder may hold them already."""
         for split, folder in FOLDERS.items():
@@ -58,7 +68,7 @@ class DatasetFolder:
             (self.folder / "funsd" / folder / "images").mkdir(parents=True, exist_ok=True)
             for example in chosen:
                 name = page_name(example.task, example.item)
-                _write_json(annotations / f"{name}.json", funsd_form(example))
+                _write_json(annotations / f"{name}.json", funsd_form(example, self.other))
             with open(self.folder / f"{split}.jsonl", "w", encoding="utf-8") as file:
                 for example in chosen:
                     row = tagged_row(example, self.labels, self.image_path(example.task, example.item))
@@ -86,10 +96,15 @@ def tagged_row(example: Example, labels: LabelSet, image_path: str) -> dict[str,
     }
 
 
-def funsd_form(example: Example) -> dict[str, Any]:
-    """Return a page as FUNSD's annotation: its entities in order, then the stretches of other words, line by line."""
+def funsd_form(example: Example, other: str = OTHER) -> dict[str, Any]:
+    """Return a page as FUNSD's annotation: its entities in order, then the stretches of other words, line by line.
+
+    Args:
+        example: the page.
+        other: label of the words of no entity.
+    """
     groups = [(entity.label, entity.box, entity.words) for entity in example.entities]
-    groups += [(OTHER, _around(example.page, words), words) for words in _other_words(example)]
+    groups += [(other, _around(example.page, words), words) for words in _other_words(example)]
     form = [
         {
             "id": number,
@@ -149,7 +164,7 @@ Exported from Label Studio by LayoutLoop. The split goes by document and is the 
 |---|---|
 | `train.jsonl`, `validation.jsonl` | one page a line: tokens, boxes (0..1000 grid), class ids, path of the image |
 | `labels.json` | names of the class ids, in order |
-| `funsd/training_data`, `funsd/testing_data` | the same in FUNSD's layout: pixels; words of no entity are `{OTHER}` |
+| `funsd/training_data`, `funsd/testing_data` | FUNSD's layout, in pixels; words of no entity are `{layout.other}` |
 | `funsd/*/images` | upright pages as PNG |
 
 An entity whose box held no word has an empty list of words in FUNSD's layout, and no tag.

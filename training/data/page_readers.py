@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
+import unicodedata
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from handler.errors import ImageTooLarge
 from handler.images import ImageLimits
@@ -25,6 +25,7 @@ from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
 from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
+from layoutloop.studio.reference import read_reference
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from layoutloop.torchserve.nodes import addresses_of
@@ -34,8 +35,6 @@ PAGE_LIMIT_S = 120.0
 
 Images = Callable[[AnnotatedPage], bytes]
 """The encoded image of a page; raises ImageUnavailable."""
-
-_UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
 class PageReader(Protocol):
@@ -145,8 +144,8 @@ class StudioImages:
 class FolderImages:
     """Takes images from one folder, by the file name in the reference, whatever else the reference says.
 
-    Label Studio puts eight hex digits and a hyphen before the names of uploads; a file with the whole name comes
-    first, then one without them. A `data:` reference is its own image.
+    Of the names that are possible (`layoutloop.studio.reference`) the likeliest comes first: a file with the whole
+    name of an upload before one without its prefix. A `data:` reference is its own image.
 
     Args:
         folder: which; files in folders below it are not looked for.
@@ -165,22 +164,22 @@ class FolderImages:
         """
         if page.reference[:5].lower() == "data:":
             return decode_data_uri(page.reference, self.max_bytes)
-        name = file_name(page.reference)
-        names = dict.fromkeys((name, _UPLOAD_PREFIX.sub("", name, count=1)))
+        names = read_reference(page.reference).file_names
         try:
             root = self.folder.resolve()
-            for candidate in names:
-                path = (root / candidate).resolve()
-                if candidate in ("", ".", "..") or not path.is_file():
+            for name in names:
+                path = (root / name).resolve()
+                if name in ("", ".", "..") or not path.is_file():
                     continue
                 if not path.is_relative_to(root):
-                    raise AddressRefused(f"{root / candidate} is a link that leads out of {root}")
+                    raise AddressRefused(f"{root / name} is a link that leads out of {root}")
                 if path.stat().st_size > self.max_bytes:
                     raise ImageTooLarge(f"{path} has more than {self.max_bytes:,} bytes")
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
             raise ImageUnavailable(f"the image {name[:100]!r} cannot be read from {self.folder}: {error}") from error
-        raise ImageUnavailable(f"{self.folder} has no file {' or '.join(repr(one[:100]) for one in names)}")
+        told = dict.fromkeys(repr(unicodedata.normalize("NFC", name)[:100]) for name in names)
+        raise ImageUnavailable(f"{self.folder} has no file {' or '.join(told)}")
 
 
 def torchserve_problem(settings: Settings) -> str | None:
@@ -198,14 +197,3 @@ def torchserve_problem(settings: Settings) -> str | None:
         f"no TorchServe answers on port {settings.torchserve_port}: start scripts/serve.sh, "
         "or set LAYOUTLOOP_TORCHSERVE_PORT to the port it was started with"
     )
-
-
-def file_name(reference: str) -> str:
-    """Return the name of the file that an image reference means, without folders and query; "" where there is none."""
-    try:
-        parts = urlsplit(reference)
-        query = parse_qs(parts.query, max_num_fields=20)
-    except ValueError:
-        return ""
-    named = next((query[key][0] for key in ("d", "filepath") if key in query), unquote(parts.path))
-    return re.split(r"[/\\]", named)[-1]

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from handler.errors import HandlerError
 from handler.ocr_settings import engine_kind
 from handler.page import Box, Page
-from layoutloop.studio.results import results_to_regions
-from training.data.annotations import AnnotatedPage, Result
+from layoutloop.studio.drawn import LabelledBox, Result, labelled_box
+from layoutloop.studio.rectangle import TiltedBox
+from training.data.annotations import AnnotatedPage
 from training.data.dataset import assign_words
 
 READ_BY_A_PERSON = ("manual", "prediction-changed")
@@ -75,11 +76,12 @@ def measure_engine(
 
 def _compared(annotated: AnnotatedPage, page: Page) -> tuple[int, int, int, int]:
     """Return how many boxes there are, hold a word, have a person's transcription, and have it read exactly."""
-    drawn: list[tuple[Box, str]] = []
+    drawn: list[tuple[Box | TiltedBox, str]] = []
     for group in annotated.drawn:
-        for one in results_to_regions(group, page.size):
-            drawn.append((one.box, one.text if _by_a_person(group) else ""))
-    held = assign_words(page.words, [box for box, _ in drawn])
+        one = labelled_box(group, page.size)
+        if isinstance(one, LabelledBox):
+            drawn.append((one.outline, one.text if _by_a_person(group) else ""))
+    held = assign_words(page.words, [outline for outline, _ in drawn])
     texts = [(text, words) for (_, text), words in zip(drawn, held, strict=True) if text.strip()]
     exact = sum(
         "".join(text.split()) == "".join("".join(page.words[word].text.split()) for word in words)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -16,9 +17,9 @@ from handler.page import Word
 from handler.reading.rapidocr import model_files
 from handler.reading.rapidocr.alignment import Span, words_of
 from handler.reading.rapidocr.blank_cuts import blank_cuts
-from handler.reading.rapidocr.languages import check_language, needed_columns
+from handler.reading.rapidocr.languages import check_language, needed_columns, needs_wide
 from handler.reading.rapidocr.lines import LONGEST, STEP, Line, batches_of, stack
-from handler.reading.rapidocr.networks import Device, open_network
+from handler.reading.rapidocr.networks import Device, Network, open_network
 from handler.reading.rapidocr.orientation import set_upright
 from handler.reading.rapidocr.page_lines import lines_of
 from handler.reading.rapidocr.page_words import page_words
@@ -29,6 +30,7 @@ MODES = (1, 3)
 _BATCH_PIXELS: dict[Device, int] = {"cpu": 1, "gpu": 64 * 640}
 """Width of all lines of a batch. A CPU gains nothing by batches, and each shape costs memory: one line a batch."""
 
+_THREADS = 1  # there are as many workers as cores
 _LEAST_CONFIDENCE = 0.5  # of a piece of a line; what is below is mostly no text
 
 
@@ -52,11 +54,24 @@ class _Piece:
     end: int
 
 
-class RapidOcrEngine:
-    """Reads pages in process; not for several threads."""
+@cache
+def _network(name: str, device: Device) -> Network:
+    """Return a network that takes images in few shapes; all engines of a process share it, whatever their language."""
+    return open_network(model_files.read_model(name), device, _THREADS, fixed=True)
 
-    def __init__(self, settings: OcrSettings, device: Device = "cpu", threads: int = 1) -> None:
-        """Check the settings and load the networks, which takes about a second.
+
+@cache
+def _recogniser(device: Device, is_wide: bool) -> Network:
+    """Return the recogniser with the output columns that the languages need, likewise shared."""
+    model = model_files.read_model(model_files.RECOGNISER)
+    return open_network(model, device, _THREADS, partial(needed_columns, is_wide))
+
+
+class RapidOcrEngine:
+    """Reads pages in process; not for several threads, of whichever settings."""
+
+    def __init__(self, settings: OcrSettings) -> None:
+        """Check the settings and load the networks, which takes about a second and is done once in a process.
 
         Raises:
             OcrLanguageMissing: a language that this engine does not read.
@@ -71,14 +86,14 @@ class RapidOcrEngine:
             )
         self.name = f"rapidocr-{model_files.VERSION}-{settings.language}-psm{settings.psm}"
         self._timeout_s = settings.timeout_s
+        device = cast(Device, settings.device)
         self._batch_pixels = _BATCH_PIXELS[device]
-        choose = partial(needed_columns, settings.language)
-        read = model_files.read_model
-        self._detector = open_network(read(model_files.DETECTOR), device, threads, fixed=True)
-        self._classifier = open_network(read(model_files.CLASSIFIER), device, threads, fixed=True)
-        self._recogniser = open_network(read(model_files.RECOGNISER), device, threads, choose)
+        self._detector = _network(model_files.DETECTOR, device)
+        self._classifier = _network(model_files.CLASSIFIER, device)
+        is_wide = needs_wide(settings.language)
+        self._recogniser = _recogniser(device, is_wide)
         named = ["", *self._recogniser.characters, " "]
-        self._characters = [named[column] for column in choose(self._recogniser.characters)]
+        self._characters = [named[column] for column in needed_columns(is_wide, self._recogniser.characters)]
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""

@@ -64,27 +64,31 @@ def _longest_run(boxes: Boxes, bands: Sequence[list[int]], start: int) -> tuple[
         parts = _parts(boxes, run, axis=0, shrink=_SHRINK_X)
         if len(parts) < 2 and (best[1] or stop - start >= _PATIENCE):
             break
-        columns = _columns(boxes, parts)
-        prose = {line for part in parts if _is_prose(boxes, part) for line in part}
-        if columns and not prose.isdisjoint(bands[stop]):  # a page number below them is no part of the columns
-            best = (stop + 1, columns)
+        prose = [_is_prose(boxes, part) for part in parts]
+        lines = {line for part, is_prose in zip(parts, prose, strict=True) if is_prose for line in part}
+        if sum(prose) > 1 and not lines.isdisjoint(bands[stop]):  # a page number below them is no part of the columns
+            best = (stop + 1, _joined(parts, prose))
     return best
 
 
-def _columns(boxes: Boxes, parts: Sequence[list[int]]) -> list[list[int]]:
-    """Join parts side by side to columns of prose; none where fewer than two are."""
+def _joined(parts: Sequence[list[int]], prose: Sequence[bool]) -> list[list[int]]:
+    """Join parts side by side to columns, what is no prose to what stands before it."""
     columns: list[list[int]] = []
-    for part in parts:
-        if columns and not (_is_prose(boxes, part) and _is_prose(boxes, columns[-1])):
+    has_prose = False
+    for part, is_prose in zip(parts, prose, strict=True):
+        if columns and not (is_prose and has_prose):
             columns[-1] = columns[-1] + part
         else:
             columns.append(part)
-    return columns if len(columns) > 1 else []
+        has_prose = has_prose or is_prose
+    return columns
 
 
 def _is_prose(boxes: Boxes, lines: Sequence[int]) -> bool:
+    if len(lines) < _LEAST_LINES:
+        return False
     left, top, right, bottom = boxes[list(lines)].T
-    return len(lines) >= _LEAST_LINES and float(np.median((right - left) / np.maximum(bottom - top, 1))) >= _PROSE
+    return float(np.median((right - left) / np.maximum(bottom - top, 1))) >= _PROSE
 
 
 def _parts(boxes: Boxes, lines: Sequence[int], axis: int, shrink: float) -> list[list[int]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def entries(folder: Path) -> list[Path]:
 def test_a_page_is_read(engine: str) -> None:
     page = Reader(OcrSettings(engine=engine), ImageLimits(), None).read(PAGE)
     assert (page.size, texts(page), page.thumbnail) == (Size(*rendered_page().size), WORDS, None)
-    assert page.engine.startswith(f"{engine}-5.")
+    assert re.fullmatch(rf"{engine}-\d+\.\d+\.\d+-eng-psm3", page.engine)
 
 
 def test_a_blank_page_has_no_words() -> None:

@@ -7,6 +7,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
 
 import pytest
 
@@ -84,10 +85,20 @@ def test_only_the_address_stopped_those_attacks(attack: Attack, stage: Stage) ->
         pytest.param("http://127.0.0.1:{studio}/data/upload/1/page.png", id="upload as address"),
         pytest.param("HTTP://127.0.0.1.:{studio}/data/upload/1/page.png#top", id="address in another spelling"),
         pytest.param("/data/local-files/?d=scans/a%20b/page.png", id="local file"),
+        pytest.param("/data/local-files/?d=dataset1%5Ca.png", id="local file of Windows"),
+        pytest.param("/data/local-files/?d=dataset1\\2026\\a.png", id="local file of Windows, not encoded"),
+        pytest.param("http://127.0.0.1:{studio}/data/local-files/?d=dataset1%5Ca.png", id="the same as address"),
+        pytest.param("/data/local-files/?d=C%3A%5Cscans%5Ca.png", id="local file of Windows, whole path"),
+        pytest.param("/data/local-files/?d=scans//2026/a.png", id="local file, an empty folder"),
+        pytest.param("/data/local-files/?d=scans/inv%20%231%3F.png", id="local file with a hash"),
+        pytest.param("/data/upload/1/Gro\u0308\u00dfe.png", id="upload, letters of two characters"),
         pytest.param("/storage-data/uploaded/?filepath=upload/1/page.png", id="stored upload"),
         pytest.param("s3://bucket/bytes.png", id="cloud, bytes"),
         pytest.param("gs://bucket/bytes ä.png", id="cloud, other letters"),
+        pytest.param("s3://bucket//dir/inv #1?.png", id="cloud, a key with a hash, empty folders"),
+        pytest.param("s3://bucket/dir\\a.png", id="cloud, a key with a backslash"),
         pytest.param("/tasks/5/resolve/?fileuri=czM6Ly9idWNrZXQvYnl0ZXMucG5n", id="resolve path"),
+        pytest.param("/projects/5/presign/?fileuri=czM6Ly9idWNrZXQvYnl0ZXMucG5n", id="presign path"),
         pytest.param("/data/upload/1/to?/data/upload/1/other.png", id="redirect within Label Studio"),
     ],
 )
@@ -96,6 +107,30 @@ def test_label_studio_is_asked_with_the_key(reference: str, stage: Stage, make_f
     assert all(request.headers["Authorization"] == f"Token {LEGACY_KEY}" for request in stage.label_studio.seen)
     assert stage.label_studio.seen
     assert not stage.friend.seen
+
+
+@pytest.mark.parametrize(
+    ("reference", "target"),
+    [
+        pytest.param("/data/local-files/?d=a\\b c.png", "/data/local-files/?d=a%5Cb%20c.png", id="a backslash"),
+        pytest.param("/data/local-files/?d=a%5Cb.png", "/data/local-files/?d=a%5Cb.png", id="encoded already"),
+        pytest.param("/data/upload/1/o\u0308.png", "/data/upload/1/o%CC%88.png", id="a letter of two characters"),
+        pytest.param("/data/upload/1/\u00f6.png", "/data/upload/1/%C3%B6.png", id="the same as one"),
+    ],
+)
+def test_a_file_is_asked_for_as_it_is_called(
+    reference: str, target: str, stage: Stage, make_fetcher: MakeFetcher
+) -> None:
+    make_fetcher().fetch(reference)
+    assert [request.target for request in stage.label_studio.seen] == [target]
+
+
+def test_an_object_is_asked_for_by_its_whole_address(stage: Stage, make_fetcher: MakeFetcher) -> None:
+    reference = "s3://bucket//dir/inv #1?.png"
+    make_fetcher().fetch(reference, task_id=5)
+    (request,) = stage.label_studio.seen
+    path, _, query = request.target.partition("?fileuri=")
+    assert (path, base64.urlsafe_b64decode(unquote(query)).decode()) == ("/tasks/5/resolve/", reference)
 
 
 def test_cloud_redirect_to_an_allowed_host_gets_no_key(stage: Stage, make_fetcher: MakeFetcher) -> None:
@@ -188,6 +223,7 @@ def test_message_says_what_to_do(reference: str, key: str, says: str, stage: Sta
             "/data/upload/1/broken", ImageSourceUnreachable, "Label Studio answered 502", id="of Label Studio's own"
         ),
         pytest.param("http://friend.test:{friend}/short", ImageSourceUnreachable, "broke off", id="half a body"),
+        pytest.param("http://friend.test:{friend}/busy", ImageSourceUnreachable, "answered 429", id="asked too often"),
         pytest.param("/data/upload/1/missing", ImageUnavailable, "answered 404", id="one image is gone"),
         pytest.param("http://127.0.0.1:9/a.png", AddressRefused, "not on the public internet", id="not allowed"),
     ],

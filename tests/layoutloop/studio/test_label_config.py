@@ -16,6 +16,7 @@ from layoutloop.studio.label_config import (
     LabelConfig,
     image_references,
     parse_label_config,
+    served_sentence,
 )
 from layoutloop.studio.version import config_fingerprint, reported_version
 
@@ -189,6 +190,25 @@ def test_the_examples_in_messages_are_served(example: str) -> None:
             id="the first control is taken",
         ),
         pytest.param(
+            f'<View>{IMAGE}<RectangleLabels name="first" toName="image" model_skip="true"><Label value="B"/>'
+            f"</RectangleLabels>{LABELS}</View>",
+            {},
+            id="model_skip passes a control over",
+        ),
+        pytest.param(
+            f'<View>{IMAGE}{LABELS}<TextArea name="notes" toName="image" perRegion="true" Model_Skip=" YES "/>'
+            '<TextArea name="text" toName="image" perRegion="true" model_skip="false"/></View>',
+            {"textarea_name": "text"},
+            id="and a text area",
+        ),
+        pytest.param(
+            f'<View>{IMAGE}<Labels name="quality" toName="image" model_skip="1"><Label value="B"/></Labels>'
+            '<Rectangle name="frame" toName="image" model_skip="true"/><Rectangle name="r" toName="image"/>'
+            '<Labels name="label" toName="image"><Label value="Total"/></Labels></View>',
+            {"kind": "ocr", "rectangle_name": "r"},
+            id="and a Rectangle",
+        ),
+        pytest.param(
             f'<View>{IMAGE}<Labels name="alone" toName="image"><Label value="B"/></Labels>{LABELS}</View>',
             {},
             id="Labels without Rectangle are passed over",
@@ -226,6 +246,39 @@ def test_the_examples_in_messages_are_served(example: str) -> None:
 def test_what_is_taken_from_larger_configs(xml: str, changes: dict[str, Any]) -> None:
     plain = parse_label_config(f"<View>{IMAGE}{LABELS}</View>")
     assert parse_label_config(xml) == dataclasses.replace(plain, **changes)
+
+
+STAMP = '<RectangleLabels name="stamp" toName="image"><Label value="round"/></RectangleLabels>'
+SKIPPED = LABELS.replace("toName", 'model_skip="true" toName')
+CHOICE = '(model_skip="true" on a control passes it over)'
+
+
+@pytest.mark.parametrize(
+    ("xml", "sentence"),
+    [
+        pytest.param(f"<View>{IMAGE}{LABELS}</View>", None, id="one control"),
+        pytest.param(
+            f'<View>{IMAGE}{LABELS}<Text name="t" value="$t"/><Labels name="ner" toName="t"><Label value="B"/></Labels>'
+            '<Choices name="c" toName="image"/></View>',
+            None,
+            id="others that label no image",
+        ),
+        pytest.param(
+            f"<View>{IMAGE}{LABELS}{STAMP}</View>",
+            'of 2 controls with labels <RectangleLabels name="label"> is served; what is drawn with <RectangleLabels '
+            f'name="stamp"> is left to people {CHOICE}',
+            id="two",
+        ),
+        pytest.param(
+            f"<View>{IMAGE}{SKIPPED}{STAMP}</View>",
+            'of 2 controls with labels <RectangleLabels name="stamp"> is served; what is drawn with <RectangleLabels '
+            f'name="label"> is left to people {CHOICE}',
+            id="the other one was chosen",
+        ),
+    ],
+)
+def test_which_of_several_controls_is_served_is_told(xml: str, sentence: str | None) -> None:
+    assert served_sentence(xml, parse_label_config(xml)) == sentence
 
 
 @pytest.mark.parametrize(
@@ -302,6 +355,12 @@ def test_label_map(labels: str, names: tuple[str, ...], label_map: dict[str, str
             id="Labels and Rectangle on two images",
         ),
         pytest.param(f"<View>{LABELS}</View>", 'found <RectangleLabels> on a missing "image"', id="no image"),
+        pytest.param(
+            f'<View>{IMAGE}<RectangleLabels name="label" toName="image" model_skip="true"><Label value="A"/>'
+            "</RectangleLabels></View>",
+            "found <RectangleLabels> on <Image> (passed over: model_skip)",
+            id="nothing is left to serve",
+        ),
         pytest.param(
             '<View><Image name="image"/>' + LABELS + "</View>", '<Image name="image"> has value=""', id="no value"
         ),

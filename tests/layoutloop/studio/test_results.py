@@ -1,24 +1,16 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from handler.page import Box, Region, Size
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
-from layoutloop.studio.results import (
-    LabelledBox,
-    Results,
-    regions_to_results,
-    results_to_prediction,
-    results_to_regions,
-)
+from layoutloop.studio.results import Results, regions_to_results, results_to_prediction
+from tests.layoutloop.studio.test_drawn import boxes
 
-CAPTURES = Path(__file__).parents[2] / "data" / "captures"
 VERSION = "20261122T083000Z-0a1b2c3d"
 LABELS = '<Label value="Header"/><Label value="Grand total" alias="Total" predicted_values="total,sum"/>'
 
@@ -55,12 +47,6 @@ def drawn(
 
 def region(label: str | None = "total", score: float = 0.9, text: str = "12.50", box: Box | None = None) -> Region:
     return Region(label, box or Box(80, 60, 240, 120), score, text, ())
-
-
-def annotation(capture: str) -> list[dict[str, Any]]:
-    body = json.loads((CAPTURES / f"{capture}.json").read_text())["body"]
-    results: list[dict[str, Any]] = body["annotation"]["result"]
-    return results
 
 
 GEOMETRY = {"x": 10.0, "y": 10.0, "width": 20.0, "height": 10.0, "rotation": 0}
@@ -218,7 +204,7 @@ def test_threshold_score_and_unknown_labels(
     kind: str, regions: list[Region], threshold: float, labels: list[str | None], score: float | None, unknown: int
 ) -> None:
     results = drawn(regions, config(kind), threshold=threshold)
-    assert [box.label for box in results_to_regions(results.items, Size(800, 600))] == labels
+    assert [box.label for box in boxes(results.items, config(kind), Size(800, 600))] == labels
     assert (results.score, results.unknown_labels, results.model_version) == (score, unknown, VERSION)
 
 
@@ -286,151 +272,10 @@ ROUND_TRIP = [
 @pytest.mark.parametrize("pages", [False, True])
 def test_results_come_back_as_the_regions_they_were(kind: str, pages: bool) -> None:
     served = config(kind, pages=pages)
-    boxes = results_to_regions(drawn(ROUND_TRIP, served, item_index=1).items, Size(800, 600))
-    assert [box.label for box in boxes] == ["Header", "Total", None, None]
-    assert [box.text for box in boxes] == [given.text for given in ROUND_TRIP]
-    assert {box.item_index for box in boxes} == {1 if pages else None}
-    for box, given in zip(boxes, ROUND_TRIP, strict=True):
+    found = boxes(drawn(ROUND_TRIP, served, item_index=1).items, served, Size(800, 600))
+    assert [box.label for box in found] == ["Header", "Total", None, None]
+    assert [box.text for box in found] == [given.text for given in ROUND_TRIP]
+    assert {box.item_index for box in found} == {1 if pages else None}
+    for box, given in zip(found, ROUND_TRIP, strict=True):
         for edge in ("left", "top", "right", "bottom"):
             assert getattr(box.box, edge) == pytest.approx(getattr(given.box, edge), abs=1e-4)
-
-
-def rectangle(identity: str | None = "a", kind: str = "rectangle", **value: Any) -> dict[str, Any]:
-    base = {"x": 10, "y": 20, "width": 30, "height": 40}
-    result: dict[str, Any] = {"from_name": "x", "to_name": "image", "type": kind, "value": {**base, **value}}
-    return result if identity is None else {"id": identity, **result}
-
-
-BOX = Box(100, 100, 400, 300)  # of `rectangle()` on a page of 1000 x 500
-
-
-@pytest.mark.parametrize(
-    ("results", "expected"),
-    [
-        pytest.param([], [], id="nothing drawn"),
-        pytest.param([rectangle()], [LabelledBox(None, BOX, "", None)], id="a bare rectangle"),
-        pytest.param(
-            [rectangle(kind="rectanglelabels", rectanglelabels=["A", "B"])],
-            [LabelledBox("A", BOX, "", None)],
-            id="the first of several labels",
-        ),
-        pytest.param(
-            [
-                {"id": "a", "type": "textarea", "value": {"text": ["one", "two"]}},
-                {"id": "a", "type": "labels", "value": {"labels": ["A"]}},
-                rectangle(),
-            ],
-            [LabelledBox("A", BOX, "one\ntwo", None)],
-            id="three results of one region in any order",
-        ),
-        pytest.param(
-            [rectangle(), {"id": "a", "type": "textarea", "value": {"text": "plain"}}],
-            [LabelledBox(None, BOX, "plain", None)],
-            id="text may be a string",
-        ),
-        pytest.param(
-            [rectangle(None), rectangle(None)],
-            [LabelledBox(None, BOX, "", None)] * 2,
-            id="results without an id stand alone",
-        ),
-        pytest.param(
-            [{**rectangle("a"), "item_index": 0}, {**rectangle("b"), "item_index": 2}],
-            [LabelledBox(None, BOX, "", 0), LabelledBox(None, BOX, "", 2)],
-            id="pages",
-        ),
-        pytest.param(
-            [
-                {"id": "p", "type": "polygon", "value": {"points": [[1, 1], [2, 2], [3, 1]]}},
-                {"id": "p", "type": "labels", "value": {"labels": ["A"]}},
-                {"id": "c", "type": "choices", "value": {"choices": ["x"]}},
-                {"type": "relation", "from_id": "a", "to_id": "p", "direction": "right"},
-                rectangle("b"),
-            ],
-            [LabelledBox(None, BOX, "", None)],
-            id="what is no rectangle is left out",
-        ),
-        pytest.param(
-            [
-                rectangle("a", x=None),
-                rectangle("b", width="30"),
-                rectangle("c", y=math.nan),
-                rectangle("d", height=True),
-                rectangle("e", rotation=10**400),
-                {"id": "f", "type": "rectangle", "value": None},
-                {"id": "g", "type": "rectangle"},
-            ],
-            [],
-            id="unusable numbers are left out",
-        ),
-        pytest.param(
-            [{**rectangle(), "original_width": 1, "original_height": 0, "image_rotation": 90}],
-            [LabelledBox(None, BOX, "", None)],
-            id="what the annotation says of the image changes nothing",
-        ),
-        pytest.param(
-            [rectangle(x=-10, y=90, width=200)], [LabelledBox(None, Box(0, 450, 1000, 500), "", None)], id="clipped"
-        ),
-    ],
-)
-def test_annotations_become_boxes(results: list[dict[str, Any]], expected: list[LabelledBox]) -> None:
-    assert results_to_regions(results, Size(1000, 500)) == expected
-
-
-def test_only_one_of_two_images() -> None:
-    results = [{**rectangle("a"), "to_name": "thumbnail"}, rectangle("b")]
-    assert len(results_to_regions(results, Size(1000, 500))) == 2
-    assert results_to_regions(results, Size(1000, 500), to_name="image") == [LabelledBox(None, BOX, "", None)]
-
-
-@pytest.mark.parametrize(
-    ("rotation", "expected"),
-    [
-        # 30 % x 40 % of 1000 x 500 is 300 x 200 pixels, turned about (100, 100) x-right, y-down
-        pytest.param(0, Box(100, 100, 400, 300), id="upright"),
-        pytest.param(360, Box(100, 100, 400, 300), id="once around"),
-        pytest.param(90, Box(0, 100, 100, 400), id="quarter turn: 200 pixels to the left, 300 down, clipped"),
-        pytest.param(270, Box(100, 0, 300, 100), id="three quarters: 200 pixels to the right, 300 up, clipped"),
-        pytest.param(-90, Box(100, 0, 300, 100), id="the other way"),
-    ],
-)
-def test_rotation_is_about_the_top_left_corner(rotation: float, expected: Box) -> None:
-    (found,) = results_to_regions([rectangle(rotation=rotation)], Size(1000, 500))
-    for edge in ("left", "top", "right", "bottom"):
-        assert getattr(found.box, edge) == pytest.approx(getattr(expected, edge), abs=1e-9)
-
-
-@pytest.mark.parametrize(("width", "height"), [(1000, 1000), (1000, 500), (500, 2000)])
-@pytest.mark.parametrize("rotation", [30, 45, 60])
-def test_rotation_is_one_of_pixels_not_of_percent(width: int, height: int, rotation: float) -> None:
-    across, down = width * 0.1, height * 0.1
-    turn = math.radians(rotation)
-    given = rectangle(x=50, y=50, width=10, height=10, rotation=rotation)
-    (found,) = results_to_regions([given], Size(width, height))
-    assert found.box.left == pytest.approx(width / 2 - down * math.sin(turn))
-    assert found.box.top == pytest.approx(height / 2)
-    assert found.box.right == pytest.approx(width / 2 + across * math.cos(turn))
-    assert found.box.bottom == pytest.approx(height / 2 + across * math.sin(turn) + down * math.cos(turn))
-
-
-@pytest.mark.parametrize(
-    ("capture", "expected"),
-    [
-        pytest.param(
-            "webhook_with_basic_auth_header", [LabelledBox("Header", Box(80, 60, 240, 120), "", None)], id="one box"
-        ),
-        pytest.param(
-            "webhook_ANNOTATION_CREATED_from_ui_with_parent_prediction", [], id="an empty prediction was accepted"
-        ),
-        pytest.param("webhook_ANNOTATION_CREATED_skipped", [], id="skipped"),
-    ],
-)
-def test_captured_annotations(capture: str, expected: list[LabelledBox]) -> None:
-    assert results_to_regions(annotation(capture), Size(800, 600)) == expected
-
-
-def test_captured_prediction_with_text() -> None:
-    body = json.loads((CAPTURES / "predict_interactive.json").read_text())["body"]
-    (prediction,) = body["tasks"][0]["predictions"]
-    assert results_to_regions(prediction["result"], Size(800, 600)) == [
-        LabelledBox("Header", Box(80, 60, 240, 120), "hi", None)
-    ]

@@ -227,6 +227,77 @@ def test_a_rotated_rectangle_is_the_box_around_it(bench: Bench) -> None:
     assert boxes(ask(bench, {"result": [tilted]})) == [(0.0, 0.0, 9.0, 2.0)]
 
 
+STAIRS = "Total 12.50\nDate 2026 Total paid\n12.50 Total Date Date"
+"""Three lines; each word is 9 % of 1000 pixels wide and 2 % of 2000 high, the lines are 50 pixels apart."""
+
+
+@pytest.mark.parametrize(
+    ("value", "covered"),
+    [
+        pytest.param({"x": 2, "y": 0, "width": 18, "height": 2, "rotation": 26.6}, "Total 2026", id="down the page"),
+        pytest.param({"x": 0, "y": 3.75, "width": 20, "height": 2, "rotation": 333.4}, "12.50 Date", id="up the page"),
+        pytest.param(
+            {"x": 16.3, "y": 5.82, "width": 18, "height": 2, "rotation": 206.6}, "Total 2026", id="from its other end"
+        ),
+    ],
+)
+def test_a_tilted_rectangle_gets_the_words_inside_it_and_stays_where_it_was_drawn(
+    bench: Bench, value: dict[str, Any], covered: str
+) -> None:
+    bench.serve_project()
+    (tilted,) = rectangle(0, 0, 1, 1)
+    tilted["value"] = value
+    entry = ask(bench, {"result": [tilted]}, WITH_TEXT, image=data_uri(STAIRS.encode()))
+    assert texts(entry) == [covered]
+    assert all(value.items() <= item["value"].items() for item in entry["result"])
+
+
+def test_a_tilted_rectangle_without_words_comes_back_as_it_was_drawn(bench: Bench) -> None:
+    bench.serve_project()
+    (tilted,) = rectangle(40, 60, 20, 2, "Total")
+    tilted["value"]["rotation"] = 10
+    (result,) = ask(bench, {"result": [tilted]})["result"]
+    assert (result["value"], result["origin"]) == (tilted["value"], "manual")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param({"x": 766, "y": 3133, "width": 3685, "height": 377}, id="a hundredfold"),
+        pytest.param({"x": 120, "y": 10, "width": 10, "height": 10}, id="beside the page"),
+    ],
+)
+def test_a_rectangle_that_cannot_be_meant(
+    bench: Bench, value: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.serve_project()
+    (wild,) = rectangle(0, 0, 1, 1)
+    wild["value"] |= value
+    assert ask(bench, {"result": [wild]}) == []
+    assert "request_invalid: the rectangle drawn cannot be used: it " in caplog.text
+
+
+QUALITY = '<Labels name="quality" toName="image"><Label value="Date"/></Labels></View>'
+STAMP = '<RectangleLabels name="stamp" toName="image"><Label value="Total"/></RectangleLabels></View>'
+
+
+def test_the_label_of_another_control_is_not_ours(bench: Bench) -> None:
+    quality = {"id": "mine", "from_name": "quality", "to_name": "image", "type": "labels", "origin": "manual"}
+    quality["value"] = {"labels": ["Date"]}
+    context = {"result": [*drawn_apart(0, 0, 20, 2, "Total")[:1], quality]}
+    config = OCR_TEMPLATE.replace("</View>", QUALITY).replace('"total"/>', '"total"/><Label value="Date"/>')
+    entry = ask(bench, context, config)
+    assert [item["from_name"] for item in entry["result"]] == ["bbox", "text"]
+
+
+def test_a_rectangle_of_another_control_is_not_answered(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.serve_project()
+    context = {"result": [*rectangle(0, 0, 9, 2), *rectangle(0, 0, 9, 2, "Total", "other", from_name="stamp")]}
+    assert ask(bench, context, RECTANGLES.replace("</View>", STAMP)) == []
+    assert "no rectangle drawn by hand with the control that is served" in caplog.text
+    assert bench.fake.seen == []
+
+
 def test_only_the_page_drawn_on_is_read(bench: Bench) -> None:
     bench.serve_project()
     pages = [data_uri(text.encode()) for text in ("Total", "Date", "Total Date")]

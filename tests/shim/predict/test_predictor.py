@@ -400,11 +400,53 @@ def test_the_same_page_twice_in_a_task_is_two_pages(bench: Bench) -> None:
     assert bench.fake.count("ocr") == 1
 
 
-def test_one_failed_page_fails_its_task(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        pytest.param(data_uri(b"unreadable"), "image_unreadable: the bytes are no image", id="damaged"),
+        pytest.param("data:image/png;base64,###", "image_unavailable: a data: URI is not valid base64", id="no base64"),
+        pytest.param("/data/upload/1/missing", "image_unavailable: Label Studio answered 404", id="gone"),
+    ],
+)
+def test_a_page_that_can_never_be_read_costs_itself_alone(
+    bench: Bench, page: str, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
     bench.serve_project()
-    pages = [data_uri(b"Total"), data_uri(b"unreadable")]
+    pages = [data_uri(b"Total"), page, data_uri(b"Date")]
     answer = bench.predict({"pages": pages}, {"pages": data_uri(b"Date")}, {"pages": []}, config=PAGES)
-    assert [bool(entry) for entry in answer["results"]] == [False, True, False]
+    document, single, empty = answer["results"]
+    assert [(item["item_index"], *item["value"]["rectanglelabels"]) for item in document["result"]] == [
+        (0, "Total"),
+        (2, "Date"),
+    ]
+    assert (document["score"], document["model_version"]) == (0.0, bench.setup(PAGES))
+    assert (single["score"], empty) == (0.95, [])
+    assert f"project 7 task 100 page 2 of 3: {reason}" in caplog.text
+    code, sentence = reason.split(": ", 1)
+    (warned,) = [one for one in bench.app.extensions["layoutloop"].warnings.newest() if one.code == code]
+    assert (warned.project, warned.task) == ("7", "100")
+    assert warned.sentence.startswith(f"page 2 of 3: {sentence}")
+    assert bench.metric("errors_total", code=code) == 1
+    assert bench.metric("tasks_total", outcome="ok") == 2
+
+
+def test_a_document_without_a_page_that_can_be_read_is_an_empty_list(bench: Bench) -> None:
+    bench.serve_project()
+    assert bench.predict({"pages": [data_uri(b"unreadable")] * 2}, config=PAGES)["results"] == [[]]
+    assert bench.metric("tasks_total", outcome="failed") == 1
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param("/data/upload/1/broken", id="Label Studio is down"),
+        pytest.param("/data/upload/1/busy", id="Label Studio is busy"),
+        pytest.param("http://elsewhere.test/a.png", id="a host that a setting may allow"),
+    ],
+)
+def test_a_page_that_may_be_read_another_time_leaves_its_task_to_be_asked_again(bench: Bench, page: str) -> None:
+    bench.serve_project()
+    assert bench.predict({"pages": [data_uri(b"Total"), page]}, config=PAGES)["results"] == [[]]
 
 
 def test_a_promotion_between_two_pages_of_a_task(bench: Bench) -> None:

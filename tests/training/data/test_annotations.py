@@ -41,11 +41,18 @@ GEOMETRY = {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0}
 BOX = Box(100, 100, 400, 300)  # of GEOMETRY on SIZE
 
 
-def drawn(identity: str = "a", label: str | None = "Total", *, item: Any = None, **value: Any) -> dict[str, Any]:
+def drawn(
+    identity: str = "a", label: str | None = "Total", *, item: Any = None, from_name: str = "label", **value: Any
+) -> dict[str, Any]:
     """One RectangleLabels result."""
     labels = {} if label is None else {"rectanglelabels": [label]}
-    result = {"id": identity, "from_name": "label", "to_name": "image", "type": "rectanglelabels"}
+    result = {"id": identity, "from_name": from_name, "to_name": "image", "type": "rectanglelabels"}
     return {**result, "value": {**GEOMETRY, **labels, **value}, **({} if item is None else {"item_index": item})}
+
+
+def result(identity: str, control: str, kind: str, **value: Any) -> dict[str, Any]:
+    """One result of any control."""
+    return {"id": identity, "from_name": control, "to_name": "image", "type": kind, "value": value}
 
 
 def annotation(
@@ -202,13 +209,13 @@ def test_every_page_of_an_annotated_task_is_one() -> None:
             OCR,
             {"ocr": "a.png"},
             [
-                {"id": "a", "to_name": "image", "type": "textarea", "value": {**GEOMETRY, "text": ["12.50", "EUR"]}},
-                {"id": "a", "to_name": "image", "type": "labels", "value": {**GEOMETRY, "labels": ["Total"]}},
-                {"id": "a", "to_name": "image", "type": "rectangle", "value": GEOMETRY},
-                {"id": "b", "to_name": "image", "type": "rectangle", "value": GEOMETRY},
-                {"id": "p", "to_name": "image", "type": "polygon", "value": {"points": [[1, 1], [2, 2], [3, 1]]}},
-                {"id": "p", "to_name": "image", "type": "labels", "value": {"labels": ["Total"]}},
-                {"id": "c", "to_name": "image", "type": "choices", "value": {"choices": ["x"]}},
+                result("a", "text", "textarea", **GEOMETRY, text=["12.50", "EUR"]),
+                result("a", "label", "labels", **GEOMETRY, labels=["Total"]),
+                result("a", "bbox", "rectangle", **GEOMETRY),
+                result("b", "bbox", "rectangle", **GEOMETRY),
+                result("p", "poly", "polygon", points=[[1, 1], [2, 2], [3, 1]]),
+                result("p", "label", "labels", labels=["Total"]),
+                result("c", "kind", "choices", choices=["x"]),
                 {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
             ],
             [("Total", BOX)],
@@ -222,6 +229,22 @@ def test_every_page_of_an_annotated_task_is_one() -> None:
             [("Total", BOX)] * 2,
             {reasons.NO_NUMBERS: 1},
             id="ids and values that are none",
+        ),
+        pytest.param(
+            RECTANGLES,
+            None,
+            [drawn("a", from_name="stamp", label="round"), drawn("b")],
+            [("Total", BOX)],
+            {reasons.OTHER_CONTROL: 1},
+            id="a box of a second <RectangleLabels>",
+        ),
+        pytest.param(
+            RECTANGLES,
+            None,
+            [drawn("a", x=766, y=3133, width=3685, height=377), drawn("b", x=101), drawn("c", y=-41), drawn("d")],
+            [("Total", BOX)],
+            {reasons.NO_NUMBERS: 3},
+            id="boxes that are on no page",
         ),
         pytest.param(
             RECTANGLES, None, [drawn(rectanglelabels="Total")], [], {reasons.NO_LABEL: 1}, id="labels that are no list"
@@ -251,6 +274,39 @@ def test_the_sentence_names_the_label_and_those_of_the_config() -> None:
     labelled_boxes(selection.pages[0], RECTANGLES, SIZE, selection.left_out)
     (sentence,) = selection.left_out[reasons.UNKNOWN_LABEL].examples
     assert sentence == 'task 7, page 0: "Gone"; the label config has Total, date'
+
+
+@pytest.mark.parametrize(
+    ("results", "reason", "sentence"),
+    [
+        pytest.param(
+            [drawn(from_name="stamp", label="round")],
+            reasons.OTHER_CONTROL,
+            'task 7: drawn with "stamp"; "label" is served',
+            id="another control",
+        ),
+        pytest.param(
+            [result("a", "bbox", "rectangle", **GEOMETRY), result("a", "quality", "labels", labels=["printed"])],
+            reasons.NO_LABEL,
+            'task 7, page 0: a rectangle without a label of "label"; its words are taught as no entity',
+            id="labelled, but not by the served control",
+        ),
+        pytest.param(
+            [result("a", "bbox", "rectangle", x=1, y=2, width=3, height=400)],
+            reasons.NO_NUMBERS,
+            "task 7, page 0: x 1, y 2, width 3, height 400, rotation None: it is far larger than the page; numbers are "
+            "percent of the page, from 0 to 100",
+            id="numbers in another unit",
+        ),
+    ],
+)
+def test_the_sentence_is_true_of_the_box(results: list[Any], reason: str, sentence: str) -> None:
+    config = RECTANGLES if reason == reasons.OTHER_CONTROL else OCR
+    key = "image" if config is RECTANGLES else "ocr"
+    selection = select_pages([task(annotation(1, *results), data={key: "a.png"})], config)
+    for page in selection.pages:
+        labelled_boxes(page, config, Size(1000, 1000), selection.left_out)
+    assert selection.left_out.to_json() == {reason: {"count": 1, "examples": [sentence]}}
 
 
 @pytest.mark.parametrize("data", [{}, {"image": ""}, {"image": 7}, [], {"image": ["a", "b"]}])

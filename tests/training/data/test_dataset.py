@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -23,6 +24,7 @@ from layoutloop.errors import (
     TorchServeUnavailable,
 )
 from layoutloop.studio.label_config import parse_label_config
+from layoutloop.studio.rectangle import TiltedBox
 from training.data.annotations import NO_LABEL, UNKNOWN_LABEL, AnnotatedPage, select_pages
 from training.data.dataset import DUPLICATE, NO_WORD, NOT_READ, Dataset, Read, assign_words, build_examples
 from training.data.examples import Entity
@@ -140,6 +142,63 @@ def test_a_page_becomes_an_example() -> None:
     )
     labels = LabelSet.from_names(CONFIG.labels)
     assert [labels.tags[tag] for tag in example.tags(labels)] == ["O", "B-Date", "I-Date", "O", "B-Total"]
+
+
+TILTED_LINES = tuple(
+    Word(f"{line}{index}", Box(x - 14, y - 5, x + 14, y + 5), 0.9, line)
+    for line in range(3)
+    for index in range(5)
+    for x, y in [(20 + 32 * index - 2 * line, 20 + 10 * line + 2.5 * index)]
+)
+"""Three lines of five words, 10 pixels apart, that fall by 10 pixels over their length: words touch those below."""
+SLOPE = math.degrees(math.atan2(2.5, 32))
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        pytest.param((4.5, 23.4, 160, 11, SLOPE), (5, 6, 7, 8, 9), id="the line"),
+        pytest.param((163.2, 46.8, 160, 11, SLOPE + 180), (5, 6, 7, 8, 9), id="drawn from its other end"),
+        pytest.param((164, 35.8, -160, 11, SLOPE), (5, 6, 7, 8, 9), id="flipped by its handles"),
+        pytest.param((40, 26, 52, 12, SLOPE), (6, 7), id="a part of the line"),
+        pytest.param((4, 12, 162, 46, 0), tuple(range(1, 15)), id="upright around all of them"),
+        pytest.param((90, 60, 60, 11, -SLOPE), (), id="beside all of them"),
+    ],
+)
+def test_a_tilted_box_holds_the_words_inside_it(
+    box: tuple[float, float, float, float, float], words: tuple[int, ...]
+) -> None:
+    """The upright box around it would hold words of the lines above and below."""
+    x, y, width, height, rotation = box
+    result = drawn("Date", x, y, x + width, y + height)
+    result["value"]["rotation"] = rotation
+    anchor = drawn("Total", 4, 12, 32, 22)  # around the first word: a page without any word in a box is refused
+    page = Page(Size(200, 100), "given", TILTED_LINES)
+    (example,) = build([task(7, result, anchor)], lambda _: page).examples
+    assert {entity.label: entity.words for entity in example.entities} == {"Date": words, "Total": (0,)}
+
+
+def test_of_a_tilted_and_an_upright_box_the_smaller_has_the_word() -> None:
+    inner = TiltedBox(26, 11, 20, 12, -3)
+    assert assign_words(LINE, [Box(0, 0, 200, 30), inner]) == [(0, 2, 3, 4), (1,)]
+    assert assign_words(LINE, [inner, Box(31, 11, 44, 19)]) == [(), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "kept"),
+    [
+        pytest.param(2.5, 1, id="the same"),
+        pytest.param(362.5, 1, id="a full turn more"),
+        pytest.param(-2.5, 2, id="the other way"),
+        pytest.param(0, 2, id="upright"),
+    ],
+)
+def test_a_tilted_box_drawn_twice_is_one(rotation: float, kept: int) -> None:
+    first, second = drawn("Date", 28, 8, 106, 22), drawn("Date", 28, 8, 106, 22)
+    first["value"]["rotation"], second["value"]["rotation"] = 2.5, rotation
+    dataset = build([task(7, first, second)])
+    assert len(dataset.examples[0].entities) == kept
+    assert dataset.left_out[DUPLICATE].count == 2 - kept
 
 
 def test_a_page_without_boxes_is_one_of_nothing() -> None:

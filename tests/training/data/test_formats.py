@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
 from training.data.examples import Entity, Example
@@ -44,6 +46,24 @@ def test_other_words_are_parted_by_an_entity_and_by_lines() -> None:
     example = Example(7, 0, EXAMPLE.page, (Entity("Date", Box(60, 10, 100, 20), (1,)),))
     found = [(one["label"], one["text"]) for one in funsd_form(example)["form"]]
     assert found == [("Date", "on"), ("other", "Paid"), ("other", "May 5"), ("other", "EUR 12.50")]
+
+
+@pytest.mark.parametrize(
+    ("labels", "other"),
+    [
+        pytest.param(["Total", "Date"], "other", id="FUNSD's own"),
+        pytest.param(["other", "Date"], "other (no label)", id="a label called so"),
+        pytest.param(["OTHER", "Date"], "other (no label)", id="in other letters"),
+        pytest.param(["other", "other (no label)"], "other (no label) (no label)", id="and the next one too"),
+    ],
+)
+def test_words_of_no_entity_are_never_a_label_of_the_project(tmp_path: Path, labels: list[str], other: str) -> None:
+    example = Example(7, 0, EXAMPLE.page, tuple(Entity(name, Box(9, 9, 50, 20), ()) for name in labels))
+    layout = DatasetFolder(tmp_path, LabelSet.from_names(labels), frozenset())
+    layout.write("x", [example])
+    form = json.loads((tmp_path / "funsd" / "training_data" / "annotations" / "task-7-page-0.json").read_text())["form"]
+    assert [one["label"] for one in form] == [*labels, other, other]
+    assert f"words of no entity are `{other}` |" in (tmp_path / "README.md").read_text()
 
 
 def test_a_page_as_a_row() -> None:

@@ -30,7 +30,6 @@ from training.data.page_readers import (
     LocalReader,
     StudioImages,
     TorchServeReader,
-    file_name,
     torchserve_problem,
 )
 
@@ -137,24 +136,6 @@ def test_images_of_label_studio_come_with_the_key_and_the_task() -> None:
             images(annotated("/data/upload/1/missing"))
         images.close()
     assert "/tasks/7/resolve/" in server.seen[1].target
-
-
-@pytest.mark.parametrize(
-    ("reference", "name"),
-    [
-        pytest.param("/data/upload/8/ca09bd01-p0.png", "ca09bd01-p0.png", id="an upload"),
-        pytest.param("/data/local-files/?d=scans/2026/p%200.png", "p 0.png", id="a local file"),
-        pytest.param("s3://bucket/scans/p0.png", "p0.png", id="cloud storage"),
-        pytest.param("https://example.org/scans/p%C3%A4.png?X-Signature=x", "pä.png", id="an address"),
-        pytest.param("p0.png", "p0.png", id="a bare name"),
-        pytest.param("C:\\scans\\p0.png", "p0.png", id="a path of Windows"),
-        pytest.param("/data/upload/8/", "", id="a folder"),
-        pytest.param("/data/upload/8/..%2f..%2fetc%2fpasswd", "passwd", id="P27 encoded slashes"),
-        pytest.param("http://[", "", id="no address"),
-    ],
-)
-def test_the_file_a_reference_means(reference: str, name: str) -> None:
-    assert file_name(reference) == name
 
 
 def test_images_out_of_a_folder(tmp_path: Path) -> None:

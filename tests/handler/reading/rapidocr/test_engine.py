@@ -210,7 +210,7 @@ def test_the_name_says_what_decides_the_words(engine: RapidOcrEngine) -> None:
 
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     with pytest.raises(OcrFailed, match="onnxruntime"):
-        RapidOcrEngine(OcrSettings("rapidocr"), device="gpu")
+        RapidOcrEngine(OcrSettings("rapidocr", device="gpu"))
 
 
 def test_the_packages_own_code_which_downloads_is_never_loaded() -> None:

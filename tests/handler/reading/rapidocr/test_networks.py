@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from handler.reading.rapidocr.detection import choose_canvas
-from handler.reading.rapidocr.languages import LATIN, needed_columns
+from handler.reading.rapidocr.languages import LATIN, needed_columns, needs_wide
 from handler.reading.rapidocr.model_files import DETECTOR, RECOGNISER, read_model
 from handler.reading.rapidocr.networks import open_network
 
@@ -24,8 +24,8 @@ PAGE = np.random.default_rng(0).integers(0, 255, (2, 48, 160, 3), np.uint8)
 def test_the_network_answers_as_if_its_other_columns_were_never_there() -> None:
     model = read_model(RECOGNISER)
     full = open_network(model, "cpu", 1)
-    cut = open_network(model, "cpu", 1, lambda characters: needed_columns("eng", characters))
-    columns = needed_columns("eng", full.characters)
+    cut = open_network(model, "cpu", 1, lambda characters: needed_columns(needs_wide("eng"), characters))
+    columns = needed_columns(needs_wide("eng"), full.characters)
     expected = full(PAGE)[..., columns].copy()
     expected /= expected.sum(axis=-1, keepdims=True)
     assert len(columns) < 0.1 * (len(full.characters) + 2)
@@ -34,8 +34,8 @@ def test_the_network_answers_as_if_its_other_columns_were_never_there() -> None:
 
 def test_east_asian_languages_keep_every_column() -> None:
     characters = open_network(read_model(RECOGNISER), "cpu", 1).characters
-    assert needed_columns("chi_sim+eng", characters) == list(range(len(characters) + 2))
-    kept = {characters[column - 1] for column in needed_columns("eng", characters)[1:-1]}
+    assert needed_columns(needs_wide("chi_sim+eng"), characters) == list(range(len(characters) + 2))
+    kept = {characters[column - 1] for column in needed_columns(needs_wide("eng"), characters)[1:-1]}
     assert set("aZ09.,:;()[]%&@#$€£§©®°±–—“”’•") <= kept  # noqa: RUF001
     assert not set("中あア한🙂！") & kept  # noqa: RUF001
 
