@@ -24,14 +24,15 @@ pytestmark = pytest.mark.end_to_end
 
 SERVE = """
 import os, sys
-from layoutloop.settings.node import ServeSettings
+from layoutloop.settings.node import NodeSettings
 from node.serve import serve
+from node.supervision import Instance
 from dataclasses import replace
 from scripts.serve import COMMANDS
 shim, rollout = sys.argv[1:]
 nothing = [sys.executable, "-c", ""]
 commands = replace(COMMANDS, archive=nothing, rollout=[sys.executable, rollout], shim=[sys.executable, shim])
-sys.exit(serve(ServeSettings.from_env(os.environ), os.environ, commands))
+sys.exit(serve(Instance(NodeSettings.from_env(os.environ), commands, os.environ)))
 """
 SHIM = """
 import json, os
