@@ -226,7 +226,7 @@ def test_what_cannot_work_is_said_at_once(
         pytest.param(
             ["--project", "7", "--annotations", "empty.json"], "no task of the project is", id="empty project"
         ),
-        pytest.param(["--project", "7", "--local-ocr", "--language", "xx"], "no language xx", id="no such language"),
+        pytest.param(["--project", "7", "--local-ocr", "--language", "xx"], "does not read xx", id="no such language"),
         pytest.param(["--project", "7", "--local-ocr", "--psm", "0"], "psm is one of", id="no such mode"),
         pytest.param(["--project", "7", "--images", "images"], "none of 12 annotated pages could be", id="no image"),
     ],

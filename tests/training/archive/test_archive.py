@@ -44,7 +44,7 @@ def card(store: Path, text_checkpoint: Path) -> VersionCard:
 
 @pytest.fixture(scope="module")
 def ocr_card(store: Path) -> VersionCard:
-    return build_ocr(ModelStore(store), OcrSettings(psm=6))
+    return build_ocr(ModelStore(store), OcrSettings("pytesseract", psm=6))
 
 
 def opened(store: Path, card: VersionCard) -> zipfile.ZipFile:
@@ -180,7 +180,7 @@ def put_into_service(store: Path, card: VersionCard) -> None:
 
 def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoint: Path) -> None:
     """Its name ends in the language and mode that the project's pages are read with, not in those of `ocr`."""
-    ocr = build_ocr(ModelStore(tmp_path), OcrSettings(psm=6))
+    ocr = build_ocr(ModelStore(tmp_path), OcrSettings("pytesseract", psm=6))
     before = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
     put_into_service(tmp_path, ocr)
     after = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
@@ -345,7 +345,7 @@ def test_builds_at_the_same_time_do_not_meet(tmp_path: Path, text_checkpoint: Pa
 
 
 def test_ocr_is_current(store: Path, ocr_card: VersionCard, tmp_path: Path) -> None:
-    settings = OcrSettings(psm=6)
+    settings = OcrSettings("pytesseract", psm=6)
     assert not ocr_is_current(ModelStore(tmp_path), settings)
     copy = tmp_path / "ocr"
     copy.mkdir()
@@ -359,7 +359,7 @@ def test_ocr_is_current(store: Path, ocr_card: VersionCard, tmp_path: Path) -> N
     assert not ocr_is_current(ModelStore(tmp_path), settings)
     flip(ModelStore(tmp_path), "ocr", ocr_card.version)
     assert ocr_is_current(ModelStore(tmp_path), settings)
-    assert not ocr_is_current(ModelStore(tmp_path), OcrSettings(psm=3))
+    assert not ocr_is_current(ModelStore(tmp_path), OcrSettings("pytesseract", psm=3))
     path = ModelStore(tmp_path).card_path("ocr", ocr_card.version)
     write_json(path, ocr_card.to_json() | {"handler_sha256": "of another day"})
     assert not ocr_is_current(ModelStore(tmp_path), settings)
