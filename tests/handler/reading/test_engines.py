@@ -169,7 +169,7 @@ def test_a_missing_language(name: str, language: str, message: str) -> None:
     ("settings", "message"),
     [
         pytest.param(
-            {"engine": "abbyy"}, "engine is one of pytesseract, tesserocr, rapidocr, got 'abbyy'", id="engine"
+            {"engine": "abbyy"}, "engine is one of rapidocr, pytesseract, tesserocr, got 'abbyy'", id="engine"
         ),
         pytest.param({"language": ""}, "language is like `eng` or `deu\\+eng`, got ''", id="language empty"),
         pytest.param({"language": "../x"}, "language is like", id="language a path"),
