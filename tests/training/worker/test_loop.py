@@ -186,7 +186,7 @@ def test_a_killed_worker_takes_its_process_along_and_the_next_one_goes_on(home: 
     with home.worker(SLEEPS_FIRST):
         done = home.wait_until(job, "done", attempt=2)
     assert done.tries == 2
-    assert "attempt 1 was lost: box stopped without a word" in home.log
+    assert "attempt 1 was lost: box stopped without a report" in home.log
 
 
 @pytest.mark.parametrize("program", [SLEEPS, STUBBORN], ids=["it ends", "it does not want to end"])
