@@ -41,7 +41,7 @@ from handler.page import TaggedPage
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.settings.training import MINILM_BASE
 from layoutloop.studio.label_config import parse_label_config
-from layoutloop.studio.results import regions_to_results, results_to_prediction
+from layoutloop.studio.results import Rendering, regions_to_results, results_to_prediction
 from training.data.examples import Example
 from training.data.split import validation_tasks
 from training.fit.plan import Plan
@@ -142,15 +142,7 @@ def pool_layouts() -> list[int]:
 def prediction_score(example: Example, answer: TaggedPage | HandlerError) -> float:
     """Return the score that Label Studio gets for a page."""
     assert isinstance(answer, TaggedPage), answer
-    drawn = regions_to_results(
-        answer.regions,
-        CONFIG,
-        example.page.size,
-        item_index=None,
-        threshold=0.0,
-        read_only=False,
-        model_version="v",
-    )
+    drawn = regions_to_results(answer.regions, example.page.size, Rendering(CONFIG, "v"))
     return results_to_prediction([drawn])["score"]
 
 

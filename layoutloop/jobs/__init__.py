@@ -8,7 +8,7 @@ queued --claim--> running --finish--> done (promoted, rejected, skipped, dry run
 
 `job` is the record, `rules` how it moves (pure), `records` where it is kept (SQLite or Redis), `queue` what the others
 call. Every change reads the records, applies a rule and writes, atomically: BEGIN IMMEDIATE in SQLite, WATCH in
-Redis. Whoever claims a job runs it. A worker polls once a second.
+Redis. The worker that claims a job runs it. A worker polls once a second.
 
 Waiting: an equal request joins the job that waits; one that runs, or was tried before, does not count, since what
 came meanwhile is not in it. At most 200 wait. A job that ended as skipped is followed by 60 s without another.

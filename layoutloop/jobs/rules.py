@@ -1,6 +1,6 @@
 """The rules by which jobs move, all pure: records and time are passed in.
 
-A job's record is the queue too: whoever claims it, in one atomic change, runs it. No second queue can disagree with it.
+A job's record is the queue too: the worker that claims it, in one atomic change, runs it. No second queue can disagree.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class DrawnRegion:
     Args:
         identity: its id.
         results: all results of it, whatever their control.
-        ours: of them, those of the served controls; a rectangle of another control that bears one of our labels is
+        ours: of them, those of the served controls; a rectangle of another control that has one of our labels is
             there as a bare rectangle. Empty where no served control has a part in it.
     """
 
@@ -94,7 +94,7 @@ def drawn_regions(results: object, config: LabelConfig) -> list[DrawnRegion]:
 
 
 def labelled_box(group: Sequence[Result], size: Size) -> LabelledBox | str:
-    """Return the rectangle of one region's results, or why nobody can have meant it, as the end of a sentence.
+    """Return the rectangle of one region's results, or why no person can have meant it, as the end of a sentence.
 
     Percentages are taken of the page as it is, like Label Studio's own drawing does: a missing or wrong
     original_width changes nothing, and image_rotation is only how the annotator looked at it.

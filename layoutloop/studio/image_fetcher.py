@@ -205,7 +205,7 @@ class ImageFetcher:
         return _Hop(home.below(inner, query), keyed=True)
 
     def _send(self, hop: _Hop, deadline: float) -> urllib3.BaseHTTPResponse:
-        """Send one request; what goes wrong before there is an answer is not this image's fault."""
+        """Send one request; an error before there is an answer says nothing about this image."""
 
         def request(key: dict[str, str]) -> urllib3.BaseHTTPResponse:
             pools = self._home_pools if hop.keyed else self._other_pools

@@ -1,4 +1,4 @@
-"""A rectangle of Label Studio in pixels: upright or tilted, and why nobody can have meant one.
+"""A rectangle of Label Studio in pixels: upright or tilted, and why no person can have meant one.
 
 Label Studio stores percent of width and height, and turns about the corner (x, y) in pixels, clockwise. A rectangle
 that was flipped by its handles may keep a negative width or height, and is drawn the other way from that corner.
@@ -17,7 +17,7 @@ _LEAST_PERCENT = 0.99 * MIN_VISIBLE_PERCENT  # Label Studio gives numbers back w
 _PERCENT = "numbers are percent of the page, from 0 to 100"
 _MOST = 1e6  # percent or degrees; beyond it a number is no drawing
 _MOST_DIAGONALS = 2.0  # of the page: a side that is longer was meant in another unit
-_LEAST_SHARE = 0.1  # of a rectangle, on the page: Label Studio lets nobody draw past its edge
+_LEAST_SHARE = 0.1  # of a rectangle, on the page: nothing can be drawn past its edge in Label Studio
 _STRAIGHT = 1e-9  # of a side: what a quarter turn leaves of sine or cosine
 
 
@@ -64,7 +64,7 @@ class TiltedBox:
         return Box(min(xs), min(ys), max(xs), max(ys))
 
     def holds_centre(self, box: Box) -> bool:
-        """Whether the centre of an upright box lies in it.
+        """Whether the centre of an upright box is in it.
 
         That decides about words, not their area: the upright box around a long word of a tilted line is mostly
         beside the line.
@@ -84,7 +84,7 @@ def has_numbers(value: object) -> bool:
 
 
 def read_rectangle(value: object, size: Size) -> TiltedBox | str:
-    """Return a result's rectangle in pixels, or why nobody can have meant it, as the end of a sentence.
+    """Return a result's rectangle in pixels, or why no person can have meant it, as the end of a sentence.
 
     Args:
         value: of a `rectangle` or `rectanglelabels` result.

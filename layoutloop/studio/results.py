@@ -103,31 +103,48 @@ class Results:
     unknown_labels: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """How the regions of one version become results in one project.
+
+    Args:
+        config: of the project.
+        version: the reported one.
+        threshold: labelled regions with a lower score are left out.
+        read_only: the boxes cannot be moved.
+    """
+
+    config: LabelConfig
+    version: str
+    threshold: float = 0.0
+    read_only: bool = False
+
+
 def regions_to_results(
-    regions: Sequence[Region],
-    config: LabelConfig,
-    size: Size,
-    *,
-    item_index: int | None,
-    threshold: float,
-    read_only: bool,
-    model_version: str,
+    regions: Sequence[Region], size: Size, rendering: Rendering, item_index: int | None = None
 ) -> Results:
     """Turn the regions of one page into what Label Studio draws.
 
-    Labelled regions below `threshold` are left out. A region without a label, or with one that the config does
-    not know, becomes a box that is still to be labelled: on <RectangleLabels> an empty list of labels, which
-    Label Studio takes for exactly that (`fixBrokenAnnotation` in web/libs/editor/src/stores/Annotation/Annotation.js).
-    Whether text lines are wanted there in cold start is the caller's choice.
+    A region without a label, or with one that the config does not know, becomes a box that is still to be labelled: on
+    <RectangleLabels> an empty list of labels, which Label Studio takes for exactly that (`fixBrokenAnnotation` in
+    web/libs/editor/src/stores/Annotation/Annotation.js). Whether text lines are wanted there in cold start is the
+    caller's choice.
 
     The score is that of the least certain label drawn; see `results_to_prediction`.
+
+    Args:
+        regions: of the page.
+        size: of the upright page.
+        rendering: how they are drawn.
+        item_index: page of a valueList task; None where there is one image.
     """
+    config = rendering.config
     shown = [
         (index, region, config.project_label(region.label))
         for index, region in enumerate(regions)
-        if region.label is None or region.score >= threshold
+        if region.label is None or region.score >= rendering.threshold
     ]
-    common = _common(config, size, item_index, read_only)
+    common = _common(rendering, size, item_index)
     items = tuple(
         ResultDict(id=_region_id(item_index, index, region), score=region.score, **drawn, **common)
         for index, region, label in shown
@@ -135,7 +152,7 @@ def regions_to_results(
     )
     score = min((region.score for _, region, label in shown if label is not None), default=None)
     unknown = sum(region.label is not None and label is None for _, region, label in shown)
-    return Results(model_version, items, score, unknown)
+    return Results(rendering.version, items, score, unknown)
 
 
 def results_to_prediction(pages: Sequence[Results]) -> PredictionDict:
@@ -167,17 +184,17 @@ def tilted_geometry(tilted: TiltedBox, size: Size) -> GeometryValue:
     }
 
 
-def _common(config: LabelConfig, size: Size, item_index: int | None, read_only: bool) -> _Common:
+def _common(rendering: Rendering, size: Size, item_index: int | None) -> _Common:
     common: _Common = {
-        "to_name": config.to_name,
+        "to_name": rendering.config.to_name,
         "origin": "prediction",
         "original_width": size.width,
         "original_height": size.height,
         "image_rotation": 0,
     }
-    if config.is_list:
+    if rendering.config.is_list:
         common["item_index"] = item_index or 0
-    if read_only:
+    if rendering.read_only:
         common["readonly"] = True
     return common
 

@@ -16,11 +16,9 @@ def config_fingerprint(config: LabelConfig, engine: str, threshold: float, *, re
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-def reported_version(
-    stamp: str | None, config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False
-) -> str:
+def reported_version(stamp: str | None, fingerprint: str) -> str:
     """Return the version in answers to /setup and /predict alike: `<stamp, or "ocr">-<fingerprint>`.
 
     Label Studio skips tasks that already hold this very string, so it must change when results would.
     """
-    return f"{stamp or 'ocr'}-{config_fingerprint(config, engine, threshold, read_only=read_only)}"
+    return f"{stamp or 'ocr'}-{fingerprint}"

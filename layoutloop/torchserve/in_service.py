@@ -51,8 +51,8 @@ class InService:
     def engine(self) -> str:
         """The engine that pages are read with, by its name, in the language and mode that `ocr` is set to.
 
-        Part of what Label Studio is told (`layoutloop.studio.version`): another engine of `ocr` changes nothing for a
-        project whose model keeps the engine of its training.
+        Part of the version that Label Studio gets (`layoutloop.studio.version`): another engine of `ocr` changes
+        nothing for a project whose model keeps the engine of its training.
         """
         ocr = self.ocr.engine or ""
         if self.model is None or self.model.engine is None or self.model.engine_kind == engine_kind(ocr):

@@ -5,9 +5,9 @@ What Label Studio 1.23.2's editor does, as drawn with its smart rectangle in a b
 - `params.context` holds the new rectangle and every other one of the annotation with the same label (none is a
   label too), whoever made them, in the order of their making. So only the last is answered, and only where its
   `origin` is a person's hand: when a smart rectangle is deleted, the editor sends those that are left.
-- An answer is a suggestion. Accepted (at once with "Auto-Accept Suggestions"), a suggestion that bears the id of a
+- An answer is a suggestion. Accepted (at once with "Auto-Accept Suggestions"), a suggestion with the id of a
   region takes that region's place; one with another id is added, and rectangles of the smart tool are removed.
-  So the answer bears the rectangle's own id, and rough and snapped box are never shown together.
+  So the answer has the rectangle's own id, and rough and snapped box are never shown together.
 - A rectangle that got no answer stays, but is removed with the next accepted suggestion, and whatever was typed
   into it. So a rectangle without words comes back as it was drawn, and `[]` is only for what cannot be answered.
 - Accepting sets the label that the person has selected, if any, whatever the answer says. The model's label
@@ -25,7 +25,13 @@ from layoutloop.errors import RequestInvalid
 from layoutloop.studio.drawn import RECTANGLES, LabelledBox, drawn_regions, grouped, labelled_box
 from layoutloop.studio.label_config import LabelConfig
 from layoutloop.studio.rectangle import TiltedBox, has_numbers
-from layoutloop.studio.results import PredictionDict, regions_to_results, results_to_prediction, tilted_geometry
+from layoutloop.studio.results import (
+    PredictionDict,
+    Rendering,
+    regions_to_results,
+    results_to_prediction,
+    tilted_geometry,
+)
 from shim.predict.answering import PageAnswer
 
 _COVERED = 0.5  # of a word's area; what is covered less was not meant
@@ -37,7 +43,7 @@ class Drawn:
     """The rectangle of an interactive request.
 
     Args:
-        region_id: Label Studio's. The answer bears it too, so that the editor puts it in the rectangle's place.
+        region_id: Label Studio's. The answer has it too, so that it takes the rectangle's place in the editor.
         page: index of the page it is on.
         results: as the editor sent them: the rectangle, and its labels and text where it has some.
     """
@@ -81,9 +87,7 @@ def reference_drawn_on(drawn: Drawn | None, references: Sequence[str]) -> str:
     return references[drawn.page]
 
 
-def drawn_to_prediction(
-    drawn: Drawn, page: PageAnswer, config: LabelConfig, threshold: float, version: str
-) -> PredictionDict:
+def drawn_to_prediction(drawn: Drawn, page: PageAnswer, rendering: Rendering) -> PredictionDict:
     """Return the rectangle as its words make it; as it was drawn, and still the person's, where it covers none.
 
     A tilted one keeps its place: the upright box around the words of a tilted line holds those of its neighbours too.
@@ -91,27 +95,17 @@ def drawn_to_prediction(
     Args:
         drawn: the rectangle.
         page: the one it is on.
-        config: of the project.
-        threshold: labels below this score are not taken.
-        version: the reported one.
+        rendering: how results are drawn; labels below its threshold are not taken.
 
     Raises:
-        RequestInvalid: nobody can have meant the rectangle, for example one that is not on the page.
+        RequestInvalid: no person can have meant the rectangle, for example one that is not on the page.
     """
     rough = labelled_box(drawn.results, page.size)
     if isinstance(rough, str):
         raise RequestInvalid(f"the rectangle drawn cannot be used: {rough}")
-    region = snap(rough, page, config, threshold)
-    results = regions_to_results(
-        [region],
-        config,
-        page.size,
-        item_index=drawn.page,
-        threshold=0.0,  # a label that a person chose has no score
-        read_only=False,
-        model_version=version,
-    )
-    prediction = results_to_prediction([results])
+    region = snap(rough, page, rendering)
+    by_hand = Rendering(rendering.config, rendering.version)  # a label that a person chose has no score
+    prediction = results_to_prediction([regions_to_results([region], page.size, by_hand, drawn.page)])
     for item in prediction["result"]:
         item["id"] = drawn.region_id
         if rough.tilted:
@@ -121,19 +115,19 @@ def drawn_to_prediction(
     return prediction
 
 
-def snap(rough: LabelledBox, page: PageAnswer, config: LabelConfig, threshold: float) -> Region:
+def snap(rough: LabelledBox, page: PageAnswer, rendering: Rendering) -> Region:
     """Return a rectangle's words as one region, in pixels; the rectangle itself, without text, where it has none.
 
     Words are joined in reading order. The label is the one that the model gives most of those words it labels
     (the first in reading order where two are equal), and the score the mean of theirs. Where it labels none, the
     label is the one the person chose, if any, and the score the mean confidence with which the words were read.
     """
-    chosen = config.project_label(rough.label)
+    chosen = rendering.config.project_label(rough.label)
     covered = covered_words(page.words, rough.outline)
     if not covered:
         return Region(chosen, rough.box, 1.0, "", ())
     words = [page.words[index] for index in covered]
-    votes = _votes(page, covered, config, threshold)
+    votes = _votes(page, covered, rendering)
     label = Counter(label for label, _ in votes).most_common(1)[0][0] if votes else chosen
     scores = [score for voted, score in votes if voted == label] or [word.confidence for word in words]
     text = " ".join(word.text.strip() for word in words)
@@ -155,12 +149,12 @@ def covered_words(words: Sequence[Word], rough: Box | TiltedBox) -> list[int]:
     return [index for index, word in enumerate(words) if word.text.strip() and covers(word.box)]
 
 
-def _votes(page: PageAnswer, words: Sequence[int], config: LabelConfig, threshold: float) -> list[tuple[str, float]]:
+def _votes(page: PageAnswer, words: Sequence[int], rendering: Rendering) -> list[tuple[str, float]]:
     """Return the project's label and its score for each of the words that the model gives one, in their order."""
     votes: dict[int, tuple[str, float]] = {}
     for region in page.regions:
-        label = config.project_label(region.label)
-        if label is not None and region.score >= threshold:
+        label = rendering.config.project_label(region.label)
+        if label is not None and region.score >= rendering.threshold:
             votes |= dict.fromkeys(region.words, (label, region.score))
     return [votes[word] for word in words if word in votes]
 

@@ -31,8 +31,8 @@ from layoutloop.settings.serving import Settings
 from layoutloop.store.copy import is_filling, store_of
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, image_references
-from layoutloop.studio.results import PredictionDict, Results, regions_to_results, results_to_prediction
-from layoutloop.studio.version import reported_version
+from layoutloop.studio.results import PredictionDict, Rendering, regions_to_results, results_to_prediction
+from layoutloop.studio.version import config_fingerprint, reported_version
 from layoutloop.torchserve.in_service import InService
 from shim.predict.answering import PageAnswer, PageAnswerer
 from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
@@ -169,46 +169,48 @@ class Predictor:
         submitted: TaskPages | LayoutLoopError,
         deadline: float,
     ) -> tuple[Entry, TaskStatus]:
+        where = f"project {request.project_id} task {task.get('id')}"
         try:
             if isinstance(submitted, LayoutLoopError):
                 raise submitted
-            pages = self._read(request, task, submitted.wait(deadline))
+            pages = self._read(where, submitted.wait(deadline))
             return self._prediction(request, pages, len(submitted)), "ok"
         except (DeadlineExceeded, Overloaded) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
-            self._note(request, task, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
+            self._note(where, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
         except NoModelYet as error:  # every project begins so, and the dashboard says it
-            self._note(request, task, error, logging.DEBUG)
+            self._note(where, error, logging.DEBUG)
             return [], "no_model"
         except LayoutLoopError as error:
-            self._note(request, task, error, logging.WARNING)
+            self._note(where, error, logging.WARNING)
         except Exception:
-            logger.exception("project %s task %s", request.project_id, task.get("id"))
+            logger.exception("%s", where)
             unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
-            self._note(request, task, unforeseen, logging.WARNING)
+            self._note(where, unforeseen, logging.WARNING)
         return [], "failed"
 
-    def _read(
-        self, request: PredictRequest, task: Mapping[str, object], pages: Sequence[PageAnswer | LayoutLoopError]
-    ) -> dict[int, PageAnswer]:
+    def _read(self, where: str, pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
         """Return the pages that could be read, by their index; name the others."""
         for index, page in enumerate(pages):
             if isinstance(page, LayoutLoopError):
-                self._note(request, task, page, logging.WARNING, f"page {index + 1} of {len(pages)}")
+                self._note(where, page, logging.WARNING, f"page {index + 1} of {len(pages)}")
         return {index: page for index, page in enumerate(pages) if isinstance(page, PageAnswer)}
 
     def _prediction(self, request: PredictRequest, pages: Mapping[int, PageAnswer], count: int) -> Entry:
         """Draw the pages that were read, by their index, of `count`; where one is missing, a person must look first."""
         first = next(iter(pages.values()))
         in_service, config = first.in_service, request.config
+        settings, version = self._settings, self._reported(in_service, config)
+        rendering = Rendering(config, version, settings.score_threshold, settings.read_only_boxes)
         if request.drawn is not None:
-            version = self._reported(in_service, config)
-            return drawn_to_prediction(request.drawn, first, config, self._settings.score_threshold, version)
+            return drawn_to_prediction(request.drawn, first, rendering)
         if in_service.model is None and config.kind == "rectanglelabels":
             raise NoModelYet(self._no_model)
-        version = self._reported(in_service, config)
-        drawn = [self._draw(config, page, index, version) for index, page in pages.items()]
+        drawn = [
+            regions_to_results(page.regions, page.size, rendering, index if config.is_list else None)
+            for index, page in pages.items()
+        ]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
         if any(one.unknown_labels for one in drawn):
             self._name_unknown(request, in_service, version)
@@ -231,33 +233,13 @@ class Predictor:
                 ", ".join(request.config.labels),
             )
 
-    def _draw(self, config: LabelConfig, page: PageAnswer, index: int, version: str) -> Results:
-        return regions_to_results(
-            page.regions,
-            config,
-            page.size,
-            item_index=index if config.is_list else None,
-            threshold=self._settings.score_threshold,
-            read_only=self._settings.read_only_boxes,
-            model_version=version,
-        )
-
     def _reported(self, in_service: InService, config: LabelConfig) -> str:
-        settings = self._settings
-        return reported_version(
-            in_service.stamp, config, in_service.engine, settings.score_threshold, read_only=settings.read_only_boxes
-        )
+        threshold, read_only = self._settings.score_threshold, self._settings.read_only_boxes
+        drawn = config_fingerprint(config, in_service.engine, threshold, read_only=read_only)
+        return reported_version(in_service.stamp, drawn)
 
-    def _note(
-        self,
-        request: PredictRequest,
-        task: Mapping[str, object],
-        error: LayoutLoopError,
-        level: int,
-        page: str = "",
-    ) -> None:
+    def _note(self, where: str, error: LayoutLoopError, level: int, page: str = "") -> None:
         """Count an error and write it to the log; `page` is which of several it is about."""
         self._metrics.errors.labels(error.code).inc()
-        where = f"{task.get('id')} {page}".rstrip()
         sentence = {"sentence": f"{page}: {error}"} if page else {}  # for the dashboard, which else shows the error
-        logger.log(level, "project %s task %s: %s: %s", request.project_id, where, error.code, error, extra=sentence)
+        logger.log(level, "%s: %s: %s", f"{where} {page}".rstrip(), error.code, error, extra=sentence)

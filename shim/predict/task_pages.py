@@ -17,7 +17,7 @@ _OF_THE_PAGE = frozenset(
         "image_unavailable",
     }
 )
-"""Codes of what is wrong with one page for good. What time or a setting may mend is not among them."""
+"""Codes of what is wrong with one page for good. What time or a setting may change is not among them."""
 
 
 class TaskPages:
@@ -85,7 +85,7 @@ class TaskPages:
 
 
 def _outcome(future: Future[PageAnswer], deadline: float) -> PageAnswer | LayoutLoopError:
-    """Return a page, or what is wrong with it for good; whatever else goes wrong is raised."""
+    """Return a page, or what is wrong with it for good; every other error is raised."""
     try:
         return future.result(max(0.0, deadline - time.monotonic()))
     except (NotYet, CancelledError) as error:

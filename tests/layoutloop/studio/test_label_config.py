@@ -140,7 +140,9 @@ def test_captured_configs(
 def test_setup_and_predict_report_the_same_version() -> None:
     for template in ("ocr_template", "multipage"):
         versions = {
-            reported_version("20261122T083000Z", parse_label_config(captured(name)[key]), "engine", 0.5)
+            reported_version(
+                "20261122T083000Z", config_fingerprint(parse_label_config(captured(name)[key]), "engine", 0.5)
+            )
             for name, key in ((f"setup_{template}", "schema"), (f"predict_{template}", "label_config"))
         }
         assert len(versions) == 1
@@ -441,8 +443,8 @@ def test_fingerprint_changes_with_what_changes_results(
 
 def test_reported_version() -> None:
     suffix = config_fingerprint(BASE, "tess", 0)
-    assert reported_version("20261122T083000Z", BASE, "tess", 0.0) == f"20261122T083000Z-{suffix}"
-    assert reported_version(None, BASE, "tess", 0) == f"ocr-{suffix}"
+    assert reported_version("20261122T083000Z", config_fingerprint(BASE, "tess", 0.0)) == f"20261122T083000Z-{suffix}"
+    assert reported_version(None, config_fingerprint(BASE, "tess", 0)) == f"ocr-{suffix}"
 
 
 ONE = BASE

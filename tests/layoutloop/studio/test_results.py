@@ -8,7 +8,7 @@ import pytest
 
 from handler.page import Box, Region, Size
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
-from layoutloop.studio.results import Results, regions_to_results, results_to_prediction
+from layoutloop.studio.results import Rendering, Results, regions_to_results, results_to_prediction
 from tests.layoutloop.studio.test_drawn import boxes
 
 VERSION = "20261122T083000Z-0a1b2c3d"
@@ -35,13 +35,7 @@ def drawn(
     read_only: bool = False,
 ) -> Results:
     return regions_to_results(
-        regions,
-        served,
-        Size(width, height),
-        item_index=item_index,
-        threshold=threshold,
-        read_only=read_only,
-        model_version=VERSION,
+        regions, Size(width, height), Rendering(served, VERSION, threshold, read_only), item_index
     )
 
 

@@ -14,7 +14,7 @@ from handler.tagging.labels import LabelSet
 from handler.wire import tagged_page_from_json, tagged_page_to_json
 from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
-from layoutloop.studio.results import regions_to_results
+from layoutloop.studio.results import Rendering, regions_to_results
 from training.data.annotations import labelled_boxes, select_pages
 from training.data.dataset import build_examples
 from training.data.examples import read_examples, write_examples
@@ -45,9 +45,7 @@ def config(kind: str) -> LabelConfig:
 
 def accepted(served: LabelConfig) -> dict[str, Any]:
     """A task whose annotation is the prediction that was drawn, as an export has it."""
-    results = regions_to_results(
-        REGIONS, served, PAGE.size, item_index=None, threshold=0.0, read_only=False, model_version="v"
-    )
+    results = regions_to_results(REGIONS, PAGE.size, Rendering(served, "v"))
     annotation = {"id": 1, "result": json.loads(json.dumps(results.items)), "was_cancelled": False}
     return {"id": 7, "data": {"image": "a.png"}, "annotations": [annotation]}
 
