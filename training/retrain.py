@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 
+from handler.errors import HandlerError, OcrFailed
 from handler.ocr_settings import engine_kind
-from layoutloop.errors import BaseUnavailable
+from layoutloop.errors import BaseUnavailable, PageRejected
 from layoutloop.store.locks import Held
 from layoutloop.store.manifest import VersionCard, project_model
 from layoutloop.store.path import StorePath
@@ -164,12 +165,22 @@ class _Training:
         plan.write(context.folder)
         return plan
 
-    def as_read_for(self, collected: Collected, validation: Sequence[Example], card: VersionCard) -> list[Example]:
-        """Return the validation pages as a version in service would be given them."""
+    def as_read_for(
+        self, collected: Collected, validation: Sequence[Example], card: VersionCard
+    ) -> list[Example | HandlerError]:
+        """Return the validation pages as a version in service would be given them, or why its engine refuses one."""
         read = self.context.read.like(card)
+
+        def outcome(example: Example) -> Example | HandlerError:
+            try:
+                return replace(example, page=read(reference_of(collected, example)))
+            except PageRejected as error:
+                return OcrFailed(str(error))
+            except HandlerError as error:
+                return error
+
         with ThreadPoolExecutor(self.context.threads, thread_name_prefix="read-page") as pool:
-            pages = pool.map(lambda example: read(reference_of(collected, example)), validation)
-            return [replace(example, page=page) for example, page in zip(validation, pages, strict=True)]
+            return list(pool.map(outcome, validation))
 
     def drawing(self, trained: Trained) -> Callable[[], tuple[Drawing, ...]]:
         """Return what draws the pages with the worst disagreements, some time after the verdict."""

@@ -25,6 +25,8 @@ from training.measure.scoring import Compared, Scores, score
 logger = logging.getLogger(__name__)
 
 Answers = list[TaggedPage | HandlerError]
+AsReadFor = Callable[[VersionCard], Sequence[Example | HandlerError]]
+"""Returns the validation pages with the words that a version is given; in a page's place, why its engine gave none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,46 +111,66 @@ def compare(
     candidate: Candidate,
     kept: Sequence[KeptVersion],
     collected: Collected,
-    as_read_for: Callable[[VersionCard], Sequence[Example]],
+    as_read_for: AsReadFor,
     told: Callable[[int, int], None],
 ) -> Comparison:
     """Measure a candidate and kept versions on the same pages.
 
     Words of two OCR engines do not compare. Where a kept version reads with another engine than the candidate, each
-    gets the words of its own engine, and all are counted by boxes.
+    gets the words of its own engine, and all are counted by boxes. A page that a version's engine does not read counts
+    as one without predictions of that version.
 
     Args:
         candidate: with the validation pages, perhaps none.
         kept: see `rivals`.
         collected: the project's labels.
-        as_read_for: the validation pages with the words that a version is given; may raise LayoutLoopError.
+        as_read_for: for a version with another engine; may raise LayoutLoopError.
         told: how many models are measured, of how many.
 
     Raises:
         CheckpointInvalid, PageInvalid: the candidate cannot be run on these pages.
     """
-    labels, label_map = collected.labels, collected.label_map
     answers = _answers(candidate.checkpoint, candidate.box_level, candidate.pages)
-    scores = score(candidate.pages, answers, labels, label_map)
-    told(1, 1 + len(kept))
     others = {one.card.engine_kind for one in kept} - {candidate.engine_kind}
-    count = score_boxes if candidate.pages and others else score
+    by_boxes = bool(candidate.pages and others)
+    told(1, 1 + len(kept))
     measured, unmeasured = [], {}
     for done, one in enumerate(kept, start=2):
         try:
-            same_engine = one.card.engine_kind == candidate.engine_kind
-            pages = candidate.pages if same_engine else as_read_for(one.card)
-            with TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch:
-                theirs_here = folder_here(one.checkpoint, Path(scratch) / "checkpoint")
-                theirs = count(pages, _answers(theirs_here, one.card.box_level, pages), labels, label_map)
-            measured.append(Compared(one.card.version, theirs))
+            theirs = _rival_answers(one, candidate, as_read_for)
+            measured.append(Compared(one.card.version, _counted(candidate.pages, theirs, collected, by_boxes)))
         except (CheckpointInvalid, PageInvalid, PageRejected) as error:
             logger.warning("version %s cannot be compared with: %s", one.card.version, error)
             unmeasured[one.card.version] = str(error)
         told(done, 1 + len(kept))
     best_first = sorted(measured, key=lambda one: one.scores.overall.f1, reverse=True)
-    by_boxes = count(candidate.pages, answers, labels, label_map) if count is score_boxes else None
-    return Comparison(scores, answers, tuple(best_first), unmeasured, by_boxes)
+    scores = _counted(candidate.pages, answers, collected, by_boxes=False)
+    box_scores = _counted(candidate.pages, answers, collected, by_boxes=True) if by_boxes else None
+    return Comparison(scores, answers, tuple(best_first), unmeasured, box_scores)
+
+
+def _counted(pages: Sequence[Example], answers: Answers, collected: Collected, by_boxes: bool) -> Scores:
+    """Return scores by boxes or by words; by boxes, the words of the pages do not count."""
+    return (score_boxes if by_boxes else score)(pages, answers, collected.labels, collected.label_map)
+
+
+def _rival_answers(one: KeptVersion, candidate: Candidate, as_read_for: AsReadFor) -> Answers:
+    """Return what a kept version says about the candidate's pages, each with the words of the version's own engine.
+
+    Raises:
+        CheckpointInvalid, PageInvalid: it cannot be run on these pages.
+        PageRejected: its engine reads none of them.
+    """
+    same_engine = one.card.engine_kind == candidate.engine_kind
+    pages = candidate.pages if same_engine else as_read_for(one.card)
+    read = [page for page in pages if isinstance(page, Example)]
+    refused = [page for page in pages if isinstance(page, HandlerError)]
+    if refused and not read:
+        raise PageRejected(refused[0].code, f"its engine reads none of these pages: {refused[0]}", refused[0].status)
+    with TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch:
+        checkpoint = folder_here(one.checkpoint, Path(scratch) / "checkpoint")
+        answered = iter(_answers(checkpoint, one.card.box_level, read))
+    return [page if isinstance(page, HandlerError) else next(answered) for page in pages]
 
 
 def _answers(checkpoint: Path, box_level: str, examples: Sequence[Example]) -> Answers:
