@@ -134,11 +134,19 @@ def page_reader(settings: Settings, images: Images, reading: Reading) -> PageRea
             psm=reading.psm,
             thumbnail=reading.thumbnail,
         )
+    return LocalReader(images, reader_here(settings, reading), reading.thumbnail)
+
+
+def reader_here(settings: Settings, reading: Reading) -> Reader:
+    """Return what reads images in this process and remembers none.
+
+    Raises:
+        HandlerError: this process has no such language or mode.
+    """
     settings_here = ocr_settings()
     engine = reading.engine or settings_here.engine
     local = replace(settings_here, engine=engine, language=reading.language, psm=reading.psm)
-    limits = ImageLimits(max_bytes=settings.max_image_bytes)
-    return LocalReader(images, Reader(local, limits, None), reading.thumbnail)
+    return Reader(local, ImageLimits(max_bytes=settings.max_image_bytes), None)
 
 
 def read_dataset(selection: Selection, config: LabelConfig, read: PageReader, settings: Settings) -> Dataset:

@@ -13,8 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -31,6 +30,7 @@ from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
+from layoutloop.settings.training import TrainSettings
 from layoutloop.store.manifest import project_model
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_access
@@ -42,6 +42,7 @@ from scripts.annotated_pages import (
     image_source,
     page_reader,
     read_dataset,
+    reader_here,
     require_ocr,
     show,
     source_problem,
@@ -59,6 +60,7 @@ from training.report.drawing import Drawing, draw_worst
 from training.report.files import read_report, write_report
 from training.report.report import Report
 from training.report.text import score_table
+from training.summary import utc_now
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = _problem(options)
     if problem:
         parser.error(problem)
-    started = _now()
+    started = utc_now()
     settings = Settings.from_env(os.environ | NodeSettings.from_env(os.environ).environment())
     with (
         tempfile.TemporaryDirectory(prefix="layoutloop-evaluate-") as scratch,
@@ -87,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with_local_store(settings) as near,
     ):
         if options.engines:
-            print(engine_table(_engines(options, near)))
+            figures = _engines(options, near)
+            print(json.dumps([asdict(one) for one in figures]) if options.json else engine_table(figures))
             return 0
         models = _models(options, ModelStore(settings.model_dir), Path(scratch))
         require_ocr(options, settings)
@@ -97,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report, drawings = _measure(models, pages, options)
         finally:
             studio.close()
-    report = replace(report, started=started, ended=_now())
+    report = replace(report, started=started, ended=utc_now())
     print(json.dumps(report.to_json(), ensure_ascii=False) if options.json else score_table(report))
     if options.out is not None:
         with named_file(f"--out {options.out}", "it is a folder where you may write", "written"):
@@ -128,13 +131,23 @@ def _problem(options: argparse.Namespace) -> str | None:
     if problem := source_problem(options):
         return problem
     if options.engines is not None:
-        options.engines = [name.strip() for name in options.engines.split(",")]
-        unknown = [name for name in options.engines if name not in ENGINES]
-        return f"--engines takes {', '.join(ENGINES)}; found {', '.join(unknown)}" if unknown else None
+        options.engines = list(dict.fromkeys(name.strip() for name in options.engines.split(",")))
+        return _engines_problem(options)
     if options.project is None and options.checkpoint is None:
         return "without --project there is no version to look up; name a --checkpoint"
     if options.checkpoint is not None and options.version:
         return "--checkpoint and --version are two ways to say what is measured; give one"
+    return None
+
+
+def _engines_problem(options: argparse.Namespace) -> str | None:
+    unknown = [name for name in options.engines if name not in ENGINES]
+    if unknown:
+        return f"--engines takes {', '.join(ENGINES)}; found {', '.join(map(repr, unknown))}"
+    of_models = ("version", "checkpoint", "validation", "box_level", "engine", "out")
+    given = [f"--{name.replace('_', '-')}" for name in of_models if getattr(options, name)]
+    if given:
+        return f"--engines measures no model and reads all annotated pages; leave {' and '.join(given)} out"
     return None
 
 
@@ -153,14 +166,14 @@ def _engines(options: argparse.Namespace, settings: Settings) -> list[EngineFigu
     pages = select_pages(annotations.tasks, annotations.config).pages
     if not pages:
         raise DatasetEmpty("no task is annotated yet; submit at least one annotation in Label Studio")
-    default, figures, studio = OcrSettings(), [], StudioImages(settings)
+    training, figures, studio = TrainSettings.from_env(os.environ), [], StudioImages(settings)
     try:
         images = image_source(options, settings, studio)
         for engine in options.engines:
-            language, psm = options.language or default.language, default.psm if options.psm is None else options.psm
-            read = page_reader(settings, images, Reading(engine, language, psm, local=True))
+            language, psm = options.language or training.language, training.psm if options.psm is None else options.psm
+            read = reader_here(settings, Reading(engine, language, psm)).read
             with tqdm(unit="page", desc=engine, disable=None) as bar:
-                figures.append(measure_engine(engine, pages, read, lambda done, total: show(bar, done, total)))
+                figures.append(measure_engine(engine, pages, images, read, lambda done, total: show(bar, done, total)))
     finally:
         studio.close()
     return figures
@@ -287,10 +300,6 @@ def _box_level(model: StoredModel, options: argparse.Namespace) -> BoxLevel:
 def _stem(report: Report) -> str:
     """Return a file name that never is the one of the training's own report beside the archive."""
     return f"evaluation-{report.name}" + (f"-{report.version}" if report.version else "")
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

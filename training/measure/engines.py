@@ -8,14 +8,17 @@ from dataclasses import dataclass
 
 from handler.errors import HandlerError
 from handler.ocr_settings import engine_kind
-from handler.page import Box, Page
+from handler.page import Box, Page, Size, Word
 from layoutloop.studio.drawn import LabelledBox, Result, labelled_box
 from layoutloop.studio.rectangle import TiltedBox
 from training.data.annotations import AnnotatedPage
 from training.data.dataset import assign_words
+from training.data.page_readers import Images
 
 READ_BY_A_PERSON = ("manual", "prediction-changed")
 """What Label Studio notes as `origin` of a result that a person made or changed."""
+_ANY_SIZE = Size(1000, 1000)
+"""Pixels of a page that was not read: boxes are drawn in percent, and are only counted there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class EngineFigures:
     Args:
         engine: its name, for example `rapidocr-3.10.0-eng-psm3`; its kind where it read no page.
         pages: that it read.
-        failed: pages that it gave up on; their boxes hold no word.
+        failed: pages that it gave up on; their boxes and texts count as not read.
         boxes: that people drew.
         with_word: of them, those in which it read a word.
         texts: transcriptions that a person wrote or corrected.
@@ -44,14 +47,19 @@ class EngineFigures:
 
 
 def measure_engine(
-    kind: str, pages: Sequence[AnnotatedPage], read: Callable[[AnnotatedPage], Page], told: Callable[[int, int], None]
+    kind: str,
+    pages: Sequence[AnnotatedPage],
+    images: Images,
+    read: Callable[[bytes], Page],
+    told: Callable[[int, int], None],
 ) -> EngineFigures:
     """Read annotated pages with one engine, one after another, and compare with what people drew and wrote.
 
     Args:
         kind: one of ENGINES.
         pages: with their annotations.
-        read: reads with that engine, and remembers nothing: the time counts.
+        images: where the images come from; fetching one does not count as time of the engine.
+        read: reads an image with that engine, and remembers nothing: the time counts.
         told: how many pages are read, of how many.
 
     Raises:
@@ -60,32 +68,32 @@ def measure_engine(
     name, failed, seconds = kind, 0, 0.0
     counts = [0, 0, 0, 0]
     for done, annotated in enumerate(pages, start=1):
+        data, page = images(annotated), None
         started = time.perf_counter()
         try:
-            page = read(annotated)
+            page = read(data)
+            name = page.engine
         except HandlerError:
             failed += 1
-        else:
-            name = page.engine
-            counts = [sum(pair) for pair in zip(counts, _compared(annotated, page), strict=True)]
         seconds += time.perf_counter() - started
+        size, words = (page.size, page.words) if page else (_ANY_SIZE, ())
+        counts = [sum(pair) for pair in zip(counts, _compared(annotated, size, words), strict=True)]
         told(done, len(pages))
     boxes, with_word, texts, exact = counts
     return EngineFigures(name, len(pages) - failed, failed, boxes, with_word, texts, exact, seconds)
 
 
-def _compared(annotated: AnnotatedPage, page: Page) -> tuple[int, int, int, int]:
+def _compared(annotated: AnnotatedPage, size: Size, words: Sequence[Word]) -> tuple[int, int, int, int]:
     """Return how many boxes there are, hold a word, have a person's transcription, and have it read exactly."""
     drawn: list[tuple[Box | TiltedBox, str]] = []
     for group in annotated.drawn:
-        one = labelled_box(group, page.size)
+        one = labelled_box(group, size)
         if isinstance(one, LabelledBox):
             drawn.append((one.outline, one.text if _by_a_person(group) else ""))
-    held = assign_words(page.words, [outline for outline, _ in drawn])
-    texts = [(text, words) for (_, text), words in zip(drawn, held, strict=True) if text.strip()]
+    held = assign_words(words, [outline for outline, _ in drawn])
+    texts = [(text, inside) for (_, text), inside in zip(drawn, held, strict=True) if text.strip()]
     exact = sum(
-        "".join(text.split()) == "".join("".join(page.words[word].text.split()) for word in words)
-        for text, words in texts
+        "".join(text.split()) == "".join("".join(words[word].text.split()) for word in inside) for text, inside in texts
     )
     return len(drawn), sum(map(bool, held)), len(texts), exact
 
@@ -105,9 +113,7 @@ def engine_table(figures: Sequence[EngineFigures]) -> str:
             f"{_share(one.exact, one.texts):>18}  {one.seconds / max(1, one.pages + one.failed):14.2f}"
         )
     lines += [f"{one.engine} gave up on {one.failed} pages" for one in figures if one.failed]
-    best = max(
-        figures, key=lambda one: (one.with_word / max(1, one.boxes), one.exact / max(1, one.texts), -one.seconds)
-    )
+    best = max(figures, key=_merit)
     lines.append(
         f"LAYOUTLOOP_OCR_ENGINE={engine_kind(best.engine)} reads these pages best; it is used from the next training "
         "on, a version in service keeps the engine that it was trained with"
