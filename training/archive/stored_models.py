@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from handler.page import BOX_LEVELS
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.manifest import VersionCard
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_of
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath
+from layoutloop.store.stamps import is_stamp
 from layoutloop.store.transfer import copy_here, folder_here
 
 MAX_CHECKPOINT_BYTES = 16 * 2**30
@@ -142,6 +143,11 @@ def _card(file: zipfile.ZipFile) -> VersionCard:
     card = VersionCard(
         **{key: value for key, value in body.items() if key in known} | {"labels": tuple(body["labels"])}
     )
+    # Model and version become parts of paths; an archive may come from anywhere.
+    if card.model != OCR_MODEL and project_of(card.model) is None:
+        raise ValueError(f"its card names the model {card.model!r:.100}, known are {OCR_MODEL} and project-<id>")
+    if not is_stamp(card.version):
+        raise ValueError(f"its card names the version {card.version!r:.100}, which is no stamp like 20261122T083000Z")
     if card.box_level not in BOX_LEVELS:
         raise ValueError(f"its card names the box level {card.box_level!r}, known are {', '.join(BOX_LEVELS)}")
     return card
