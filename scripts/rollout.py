@@ -137,7 +137,8 @@ def _figures(store: ModelStore, name: str, version: str) -> str:
         report = read_report(path)
     except ModelNotReady:  # damaged; the versions after it are shown all the same
         return "no figures  "
-    f1 = f"F1 {report.scores.overall.f1:.3f}" if report.scores else "F1 unknown"
+    measure = "F1 by boxes" if report.counted_by == "boxes" else "F1"  # the two do not compare
+    f1 = f"{measure} {report.scores.overall.f1:.3f}" if report.scores else "F1 unknown"
     return f"{report.trained_pages} + {counted(report.validation_pages, 'page')}  {f1}  "
 
 

@@ -47,6 +47,8 @@ class VersionReport:
 
     Args:
         f1: over all labels, on the pages that its training held out; None where there were none.
+        by_boxes: whether boxes were counted and not words of entities, since two OCR engines were compared: such a
+            figure says something else than one by words.
         rows: all labels together first, then each.
         trained_pages: learned from; None where the report does not say.
         validation_pages: held out.
@@ -55,11 +57,17 @@ class VersionReport:
     """
 
     f1: float | None = None
+    by_boxes: bool = False
     rows: tuple[LabelRow, ...] = ()
     trained_pages: int | None = None
     validation_pages: int | None = None
     ended: float | None = None
     problem: str = ""
+
+    @property
+    def measure(self) -> str:
+        """What the figure is called."""
+        return "F1 by boxes" if self.by_boxes else "F1"
 
 
 class VersionReports:
@@ -110,6 +118,7 @@ def parse_report(body: object) -> VersionReport:
     found = tuple(row for row in rows if row is not None)[: _MOST_LABELS + 1] if measured else ()
     return VersionReport(
         f1=_share(_mapping(scores.get("overall")).get("f1")) if measured else None,
+        by_boxes=measured and body.get("counted_by") == "boxes",
         rows=found,
         trained_pages=_count(body.get("trained_pages")),
         validation_pages=_count(body.get("validation_pages")),

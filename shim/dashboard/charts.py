@@ -21,11 +21,13 @@ class Point:
         name: as the axis shows it.
         f1: in [0, 1]; None is a gap.
         in_service: drawn larger, with its figure.
+        by_boxes: boxes were counted and not words; no line joins the two.
     """
 
     name: str
     f1: float | None
     in_service: bool = False
+    by_boxes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Chart:
         """What the chart shows, for those who cannot see it."""
         sentences = [
             f"{point.name}{' (in service)' if point.in_service else ''}: "
-            + ("not measured" if point.f1 is None else f"{point.f1:.3f}")
+            + ("not measured" if point.f1 is None else f"{point.f1:.3f}{' by boxes' if point.by_boxes else ''}")
             for point in self.points
         ]
         return "Oldest first. " + "; ".join(sentences) + "."
@@ -70,9 +72,11 @@ class Chart:
 
     @property
     def lines(self) -> list[list[tuple[float, float]]]:
-        """Versions beside each other that all have a figure."""
-        runs = groupby(enumerate(self.points), key=lambda one: one[1].f1 is not None)
-        found = [[(self._x(at), self._y(point.f1 or 0.0)) for at, point in run] for measured, run in runs if measured]
+        """Versions beside each other that all have a figure, counted alike."""
+        runs = groupby(enumerate(self.points), key=lambda one: (one[1].f1 is not None, one[1].by_boxes))
+        found = [
+            [(self._x(at), self._y(point.f1 or 0.0)) for at, point in run] for (measured, _), run in runs if measured
+        ]
         return [run for run in found if len(run) > 1]
 
     @property

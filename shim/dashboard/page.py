@@ -34,7 +34,12 @@ def chart_of(project: Project) -> Markup:
     made = [version.made for version in oldest_first if version.made is not None]
     pattern = "%H:%M" if made and max(made) - min(made) < _DAY_S else "%d %b"
     points = [
-        Point(_moment(version.made, pattern) or version.stamp, version.report.f1, version.in_service)
+        Point(
+            name=_moment(version.made, pattern) or version.stamp,
+            f1=version.report.f1,
+            in_service=version.in_service,
+            by_boxes=version.report.by_boxes,
+        )
         for version in oldest_first
     ]
     return f1_chart(points, f"chart-{project.id}")
