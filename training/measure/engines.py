@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from handler.errors import HandlerError
 from handler.ocr_settings import engine_kind
 from handler.page import Box, Page, Size, Word
+from layoutloop.plural import counted
 from layoutloop.studio.drawn import LabelledBox, Result, labelled_box
 from layoutloop.studio.rectangle import TiltedBox
 from training.data.annotations import AnnotatedPage
@@ -112,7 +113,7 @@ def engine_table(figures: Sequence[EngineFigures]) -> str:
             f"{one.engine:{width}}  {one.pages:5}  {_share(one.with_word, one.boxes):>17}  "
             f"{_share(one.exact, one.texts):>18}  {one.seconds / max(1, one.pages + one.failed):14.2f}"
         )
-    lines += [f"{one.engine} gave up on {one.failed} pages" for one in figures if one.failed]
+    lines += [f"{one.engine} gave up on {counted(one.failed, 'page')}" for one in figures if one.failed]
     best = max(figures, key=_merit)
     lines.append(
         f"LAYOUTLOOP_OCR_ENGINE={engine_kind(best.engine)} reads these pages best; it is used from the next training "

@@ -12,7 +12,6 @@ from PIL import Image
 
 from handler.images import ImageLimits
 from handler.ocr_settings import OcrSettings
-from handler.page import Page
 from handler.reading.reader import Reader
 from layoutloop.errors import ImageUnavailable
 from tests.handler.samples import INVOICE_LINES, encoded, rendered_page
@@ -130,7 +129,7 @@ def test_the_table_names_the_better_engine(first: EngineFigures, second: EngineF
         pytest.param(figures("rapidocr"), r"8 of 10 (80.0%)", id="boxes"),
         pytest.param(figures("rapidocr"), r"3 of 5 (60.0%)", id="texts"),
         pytest.param(figures("rapidocr"), "1.00", id="seconds a page"),
-        pytest.param(figures("rapidocr", failed=1), "rapidocr-1.0-eng-psm3 gave up on 1 pages", id="failed"),
+        pytest.param(figures("rapidocr", failed=1), "rapidocr-1.0-eng-psm3 gave up on 1 page", id="failed"),
         pytest.param(EngineFigures("rapidocr", 0, 0, 0, 0, 0, 0, 0.0), "none", id="nothing"),
     ],
 )
