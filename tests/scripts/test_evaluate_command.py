@@ -186,6 +186,23 @@ def test_a_checkpoint_from_anywhere(place: Place, text_checkpoint: Path, capsys:
         pytest.param(["--project", "7", "--version", "v", "--checkpoint", "c"], "give one", id="two models"),
         pytest.param(["--project", "7", "--images", "/nowhere"], "--images /nowhere is no folder", id="no images"),
         pytest.param(["--project", "7", "--all-pages", "--validation"], "not allowed with", id="two sets of pages"),
+        pytest.param(["--project", "7", "--engines", "abbyy,rapidocr"], "found 'abbyy'", id="an unknown engine"),
+        pytest.param(["--project", "7", "--engines", ""], "--engines takes rapidocr, ", id="no engine"),
+        *(
+            pytest.param(
+                ["--project", "7", "--engines", "rapidocr", *flag],
+                f"--engines measures no model and reads all annotated pages; leave {flag[0]} out",
+                id=f"engines and {flag[0]}",
+            )
+            for flag in (
+                ["--version", "v"],
+                ["--checkpoint", "c"],
+                ["--engine", "rapidocr"],
+                ["--box-level", "lines"],
+                ["--out", "d"],
+                ["--validation"],
+            )
+        ),
     ],
 )
 def test_what_cannot_work_is_said_at_once(
@@ -214,6 +231,31 @@ def test_what_is_not_there_is_said(
 ) -> None:
     assert run(*arguments, *place.arguments) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_engines_are_compared_on_all_annotated_pages(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    engines = ("rapidocr", "pytesseract")
+    assert run(*place.arguments, "--engines", ",".join(engines)) == 0
+    shown = capsys.readouterr().out
+    rows = {engine: next(line for line in shown.splitlines() if line.startswith(f"{engine}-")) for engine in engines}
+    assert all("  12 of 12 (100.0%)" in row and "none" in row for row in rows.values())
+    assert [row.split()[1] for row in rows.values()] == ["12", "12"]
+    assert "reads these pages best" in shown.splitlines()[-1]
+
+
+def test_engines_read_as_training_does_and_are_shown_as_json(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LAYOUTLOOP_OCR_LANGUAGE", "eng+osd")
+    monkeypatch.setenv("LAYOUTLOOP_TRAIN_PSM", "6")
+    arguments = [*place.arguments, "--engines", "pytesseract, pytesseract", "--json"]
+    assert run(*arguments) == 0
+    (figures,) = json.loads(capsys.readouterr().out)
+    assert figures["engine"].endswith("-eng+osd-psm6")
+    assert (figures["pages"], figures["failed"], figures["boxes"], figures["with_word"]) == (12, 0, 12, 12)
+    assert run(*arguments, "--language", "eng", "--psm", 4) == 0
+    (figures,) = json.loads(capsys.readouterr().out)
+    assert figures["engine"].endswith("-eng-psm4"), "a flag comes first"
 
 
 def test_versions_read_in_different_ways_are_not_mixed(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,6 +313,14 @@ def test_only_the_checkpoints_own_files_are_written(tmp_path: Path, name: str) -
         pytest.param({"card.json": b"[]"}, {}, "cannot be measured", id="card of another kind"),
         pytest.param({"card.json": b"{"}, {}, "cannot be measured", id="damaged card"),
         pytest.param({}, {"box_level": "pages"}, "names the box level 'pages'", id="unknown box level"),
+        pytest.param(
+            {}, {"model": "../../project-7"}, r"names the model '\.\./\.\./project-7'", id="model with a path"
+        ),
+        pytest.param({}, {"model": "project-7/x"}, "names the model 'project-7/x'", id="model with a folder"),
+        pytest.param({}, {"model": 7}, "cannot be measured", id="model that is no text"),
+        pytest.param({}, {"version": "../../x"}, r"names the version '\.\./\.\./x'", id="version with a path"),
+        pytest.param({}, {"version": ""}, "names the version ''", id="no version"),
+        pytest.param({}, {"version": None}, "cannot be measured", id="version that is no text"),
     ],
 )
 def test_an_archive_that_is_not_ours(
@@ -278,6 +328,7 @@ def test_an_archive_that_is_not_ours(
 ) -> None:
     with pytest.raises(ModelNotReady, match=says):
         unpack_checkpoint(archive_of(tmp_path / "a.mar", entries, card), tmp_path / "folder")
+    assert list((tmp_path / "folder").iterdir()) == [], "nothing is unpacked"
 
 
 def test_an_archive_without_a_card_or_checkpoint(tmp_path: Path) -> None:

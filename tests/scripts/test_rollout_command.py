@@ -12,6 +12,7 @@ from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from scripts.rollout import main
+from training.measure.scoring import MICRO, LabelScore, PageScore, Scores
 from training.report.files import keep_report
 from training.report.report import Report
 
@@ -42,6 +43,18 @@ def test_a_damaged_report_hides_no_version(store: Path, capsys: pytest.CaptureFi
     assert "no figures" in lines[0]
     assert "8 + 2 pages  F1 unknown" in lines[1]
     assert "figures" not in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("counted_by", "says"),
+    [pytest.param("words", "  F1 0.750  ", id="words"), pytest.param("boxes", "  F1 by boxes 0.750  ", id="boxes")],
+)
+def test_f1_says_what_was_counted(store: Path, capsys: pytest.CaptureFixture[str], counted_by: str, says: str) -> None:
+    scores = Scores((), LabelScore(MICRO, 0.75, 0.75, 0.75, 4, 4), (PageScore(1, 0, 3, 4, 4),))
+    report = Report(NAME, ("total",), version=VERSIONS[1], scores=scores, counted_by=counted_by)
+    keep_report(ModelStore(store), report)
+    assert main(["--list"]) == 0
+    assert says in capsys.readouterr().out.splitlines()[1]
 
 
 def test_an_empty_store_is_named(

@@ -168,6 +168,14 @@ def test_a_chart_is_drawn_to_scale_with_gaps() -> None:
     assert 'role="img" aria-labelledby="c-title c-text"' in chart
 
 
+def test_no_line_joins_f1_by_words_and_by_boxes() -> None:
+    points = [Point(f"v{index}", 0.5, by_boxes=index in (2, 3)) for index in range(6)]
+    chart = f1_chart(points, "c")
+    assert chart.count("<polyline") == 3
+    assert [one.count("boxes") for one in chart.split("<circle")[1:]] == [0, 0, 1, 1, 0, 0]
+    assert "v1: 0.500; v2: 0.500 by boxes; v3: 0.500 by boxes; v4: 0.500;" in chart
+
+
 @pytest.mark.parametrize(
     ("f1s", "axis"),
     [
@@ -218,6 +226,19 @@ def test_a_report_is_read() -> None:
     overall, label = report.rows
     assert (overall.precision, overall.recall, overall.support) == (1.0, 0.5, 4)
     assert (label.precision, label.recall, label.f1) == (0.0, None, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("counted_by", "measure"),
+    [
+        pytest.param("boxes", "F1 by boxes", id="boxes"),
+        pytest.param("words", "F1", id="words"),
+        pytest.param(["boxes"], "F1", id="not as expected"),
+    ],
+)
+def test_what_an_f1_is_called(counted_by: object, measure: str) -> None:
+    assert parse_report({**GOOD, "counted_by": counted_by}).measure == measure
+    assert parse_report(GOOD).measure == "F1", "reports of earlier releases do not say"
 
 
 @pytest.mark.parametrize(
