@@ -166,6 +166,16 @@ def test_an_empty_installation_says_what_to_do_next(board: Board) -> None:
     assert "No model yet. Annotate some pages" in words(board.page())
 
 
+@pytest.mark.parametrize(
+    ("counted_by", "times"), [pytest.param("words", 0, id="words"), pytest.param("boxes", 3, id="boxes")]
+)
+def test_f1_by_boxes_is_called_that(board: Board, counted_by: str, times: int) -> None:
+    board.version(V1, counted_by=counted_by)
+    shown = board.page()
+    assert shown.count(">F1 by boxes<") == times, "beside the version in service, over its labels, in the list"
+    assert ("A dashed dot is F1 by boxes" in shown) == bool(times)
+
+
 def test_a_project_in_full(board: Board) -> None:
     board.node()
     board.version(V1, f1=0.7)
