@@ -28,7 +28,7 @@ def refuse_other_sites() -> None:
     origin = request.headers.get("Origin")
     if origin is not None and origin.partition("://")[2] != request.host:
         raise CrossSite(
-            f"a page of {origin!r:.100} may not start a training here; use {request.host} itself (a proxy in front "
+            f"a page of {origin!r:.100} may not send changes here; use {request.host} itself (a proxy in front "
             "must pass the Host header on)"
         )
 

@@ -205,7 +205,7 @@ def test_other_sites_cannot_start_a_training(shim: Shim, path: str, origin: str,
     if allowed:
         assert answer.status_code in (200, 202)
     else:
-        assert_refused(answer, 403, "cross_site", "may not start a training here")
+        assert_refused(answer, 403, "cross_site", "may not send changes here")
     assert len(shim.jobs.newest()) == int(allowed)
 
 
