@@ -23,7 +23,7 @@ SETTLE_S = 3.0
 """How long a version's queue must have been empty before its workers go: they may still be at its last request."""
 
 _Marks = tuple[int, int]
-"""When a project last had a page, and when its serving.json was written: nanoseconds of the file's time, 0 for never."""
+"""When a project last had a page, and when its serving.json was written: nanoseconds of its file, 0 for never."""
 
 
 @dataclass(slots=True)
