@@ -13,7 +13,7 @@
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 # What every image stands on: Debian 12 with its Python 3.11, and one user who owns nothing but the folders of state.
-# tini is process 1: TorchServe's workers outlive their parents, and somebody must bury them.
+# tini is process 1: TorchServe's workers outlive their parents, and process 1 must reap them.
 FROM ${BASE} AS python
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends ca-certificates python3 tini \
@@ -136,7 +136,6 @@ COPY --from=code /opt/layoutloop/config.properties ./
 COPY --from=code /opt/layoutloop/deploy deploy
 COPY --from=code /opt/layoutloop/handler handler
 COPY --from=code /opt/layoutloop/layoutloop layoutloop
-COPY --from=code /opt/layoutloop/shim shim
 COPY --from=code /opt/layoutloop/rollout rollout
 COPY --from=code /opt/layoutloop/training training
 COPY --from=code /opt/layoutloop/node node
@@ -160,7 +159,6 @@ COPY --from=encoder /opt/venv/lib /opt/venv/lib
 COPY --from=code /opt/layoutloop/config.properties ./
 COPY --from=code /opt/layoutloop/handler handler
 COPY --from=code /opt/layoutloop/layoutloop layoutloop
-COPY --from=code /opt/layoutloop/shim shim
 COPY --from=code /opt/layoutloop/rollout rollout
 COPY --from=code /opt/layoutloop/training training
 COPY --from=code /opt/layoutloop/node node

@@ -98,7 +98,7 @@ def above(
     boxed: bool = False,
     shaded: bool = False,
 ) -> float:
-    """Write the keys next to each other, `width` pixels apart, wording above value; boxed like a form if asked."""
+    """Write the keys next to each other, `width` pixels apart, wording above value; `boxed` like a form."""
     height = sheet.size * 3.4
     for index in range(len(keys)):
         left = x + index * width

@@ -53,7 +53,7 @@ class RunningLoop:
 
 
 def demo_environment(environ: Mapping[str, str], home: Path, studio: str, account: Account) -> dict[str, str]:
-    """Return the variables of the demo's LayoutLoop: nothing of it lies or is asked for outside of `home`.
+    """Return the variables of the demo's LayoutLoop: nothing of it is outside of `home`.
 
     Args:
         environ: this process's own. Its proxies, caches and paths stay; of our settings a few do.

@@ -51,7 +51,7 @@ class Demo:
     """What the steps share.
 
     Args:
-        client: asks Label Studio.
+        client: of Label Studio's API.
         studio: Label Studio.
         loop: LayoutLoop.
         home: folder of all of it.
@@ -67,7 +67,7 @@ class Demo:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo until Ctrl-C."""
     options = _options(arguments)
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs are born deaf to the first
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
         signal.signal(number, _interrupt)
     home = options.home.resolve()
     try:

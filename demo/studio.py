@@ -1,8 +1,8 @@
 """A real Label Studio on this machine: started, waited for, stopped.
 
-It lives in a virtual environment of its own (`scripts/setup.sh` makes it), keeps everything in one folder (SQLite),
-listens on loopback and asks nobody outside. Its protection against requests to internal addresses stays on; only the
-loopback network, where LayoutLoop is, is taken off the list.
+It has a virtual environment of its own (`scripts/setup.sh` makes it), keeps everything in one folder (SQLite),
+listens on loopback and connects to no other host. Its protection against requests to internal addresses stays on; only
+the loopback network, where LayoutLoop is, is taken off the list.
 """
 
 from __future__ import annotations

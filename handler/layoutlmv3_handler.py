@@ -68,7 +68,7 @@ class LayoutLMv3Handler:
         if isinstance(body, dict):
             page = page_from_json(body, is_request=True)
             if self._tagger.encoder.uses_image and page.words and page.thumbnail is None:
-                raise PageInvalid("this model looks at the page image; ask `ocr` with X-LayoutLoop-Thumbnail: 1")
+                raise PageInvalid("this model looks at the page image; send `ocr` the header X-LayoutLoop-Thumbnail: 1")
             return page
         if isinstance(body, bytes) and body:
             return self._read(body)

@@ -88,7 +88,7 @@ class Page:
         size: of the upright page.
         engine: what read it, for example `pytesseract-5.3.0-eng-psm3`.
         words: in reading order.
-        thumbnail: PNG bytes, 224 x 224 RGB, for models that look at the image; None where none was asked for.
+        thumbnail: PNG bytes, 224 x 224 RGB, for models that look at the image; None where none was requested.
     """
 
     size: Size

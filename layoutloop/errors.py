@@ -22,7 +22,7 @@ LayoutLoopError                     500
 ├── ManagementError                 502  TorchServe's management refused, or there is nothing to manage
 │   └── TorchServeUnreachable       503  TorchServe's management does not answer: it is starting, or gone
 ├── DeadlineExceeded                504  no time is left for this item
-│   └── StillRunning                504  it goes on in the background; ask again
+│   └── StillRunning                504  it goes on in the background; request it again
 ├── Overloaded                      503  too much is waiting already
 ├── StudioUnavailable               502  Label Studio's API did not answer, or not with what is needed
 │   └── StudioRefused               502  it does not have this, or the key may not see it; another try changes nothing
@@ -133,11 +133,11 @@ class DeadlineExceeded(LayoutLoopError, status=504, code="deadline_exceeded"):
 
 
 class StillRunning(DeadlineExceeded, code="still_running"):
-    """The page was not done in time and goes on in the background; the next ask finds it done."""
+    """The page was not done in time and goes on in the background; requested again it is found done."""
 
 
 class Overloaded(LayoutLoopError, status=503, code="overloaded"):
-    """Too much is waiting already; asking again later is answered from what was done meanwhile."""
+    """Too much is waiting already; a later request is answered from what was done meanwhile."""
 
 
 class StudioUnavailable(LayoutLoopError, status=502, code="studio_unavailable"):

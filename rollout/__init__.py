@@ -1,6 +1,6 @@
 """What each TorchServe holds: the watcher beside it follows the manifests, and a promotion changes one.
 
-Watcher: it copies an archive, checks the copy's sha256, registers it, asks it a test question (`smoke`), and only
+Watcher: it copies an archive, checks the copy's sha256, registers it, sends it a test page (`smoke`), and only
 then reports it in `MODEL_DIR/.nodes/`. The same loop brings the models back after a crash: TorchServe itself starts
 empty.
 
@@ -22,6 +22,6 @@ worker for) and no other node holds does not count either; `ocr` always does.
 
 Idle projects (`worker_counts`): a project whose use mark and manifest did not change for `LAYOUTLOOP_IDLE_S` keeps
 its versions registered without a worker (`asleep` in the node's report). TorchServe keeps the queue of such a version
-(measured). The watcher sees a changed mark within a quarter of a second, starts the workers and asks its test
-question.
+(measured). The watcher sees a changed mark within a quarter of a second, starts the workers and sends the test
+page.
 """

@@ -37,9 +37,9 @@ _TIDY_S = 3600.0
 STUCK_S = 900.0
 """Longer than any step of a look takes. A watcher that hangs is no node that others may wait for."""
 ELSEWHERE_S = 15.0
-"""So often the store is asked what other nodes hold, while this one has errors."""
+"""So often the store is read for what other nodes hold, while this one has errors."""
 LOST_AFTER_S = 86400.0
-"""Long after its silence held up nobody any more, and long enough for a person to see in it what became of a node."""
+"""Long after its silence stopped holding up promotions, and long enough for a person to see what became of a node."""
 _LAST_REPORT_S = 5.0
 """For so long the end waits for a report that is being written, which would come back after its deletion."""
 
@@ -97,7 +97,7 @@ class WatcherProcess:
             logger.info("reports of lost nodes stay for now: %s", error)
 
     def note(self) -> None:
-        """Write down for the readiness probe what this node holds; asks nobody, so that no heartbeat waits."""
+        """Write down for the readiness probe what this node holds; without a request, so that no heartbeat waits."""
         watcher = self.watcher
         note = note_of(watcher.near, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
         try:
@@ -146,7 +146,7 @@ def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
 
 
 def make_watcher(node: NodeSettings, store: ModelStore, folder: Path) -> Watcher:
-    """Make the watcher of this node's TorchServe, which it asks on this machine, whoever else there is.
+    """Make the watcher of this node's TorchServe, whose inference it reaches on this machine only.
 
     Args:
         node: this one.

@@ -1,4 +1,4 @@
-"""Promotion: a version goes into `load`, every live node's watcher loads and asks it, and only then it is current."""
+"""Promotion: a version goes into `load`, every running node loads and tests it, and only then it is current."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def promote(
     timeout_s: float = 400.0,
     check: Callable[[], None] | None = None,
 ) -> None:
-    """Put an archived version into service once every live node holds it and it answered there.
+    """Put an archived version into service once every running node holds it and it answered there.
 
     Args:
         store: the model store.
         name: of the model.
         version: an archive in the store, newer than the current one.
-        untested: put it into service also where no node lives that could try it.
+        untested: put it into service also where no node is running that could test it.
         timeout_s: how long the nodes have.
-        check: asked when all nodes hold it, right before it becomes current; may raise LayoutLoopError to refuse.
+        check: called when all nodes hold it, right before it becomes current; may raise LayoutLoopError to refuse.
 
     Raises:
         RolloutFailed: a node could not load it, or it took too long. What was current stays current.

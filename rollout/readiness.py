@@ -1,7 +1,7 @@
 """Whether this node can answer for every version in service, as its own watcher last said.
 
-The watcher leaves a note in LAYOUTLOOP_HOME, so that a probe which runs every few seconds reads one small file and asks
-neither TorchServe nor the model store.
+The watcher leaves a note in LAYOUTLOOP_HOME, so that a probe which runs every few seconds reads one small file and
+sends nothing to TorchServe or the model store.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ def missing_versions(
     errors: Mapping[str, str] | None = None,
     elsewhere: Set[str] = frozenset(),
 ) -> list[str]:
-    """Return `model version` of all that pages are asked of and a node does not hold.
+    """Return `model version` of all that pages are sent to and a node does not hold.
 
     A candidate, which never was current, does not count: while a promotion tries one, every node would be unready at
     the same time. The promotion itself waits for it. Nor does a project's version that this node tried in vain, whether
-    it cannot be fetched, fails or has no worker: the others fare no better, and then nobody would draw for any project.
+    it cannot be fetched, fails or has no worker: the others fare no better: otherwise no node would be ready and no
+    project served.
     Where another node does hold it, the fault is this one's: an update that brings nodes like it must not replace those
     that can. Without `ocr` there is nothing to draw from.
 

@@ -1,4 +1,4 @@
-"""A first question to a version that was just registered, before anybody else asks it."""
+"""A test request to a version just registered, before any other."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIME_LIMIT_S = 60.0
 
 
 def smoke_test(client: InferenceClient, store: ModelStore, model: str, version: str) -> None:
-    """Ask (model, version) about a small page.
+    """Send a small page to (model, version).
 
     Raises:
         LayoutLoopError: it does not answer, or not as the wire format says.

@@ -1,4 +1,4 @@
-"""The rollout watcher: one beside each TorchServe, which it makes hold exactly what every serving.json asks for.
+"""The rollout watcher: one beside each TorchServe, which it makes hold exactly what every serving.json names.
 
 One mechanism for start, crash, promotion and rollback: compare, mend the difference, and report what this node holds
 in `MODEL_DIR/.nodes/<node>.json`, for those who promote (`rollout.promotion`) and for /health.
@@ -27,15 +27,16 @@ RETRY_FAILED_S = 60.0
 """After so long a version that did not come up is tried again; doubled with every failure."""
 LONGEST_RETRY_S = 900.0
 FETCH_AGAIN_S = 5.0
-"""After so long one whose archive could not be read is fetched again: a store that was away is back any time."""
+"""After so long one whose archive could not be read is fetched again: a store that was down may be back any time."""
 WORKERLESS_S = 60.0
 """TorchServe restarts workers by itself; a version without one for this long is registered anew."""
 WAKING_S = 300.0
-"""For so long one that slept does not count as without: the archives' startupTimeout, for many may wake at a time."""
+"""For so long one whose workers start does not count as without: the archives' startupTimeout, for many may start at
+a time."""
 _NOTICE_S = 0.25
 
 Smoke = Callable[[str, str], None]
-"""Asks (model, version) for an answer and raises LayoutLoopError when it is not a right one."""
+"""Tests (model, version) with one request and raises LayoutLoopError where the answer is not right."""
 _Version = tuple[str, str]
 
 
@@ -59,16 +60,16 @@ class Watcher:
         archives: the folder this TorchServe registers from; archives are copied here and checked here, so that
             what was checked is what is loaded.
         management: this TorchServe's.
-        smoke: asks a version that was just registered.
-        workers: how many each model gets; none where nobody asks.
+        smoke: tests a version that was just registered.
+        workers: how many each model gets; none while its project is idle.
         node: the name of this node in the reports.
         silent_s: for so long others may wait for a word of this node; its reports say so.
         errors: what is wrong, by `model version`, model or `torchserve`.
-        holds: versions that answered their first question, by model; an idle project's may yet have to.
-        asleep: models in `holds` whose versions have no worker, since nobody asks.
+        holds: versions that answered their test request, by model; an idle project's may yet have to.
+        asleep: models in `holds` whose versions have no worker, since their project is idle.
         checked: Unix time at which `holds` and `errors` of each model were found to be so.
         stepped: when it last began with a version or a model (monotonic seconds).
-        away_since: Unix time since which no look at all models was possible, for TorchServe was away; else None.
+        away_since: Unix time since when TorchServe did not answer; None once all models were looked at.
     """
 
     store: ModelStore
@@ -91,7 +92,7 @@ class Watcher:
     _reported: float = 0.0
 
     def converge(self) -> bool:
-        """Make TorchServe hold what serving.json asks for, as far as it can; report it; return whether it does.
+        """Make TorchServe hold what serving.json names, as far as it can; report it; return whether it does.
 
         A version that cannot be loaded is an entry in `errors` and is tried again later, after all others.
         """
@@ -108,7 +109,7 @@ class Watcher:
             self.asleep &= names
             for name in sorted(names, key=self._turn):
                 self._converge_model(name)
-            self.away_since = None  # only now: until all is loaded again, nobody need wait for this node
+            self.away_since = None  # only now: until all is loaded, no promotion need wait for this node
         except ManagementError as error:
             self.away_since = self.away_since or time.time()
             self.holds, self.checked, self.errors, self.asleep = {}, {}, {"torchserve": str(error)}, frozenset()
@@ -119,7 +120,7 @@ class Watcher:
     def report(self) -> None:
         """Write what this node holds; also called while `converge` waits for a slow model, as a sign of life."""
         if not self.near.path.is_dir():
-            return  # a report would make the folder, and an empty model store asks to unload everything
+            return  # a report would make the folder, and an empty model store means to unload everything
         body = {
             "node": self.node,
             "time": time.time(),
@@ -137,13 +138,13 @@ class Watcher:
             logger.warning("what this node holds cannot be reported: %s", error)
 
     def wait(self, seconds: float) -> None:
-        """Wait for the next look, which comes early when a model that sleeps is asked."""
+        """Wait for the next look, which comes early when an idle model gets a page."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and all(self.workers.is_idle(name) for name in self.asleep):
             time.sleep(min(left, _NOTICE_S))
 
     def _turn(self, name: str) -> tuple[bool, bool, bool, str]:
-        """Sort `ocr` first, then what slept, and last what failed: a slow broken model must not hold up the others."""
+        """Sort `ocr` first, then what was idle, and last what failed: a slow broken model must not delay the others."""
         failed = any(failed == name for failed, _ in self._failed)
         return (failed, name != OCR_MODEL, name not in self.asleep, name)
 
@@ -205,8 +206,8 @@ class Watcher:
         if workers == 0:
             return not self._is_asleep(name, served)
         if served.min_workers == 0 and name in self.asleep:
-            logger.info("%s %s is asked and wakes", name, version)
-            self.management.scale(name, version, workers, wait=False)  # others wake meanwhile
+            logger.info("%s %s gets pages again: starting its workers", name, version)
+            self.management.scale(name, version, workers, wait=False)  # those of others start meanwhile
             self._workerless[key] = time.monotonic() + WAKING_S
             return True
         if served.min_workers != workers:
@@ -219,18 +220,18 @@ class Watcher:
                 self._forget(name, version)
             raise RolloutFailed(NO_WORKER)
         self._workerless.pop(key, None)
-        if key not in self._proven:  # it slept, or was registered by a watcher that did not live to ask it
+        if key not in self._proven:  # it was idle, or registered by a watcher that ended before its test
             self._try(name, version, lambda: None, workers)
         return True
 
     def _is_asleep(self, name: str, served: ServedVersion) -> bool:
-        """Take the workers of an idle version away once they have nothing to do; return whether it has none."""
+        """Stop the workers of an idle version once they have nothing to do; return whether it has none."""
         self._workerless.pop((name, served.version), None)
         if served.min_workers and not self.workers.may_stop(name, served):
             return False
         if served.min_workers:
             self.management.scale(name, served.version, 0)
-            logger.info("%s %s sleeps until it is asked", name, served.version)
+            logger.info("%s %s is idle: workers stopped until the next page", name, served.version)
         self._proven.discard((name, served.version))
         return True
 
@@ -249,7 +250,7 @@ class Watcher:
             self.management.scale(name, version, workers, wait=False)
 
     def _try(self, name: str, version: str, register: Callable[[], None], workers: int) -> None:
-        """Register and ask a version; one that fails is taken away and remembered, unless TorchServe itself is away."""
+        """Register and test a version; a failed one is unregistered, unless TorchServe is down."""
         key = (name, version)
         started = time.monotonic()
         try:
@@ -272,11 +273,11 @@ class Watcher:
         self._failed.pop(key, None)
         if workers:
             self._proven.add(key)
-        state = "is loaded and answers" if workers else "is registered and sleeps until it is asked"
+        state = "is loaded and answers" if workers else "is registered without workers until the next page"
         logger.info("%s %s %s (%.1f s)", name, version, state, time.monotonic() - started)
 
     def _forget(self, name: str, version: str) -> None:
-        """Take away a version that did not come up; TorchServe keeps some of those registered, without workers."""
+        """Unregister a version that did not come up; TorchServe keeps some of those registered, without workers."""
         self._proven.discard((name, version))
         self._workerless.pop((name, version), None)
         try:

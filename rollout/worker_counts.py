@@ -1,8 +1,8 @@
-"""How many worker processes each model gets on a node: none while nobody asks for its project.
+"""How many worker processes each model gets on a node: none while its project is idle.
 
-Measured (TorchServe 0.12.0): a registered version whose workers are taken away keeps its queue. What waits there is
-answered when a worker comes back; only what the worker was at is lost, with a 500 that the client asks again.
-So going to sleep loses no request, however unlucky its moment; `may_stop` keeps such moments rare.
+Measured (TorchServe 0.12.0): a registered version whose workers are stopped keeps its queue. What waits there is
+answered when a worker starts again; only what the worker was at is lost, with a 500 after which the client sends it
+again. So stopping workers loses no request, however unlucky the moment; `may_stop` keeps such moments rare.
 
 No clock of another machine is compared with ours but at the first look at a mark: from then on it counts when a mark
 was seen to change.
@@ -23,7 +23,7 @@ SETTLE_S = 3.0
 """How long a version's queue must have been empty before its workers go: they may still be at its last request."""
 
 _Marks = tuple[int, int]
-"""When a project was asked, and when its serving.json was written: nanoseconds of the file's own time, 0 for never."""
+"""When a project last had a page, and when its serving.json was written: nanoseconds of its file, 0 for never."""
 
 
 @dataclass(slots=True)
@@ -32,9 +32,9 @@ class WorkerCounts:
 
     Args:
         model_dir: the model store.
-        ocr: workers of `ocr`, which never sleeps.
+        ocr: workers of `ocr`, which are never stopped.
         project: workers of a project's model.
-        idle_s: a project that nobody asked for so long gets none; 0 is never.
+        idle_s: a project without a page for so long gets none; 0 is never.
     """
 
     model_dir: Path
@@ -52,10 +52,10 @@ class WorkerCounts:
         return 0 if self.is_idle(model) and not candidates else self.project
 
     def is_idle(self, model: str) -> bool:
-        """Whether nobody asked a project for so long. A promotion counts as asking.
+        """Whether a project had no page for so long; a promotion counts as use.
 
-        Never where marks cannot be read or written, and never in a store where nobody has written one yet: an ask
-        must be able to end the sleep.
+        Never where marks cannot be read or written, and never in a store without any mark: a request must be able
+        to start the workers.
         """
         if not self.idle_s or not os.access(asked_path(self.model_dir, model).parent, os.W_OK):
             return False
@@ -75,7 +75,7 @@ class WorkerCounts:
         asked = self._seen[model][1] if model in self._seen else now
         if served.pending_requests or self._empty.get(key, asked) <= asked:
             self._empty[key] = now
-        # The marks last: what is asked from here on meets a queue, or no worker, and then marks the project.
+        # The marks last: a page that comes from here on finds a queue, or no worker, and marks the project.
         return now - self._empty[key] >= SETTLE_S and self.is_idle(model)
 
 

@@ -37,7 +37,7 @@ class Annotations:
     """A project's annotations.
 
     Args:
-        title: of the project; of the file, where Label Studio was not asked.
+        title: of the project; of the file, where it does not come from Label Studio.
         tasks: as Label Studio exports them.
         config: the label config, as it is now.
     """
@@ -97,7 +97,7 @@ def require_ocr(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def get_annotations(options: argparse.Namespace, settings: Settings) -> Annotations:
-    """Read the files, and ask Label Studio for what they do not say.
+    """Read the files, and take from Label Studio what they do not say.
 
     Raises:
         FileUnusable, ExportInvalid: a file cannot be read, or is something else.

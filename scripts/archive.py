@@ -31,7 +31,7 @@ from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 
 _MAX_TIMEOUT_S = 35.0
-"""Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe shoots the worker."""
+"""Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe ends the worker."""
 _PROJECT = re.compile(r"project-(\d+)")
 _AGAIN_S = 5.0
 _SAY_AGAIN_S = 60.0
@@ -40,7 +40,7 @@ _SAY_AGAIN_S = 60.0
 
 @as_command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it did what was asked."""
+    """Run the command; 0 when it succeeded."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.wait and not options.ocr:
@@ -116,7 +116,7 @@ def _labels(path: Path) -> list[str]:
 def _ocr(store: ModelStore) -> None:
     """Build `ocr` where it is missing or old; of nodes that start together, one does it for all.
 
-    The first look takes no lock: a node whose archive is there starts although Redis is away.
+    The first look takes no lock: a node whose archive is there starts although Redis is down.
     """
     settings = ocr_settings()
     if ocr_is_current(store, settings):
@@ -130,7 +130,7 @@ def _ocr(store: ModelStore) -> None:
 
 
 def _ocr_when_possible(store: ModelStore) -> None:
-    """Build `ocr` as `_ocr` does, however long Redis and the model store are away before."""
+    """Build `ocr` as `_ocr` does, however long Redis and the model store are down before."""
     said = float("-inf")
     while True:
         try:

@@ -1,7 +1,7 @@
 """Connect Label Studio's projects with the shim: `python -m scripts.connect --project 7`, or `--all`.
 
-Says in a sentence each what it did, or found already right; run twice it changes nothing. `--remove` takes the ML
-backend and its webhook away again, and leaves predictions and annotations.
+Says in a sentence each what it did, or found already right; run twice it changes nothing. `--remove` deletes the ML
+backend and its webhook, and leaves predictions and annotations.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
 from layoutloop.studio.client import StudioClient, open_studio
 
 _TIMEOUT_S = 130.0
-"""Label Studio itself waits 100 s for a test prediction, and asks the shim a few times before it."""
+"""Label Studio itself waits 100 s for a test prediction, and sends the shim a few requests before it."""
 
 
 @as_command
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--project", type=int, help="Label Studio's project id")
     which.add_argument("--all", action="store_true", help="every project that the key may see")
-    parser.add_argument("--remove", action="store_true", help="take the ML backend and its webhook away again")
+    parser.add_argument("--remove", action="store_true", help="delete the ML backend and its webhook")
     parser.add_argument(
         "--shim-url", metavar="URL", help="the shim as Label Studio reaches it (default: this machine, LAYOUTLOOP_PORT)"
     )
@@ -65,7 +65,7 @@ def _check_shim(shim: ShimAddress, *, given: bool) -> None:
     except NotConnected as error:
         if not given:
             raise
-        print(f"from here, {error}. Label Studio may see it otherwise, so it is asked")
+        print(f"from here, {error}. Label Studio may reach it all the same, so it is tested from there")
 
 
 def _each(client: StudioClient, projects: Sequence[int], shim: ShimAddress, remove: bool) -> int:

@@ -46,7 +46,7 @@ _OUT = "it is a new folder, where you may write"
 
 @as_command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 1 where no data set could be made, 2 where it was asked for in a way that cannot work."""
+    """Run the command; 1 where no data set could be made, 2 where its flags or settings cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
     problem = _problem(options)

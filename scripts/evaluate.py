@@ -75,7 +75,7 @@ class _Pages:
 
 @as_command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 1 where nothing could be measured, 2 where it was asked for in a way that cannot work."""
+    """Run the command; 1 where nothing could be measured, 2 where its flags or settings cannot be used."""
     parser = _parser()
     options = parser.parse_args(arguments)
     problem = _problem(options)

@@ -131,7 +131,7 @@ def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
 
 
 def _tag(models: InServiceModels, page: dict[str, Any], card: VersionCard, deadline: float) -> dict[str, Any]:
-    """Ask until there is an answer: the worker of a project that was idle starts when it is asked."""
+    """Send the page until there is an answer: the worker of an idle project starts with the first page."""
     while True:
         try:
             return models.tag(page, card, deadline)

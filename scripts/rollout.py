@@ -29,7 +29,7 @@ from rollout.readiness import readiness_problem
 
 @as_command
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; 0 when it did what was asked, or when the node is ready."""
+    """Run the command; 0 when it succeeded, or when the node is ready."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if (options.to is None and options.back_to is None) != (options.project is None):

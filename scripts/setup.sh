@@ -160,7 +160,7 @@ make_venv() {
 
 pip_install() { # FOLDER ARGUMENTS...
   # Without --use-pep517 a pip before 25.3 builds old packages (seqeval) with whatever lies in the environment already,
-  # and not with what they ask for: test.sh after serve.sh then fails.
+  # and not with what they name: test.sh after serve.sh then fails.
   trap 'fail "stopped. The next start goes on."' INT
   "$1/bin/python" -m pip --disable-pip-version-check --no-input install --quiet --use-pep517 "${@:2}" >&2 ||
     fail "pip could not install everything; its message is above. The next start tries again."

@@ -104,7 +104,7 @@ class Publisher:
     def take_over(self) -> str | None:
         """Take over what a try of the job on another machine did; return the version that any try put into service.
 
-        One that was not is deleted: its checkpoint is not the one that this machine makes, and its scores nobody has.
+        One that was not is deleted: this machine makes another checkpoint, and the scores of that one are lost.
         """
         if self.store.leases is not None:
             self._take_over_from_elsewhere()
@@ -172,7 +172,7 @@ def was_promoted(store: ModelStore, project: int, version: str) -> bool:
 
 
 def ask(client: InferenceClient, name: str, version: str, proof: Proof) -> None:
-    """Ask a version about a page.
+    """Send a page to a version and compare its answer.
 
     Raises:
         RolloutFailed: it finds something else than the same checkpoint found in this process.

@@ -1,4 +1,4 @@
-"""What is asked of a training, what it works with, who is told how far it is, and what comes of it."""
+"""A training's request and context, the listener to its progress, and its outcome."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ProgressListener(Protocol):
         """Take note of the training process."""
 
     def still_mine(self) -> None:
-        """Take note of nothing."""
+        """Raise Superseded where another process does this job by now; else do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What is asked for.
+    """What is to be trained, and how.
 
     Args:
         project: Label Studio's id.

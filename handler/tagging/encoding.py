@@ -18,8 +18,8 @@ from handler.images import THUMBNAIL_SIDE
 from handler.page import BOX_LEVELS, Box, BoxLevel, Page
 
 LENGTH_STEP = 32
-"""Windows are padded to a multiple of this, so that a CPU meets few lengths: oneDNN prepares its bfloat16 products anew
-for each, which doubled the time of a lone page (23 ms with a graft) and took half a MiB."""
+"""Windows are padded to a multiple of this, so that a CPU computes few lengths: oneDNN prepares its bfloat16 products
+anew for each, which doubled the time of a lone page (23 ms with a graft) and took half a MiB."""
 _PROBE = "a"
 
 
@@ -111,7 +111,7 @@ class Encoder:
         Raises:
             PageInvalid: the model looks at the image and the page has no thumbnail.
         """
-        # A blank word is never asked about; byte-level BPE would make tokens of its spaces.
+        # A blank word is never labelled; byte-level BPE would make tokens of its spaces.
         texts = [word.text if word.text.strip() else "" for word in page.words]
         tokens = self._tokenizer.encode(texts, is_pretokenized=True, add_special_tokens=False)
         ids = np.array(tokens.ids, dtype=np.int64)
@@ -196,7 +196,7 @@ def _model_boxes(page: Page, box_level: BoxLevel) -> list[Box]:
 
 def _pixel_values(thumbnail: bytes | None) -> NDArray[np.float32]:
     if thumbnail is None:
-        raise PageInvalid("this model looks at the page image; ask `ocr` with X-LayoutLoop-Thumbnail: 1")
+        raise PageInvalid("this model looks at the page image; send `ocr` the header X-LayoutLoop-Thumbnail: 1")
     try:
         with Image.open(io.BytesIO(thumbnail), formats=["PNG"]) as image:
             side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)

@@ -79,7 +79,7 @@ class Layer:
         )
 
     def __call__(self, tokens: Tensor, stretches: Sequence[Stretch], answers_only: bool) -> Tensor:
-        """Convert (tokens, width) to (tokens, width), or to (answers, width) where only those are asked for."""
+        """Convert (tokens, width) to (tokens, width), or to (answers, width) where only those are needed."""
         products = self.query_key_value(tokens)
         contexts = [self._attend(products[one.rows], one, answers_only) for one in stretches]
         context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
@@ -256,7 +256,7 @@ class FastLayoutLM:
 
 
 def _whole_steps(is_text: Tensor) -> list[int]:
-    """Return the length of each window, rounded up so that few lengths are met."""
+    """Return the length of each window, rounded up so that few lengths occur."""
     counts = is_text.sum(dim=1).tolist()
     return [min(count + -count % LENGTH_STEP, is_text.shape[1]) for count in counts]
 

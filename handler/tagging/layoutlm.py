@@ -108,7 +108,7 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
 def respect_thread_limit() -> None:
     """Let torch compute with no more threads than OMP_THREAD_LIMIT allows.
 
-    People set it for Tesseract. torch 2.13 counts on the threads that it asked for: where the limit gives it fewer,
+    People set it for Tesseract. torch 2.13 counts on the threads that it requested: where the limit gives it fewer,
     its CPU kernels leave parts of their results unwritten, and a training is full of NaN from its first step.
     """
     limit = os.environ.get("OMP_THREAD_LIMIT", "")

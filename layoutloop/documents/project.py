@@ -4,8 +4,8 @@ Measured with Label Studio 1.23.2, and read in its data_import/api.py and upload
 
 - `POST /api/projects/{id}/import?commit_to_project=false` with a form keeps a file and makes no task of it. Of several
   files in one field it keeps the last one only, without a word, so each gets a request of its own.
-- Where the label config asks for several keys of the data it answers 400 to that, and has kept the file all the same.
-- The same address with JSON makes tasks, all or none. It asks for every key but that of a `valueList`, and leaves
+- Where the label config needs several keys of the data it answers 400 to that, and has kept the file all the same.
+- The same address with JSON makes tasks, all or none. It needs every key but that of a `valueList`, and leaves
   `meta` as it is.
 - All files of a request together must stay below DATA_UPLOAD_MAX_MEMORY_SIZE, 250 MiB; beyond it answers 400 or 500.
 - `GET /api/projects/{id}/file-uploads?all=true` lists what the key's owner uploaded, also what no task shows.
@@ -82,7 +82,7 @@ class ProjectDocuments:
     uploads are taken again.
 
     Args:
-        client: asks Label Studio.
+        client: of Label Studio's API.
         project_id: Label Studio's.
 
     Raises:
@@ -103,7 +103,7 @@ class ProjectDocuments:
         self._uploads = self._list_uploads()
 
     def has(self, document: Document) -> bool:
-        """Whether tasks show a document, also where somebody deleted some of its pages."""
+        """Whether tasks show a document, also where some of its pages were deleted."""
         return document.sha256 in self._known
 
     def has_another(self, document: Document) -> bool:

@@ -31,7 +31,7 @@ class Job:
         attempt: 0 before the first claim. It only grows and is the fencing number: a process that works on the job
             names it with every change, and one of an earlier attempt is refused.
         interruptions: attempts that were ended on purpose and do not count as tried.
-        away: attempts that found a service down which they need; they do not count as tried either.
+        away: attempts that failed because a service was down; they do not count as tried either.
         worker: name of the one that runs it, or ran it last.
         started: of the newest attempt.
         updated: when its record last changed.

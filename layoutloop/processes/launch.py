@@ -1,6 +1,6 @@
 """Start a program that ends with its parent: `python -m layoutloop.processes.launch [options] -- program arguments...`.
 
-supervisord cannot stop its children when it is killed with SIGKILL. The kernel can: this launcher asks for SIGTERM at
+supervisord cannot stop its children when it is killed with SIGKILL. The kernel can: this launcher requests SIGTERM at
 the death of the parent and then becomes the program, so the process id stays the one the parent knows.
 """
 

@@ -54,7 +54,7 @@ _GONE = {
     "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
 }
 LEAST_SILENT_S = 15.0
-"""At a URL: a copy of the store that met an error sends what a node reports as much as 10 s late."""
+"""At a URL: a copy of the store that had an error sends what a node reports as much as 10 s late."""
 MOST_PROJECT_WORKERS = 4
 """By default: each takes 400 MB and more, and one thread of a CPU."""
 _ABOVE_ZERO = (
@@ -71,7 +71,7 @@ class Settings:
         label_studio_url: LABEL_STUDIO_URL, the one host that gets the key.
         label_studio_api_key: LABEL_STUDIO_API_KEY, a legacy token or a personal access token; or, in its place, the
             file of LABEL_STUDIO_API_KEY_FILE that holds one, read again when Label Studio refuses the key.
-        basic_auth_user: BASIC_AUTH_USER, asked for on every route but / and /health.
+        basic_auth_user: BASIC_AUTH_USER, required on every route but / and /health.
         basic_auth_pass: BASIC_AUTH_PASS.
         model_dir: MODEL_DIR, the model store: a folder, or a URL that fsspec knows.
         home: LAYOUTLOOP_HOME, all running state.
@@ -79,8 +79,8 @@ class Settings:
         port: LAYOUTLOOP_PORT.
         torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT; inference there, management and metrics on the next two.
         torchserve_host: LAYOUTLOOP_TORCHSERVE_HOST, where its inference and metrics listen; management is on loopback.
-        torchserve_url: LAYOUTLOOP_TORCHSERVE_URL, whom to ask for predictions: TorchServe elsewhere, on one or several
-            nodes (a name with several addresses, or addresses with commas between); "" is the one of this machine.
+        torchserve_url: LAYOUTLOOP_TORCHSERVE_URL, where predictions are requested: TorchServe elsewhere, on one or
+            several nodes (a name with several addresses, or addresses with commas between); "" is this machine's.
         node_silent_s: LAYOUTLOOP_NODE_SILENT_S, a node whose report is older no longer holds up a promotion.
         allow_open_bind: LAYOUTLOOP_ALLOW_OPEN_BIND, listen beyond loopback without Basic auth (TorchServe: keys).
         image_hosts: LAYOUTLOOP_IMAGE_HOSTS, other hosts that images may come from; `*.example.org` is a wildcard.
@@ -92,9 +92,9 @@ class Settings:
         max_predicts: LAYOUTLOOP_MAX_PREDICTS, predicts answered at a time; further ones get [] at once.
         max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
         ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
-        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is awake; the
+        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is not idle; the
             cores, at most 4, unless told otherwise.
-        idle_s: LAYOUTLOOP_IDLE_S, seconds after which a project that nobody asks has no worker; 0 is never.
+        idle_s: LAYOUTLOOP_IDLE_S, seconds without a page after which a project has no worker; 0 is never.
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
         redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where jobs are kept, and locks; without it, in files.
         log_level: LAYOUTLOOP_LOG_LEVEL.
@@ -178,8 +178,8 @@ class Settings:
     def _check_torchserve(self) -> None:
         if self.torchserve_host != LOOPBACK and not self.allow_open_bind:
             raise SettingsInvalid(
-                f"LAYOUTLOOP_TORCHSERVE_HOST={self.torchserve_host} is not {LOOPBACK}: TorchServe then wants no keys, "
-                "since nobody else has them; set LAYOUTLOOP_ALLOW_OPEN_BIND=1 if something else keeps strangers out"
+                f"LAYOUTLOOP_TORCHSERVE_HOST={self.torchserve_host} is not {LOOPBACK}: TorchServe then has no keys, "
+                "since other machines have none; set LAYOUTLOOP_ALLOW_OPEN_BIND=1 if something else keeps strangers out"
             )
         for url in self.torchserve_urls if self.torchserve_url else ():
             if not is_node_address(url):
@@ -214,12 +214,12 @@ class Settings:
 
     @property
     def torchserve_urls(self) -> tuple[str, ...]:
-        """Addresses to ask for predictions; each name in them may mean several nodes."""
+        """Addresses where predictions are requested; each name in them may mean several nodes."""
         return tuple(url.strip() for url in (self.torchserve_url or self.own_torchserve_url).split(","))
 
     @property
     def token_path(self) -> Path | None:
-        """Where this machine's TorchServe writes its tokens; None where it asks for none."""
+        """Where this machine's TorchServe writes its tokens; None where it requires none."""
         return self.home / "torchserve" / "key_file.json" if self.torchserve_host == LOOPBACK else None
 
     def open_store(self) -> ModelStore:

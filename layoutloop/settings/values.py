@@ -63,7 +63,7 @@ def is_node_address(url: str) -> bool:
     """Whether this is like http://torchserve:7080: a host and a port, spoken to without TLS."""
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")  # as DNS will be asked: no part may be empty, or over 63 bytes
+        (parts.hostname or "").encode("idna")  # as DNS takes it: no part may be empty, or over 63 bytes
         return is_address(url) and parts.scheme == "http" and bool(parts.port) and parts.path in ("", "/")
     except ValueError:
         return False

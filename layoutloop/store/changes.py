@@ -12,7 +12,7 @@ from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import sha256_of, write_json
 
 REMEMBERED = 50
-"""So many versions that were in service before are named in serving.json, for jobs that ask whether theirs was."""
+"""So many versions that were in service before are named in serving.json, for jobs that check whether theirs was."""
 
 
 def write_manifest(store: ModelStore, name: str, manifest: Manifest, held: Held = FILE_LOCK) -> None:
@@ -56,7 +56,7 @@ def flip(store: ModelStore, name: str, version: str, held: Held = FILE_LOCK) -> 
     """Make a version in `load` the current one; the caller holds the lock.
 
     Raises:
-        LeaseLost: see `write_manifest`; or somebody who does not share this lock took the version out of `load`.
+        LeaseLost: see `write_manifest`; or a process that does not share this lock took the version out of `load`.
     """
     manifest = store.manifest(name)
     if manifest is None or version not in manifest.load:

@@ -32,7 +32,7 @@ class _FileLock:
     number: int = 0
 
     def check(self) -> None:
-        """It is, for as long as this process lives."""
+        """It is held until this process ends."""
 
 
 FILE_LOCK: Held = _FileLock()

@@ -129,9 +129,9 @@ def archive_name(name: str, version: str) -> str:
 
 
 def is_starting(report: Mapping[str, Any], patience_s: float) -> bool:
-    """Return whether a node's TorchServe is away, or busy with its first models, for less than `patience_s`.
+    """Return whether a node's TorchServe is down, or loading its first models, for less than `patience_s`.
 
-    A watcher that looks before TorchServe listens finds nobody there. Only where that lasts it is a failure.
+    Before TorchServe listens nothing answers. Only where that lasts it is a failure.
     """
     since = report.get("away_since")
     return isinstance(since, int | float) and time.time() - since < patience_s

@@ -1,12 +1,12 @@
 """A copy on this disk of what readers need of a model store at a URL, kept up to date by listing it once a second.
 
 The shim reads serving.json for every page, the dashboard hundreds of files, the rollout watcher all of them once a
-second: an object store would take tens of milliseconds for each, and payment. They read the copy instead, with the same
-code that reads a folder. While the store does not answer, what was read last holds.
+second: an object store takes tens of milliseconds for each, and costs money per request. They read the copy instead,
+with the same code that reads a folder. While the store does not answer, what was read last holds.
 
 One thing goes the other way, written by the reader itself: the shim's `.asked/`, a watcher's `.nodes/<node>.json`. The
 other nodes' reports, which each writes anew every few seconds, are in no watcher's copy: it seldom wants them, and then
-asks the store.
+reads the store.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REFRESH_S = 1.0
 LONGEST_PAUSE_S = 10.0
 """Between looks while the store does not answer."""
 ASKED_S = 10.0
-"""A mark of a project that is asked all the time is sent once in so long."""
+"""The mark of a project that always has pages is sent once in so long."""
 MOST_BYTES = 64 * 2**20
 _TOGETHER = 64
 ASKED = ".asked/"
@@ -98,7 +98,7 @@ class StoreMirror:
             self._send()
             found = self._list()
             if not found and any(self.folder.glob("*/serving.json")):
-                raise StoreUnavailable(f"the model store {self.origin} (MODEL_DIR) is empty of a sudden")
+                raise StoreUnavailable(f"the model store {self.origin} (MODEL_DIR) is suddenly empty")
             names = sorted(
                 (name for name, info in found.items() if self._is_news(name, info)),
                 key=lambda name: (name.endswith(_SERVING), name == OCR_MODEL + _SERVING, name),

@@ -147,7 +147,7 @@ class ModelStore:
         Without `leases` it is the operating system's, so it goes with the process that holds it.
 
         Raises:
-            StoreBusy: somebody else holds it and `wait` is off.
+            StoreBusy: another process holds it and `wait` is off.
             StoreUnavailable: Redis does not answer.
             SettingsInvalid: a store at a URL, which has no locks of its own, has no Redis; or others lock this store in
                 Redis and this process does not. Waiting mends neither.
@@ -165,8 +165,8 @@ class ModelStore:
         manifest = self.manifest(name)
         if manifest is not None and manifest.number:
             raise SettingsInvalid(
-                f"the locks of {self.path} are in Redis: set REDIS_URL as for whoever else changes it, or, where "
-                f'nobody else does any more, write "number": 0 into {self.manifest_path(name)}'
+                f"the locks of {self.path} are in Redis: set REDIS_URL as for whatever else changes it, or, where no "
+                f'other process uses them any more, write "number": 0 into {self.manifest_path(name)}'
             )
 
     @contextmanager
@@ -189,10 +189,10 @@ class ModelStore:
     def new_stamp(self, name: str) -> str:
         """Return a version stamp later than every one given out before or in the model's folder.
 
-        Versions only move forward; two builds that ask within one second get two stamps, before either has a file.
+        Versions only move forward; two builds within one second get two stamps, before either has a file.
         """
         folder = self.path / name
-        # Not the model's lock: whoever trains holds that one and asks here.
+        # Not the model's lock: a training holds that one when it calls this.
         if self.leases is not None or not isinstance(folder, Path):
             with self.lock(f"{TRAININGS}/{name}/stamp") as held:
                 last = folder / ".last-stamp"

@@ -1,7 +1,7 @@
 """MODEL_DIR as a path: a folder, or a URL that fsspec knows, such as `s3://bucket/prefix`.
 
 A folder is a `pathlib.Path`, and nothing here costs it anything. A URL is a `UPath`, which has the same methods; each
-of them asks the store over the network. So only those who change the store use it directly: readers that look all the
+of them sends requests to the store. So only those who change the store use it directly: readers that look all the
 time have a copy of what they need (`layoutloop.store.mirror`).
 """
 

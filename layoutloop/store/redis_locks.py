@@ -1,7 +1,7 @@
 """Locks that hold across machines: leases in Redis, with a number that grows with every holder.
 
 A lease ends by itself when its holder is gone, so it may also end under a holder that was merely held up. Whoever
-holds one asks it right before it changes what is in service (`Lease.check`), and what is written carries the number of
+holds one checks it right before changing what is in service (`Lease.check`), and what is written carries the number of
 its writer: a number that is lower than what lies there is refused (`layoutloop.store.changes.write_manifest`).
 """
 
@@ -26,13 +26,13 @@ from layoutloop.errors import LeaseLost, StoreBusy, StoreUnavailable
 logger = logging.getLogger(__name__)
 
 LEASE_S = 30.0
-"""So long a lease outlives its holder, and so long Redis may be away before holders lose theirs."""
+"""So long a lease outlives its holder, and how long Redis may be down before holders lose theirs."""
 _POLL_S = 0.25
 _PREFIX = "layoutloop:store:"
 
 
 class Lease:
-    """What a holder asks whether it still holds.
+    """A lock that is held, which tells its holder whether it still is.
 
     Args:
         lock: in Redis, held.
@@ -52,7 +52,7 @@ class Lease:
         """Ask Redis, and hold it from now on for its whole time once more.
 
         Raises:
-            LeaseLost: somebody else may hold it by now.
+            LeaseLost: another process may hold it by now.
         """
         began = time.monotonic()
         try:
@@ -102,7 +102,7 @@ class Leases:
 
     @classmethod
     def at(cls, url: str, seconds: float = LEASE_S) -> Leases:
-        """Return those of a Redis; it is asked at the first use."""
+        """Return those of a Redis; the first use connects to it."""
         parts = urlsplit(url)
         client = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=1.0, retry=Retry(NoBackoff(), 1))
         return cls(client, f"{parts.hostname}:{parts.port or 6379}", seconds)
@@ -117,7 +117,7 @@ class Leases:
             above: its number is greater than this; a Redis that lost its data would begin at 1 again.
 
         Raises:
-            StoreBusy: somebody else holds it and `wait` is off.
+            StoreBusy: another process holds it and `wait` is off.
             StoreUnavailable: Redis does not answer.
         """
         lock = Lock(self.client, f"{_PREFIX}lock:{name}", timeout=self.seconds, sleep=_POLL_S, thread_local=False)

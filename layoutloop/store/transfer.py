@@ -56,17 +56,17 @@ def fetch_archive(source: StorePath, copy: Path, expected: str | None) -> None:
     found = sha256_of(copy)
     if found != expected:
         copy.unlink()
-        raise RolloutFailed(f"{source} has sha256 {found[:12]}..., serving.json asks for {str(expected)[:12]}...")
+        raise RolloutFailed(f"{source} has sha256 {found[:12]}..., serving.json names {str(expected)[:12]}...")
 
 
 def clear_copies(store: ModelStore, archives: Path) -> None:
-    """Delete archives that an earlier run of the watcher copied here and no serving.json asks for any more."""
+    """Delete archives that an earlier run of the watcher copied here and no serving.json names any more."""
     wanted = set()
     for name in store.models():
         try:
             manifest = store.manifest(name) or Manifest()
         except LayoutLoopError:
-            return  # what it asks for is not known
+            return  # what it names is not known
         wanted |= {archive_name(name, version) for version in manifest.load}
     for path in archives.glob("*"):
         if path.name not in wanted:
@@ -102,7 +102,7 @@ def delete_folder(folder: StorePath) -> None:
 
 
 def delete_version(store: ModelStore, name: str, version: str) -> None:
-    """Delete a version's archive first: what is left of a version without one is promoted by nobody."""
+    """Delete a version's archive first: what is left of a version without one is never promoted."""
     store.archive_path(name, version).unlink(missing_ok=True)
     store.card_path(name, version).unlink(missing_ok=True)
     delete_folder(store.checkpoint_path(name, version))

@@ -1,7 +1,7 @@
-"""Who is asked: one small file for each project in the model store, whose time changes when the project is asked.
+"""When each project last had a page: the time of one small file per project in the model store.
 
-`<model_dir>/.asked/project-7`; empty. The watchers of all nodes that share the store see it, let the workers of a
-project that nobody asks go, and bring them back when somebody does (`rollout.worker_counts`).
+`<model_dir>/.asked/project-7`; empty. The watchers of all nodes that share the store see it, stop the workers of an
+idle project and start them when a page comes (`rollout.worker_counts`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ RENEW_S = 2.0
 
 
 def asked_path(model_dir: AnyPath, model: str) -> AnyPath:
-    """Return the file whose time says when a model was asked."""
+    """Return the file whose time says when a model last had a page."""
     return model_dir / ".asked" / model
 
 
 @dataclass(slots=True)
 class UseMarks:
-    """Notes which projects are asked; for use from many threads.
+    """Notes which projects have pages; for use from many threads.
 
     Args:
         model_dir: the model store.
@@ -38,10 +38,10 @@ class UseMarks:
     _failing: bool = False
 
     def note(self, model: str) -> None:
-        """Note that a model is about to be asked.
+        """Note that a model is about to get a page.
 
         A mark that cannot be written is a warning, once, and refuses nothing: where there is no `.asked`, no watcher
-        lets a worker go.
+        stops a worker.
         """
         now = time.monotonic()
         with self._lock:
@@ -50,7 +50,7 @@ class UseMarks:
             self._noted[model] = now
         path = asked_path(self.model_dir, model)
         try:
-            path.parent.mkdir(exist_ok=True)  # never the store itself, which may be a mount that is away
+            path.parent.mkdir(exist_ok=True)  # never the store itself, which may be a mount that is missing
             path.touch()
             self._failing = False
         except OSError as error:

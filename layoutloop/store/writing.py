@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: a reader meets the old one or the new one, in a folder and at a URL."""
+"""Files that are replaced as a whole: a reader finds the old one or the new one, in a folder and at a URL."""
 
 from __future__ import annotations
 

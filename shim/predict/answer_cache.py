@@ -2,7 +2,7 @@
 
 It is in an SQLite file, not in this process, so that the shim is as small after ten thousand tasks as after ten. The
 file has no name once it is open, and ends with the process: it holds the words of documents, and after a start a node
-may have another Tesseract, which the versions do not show.
+may have another engine or version, which the versions do not show.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Metrics:
         )
         self.other_engine = Counter(
             "layoutloop_other_ocr_engine",
-            "pages read by another Tesseract than their model was trained with",
+            "pages read by another engine or version than their model was trained with",
             registry=self.registry,
         )
         self.cached = Counter(

@@ -133,6 +133,12 @@ def test_the_shims_image_has_no_model_in_it() -> None:
     assert not re.search(r"model-packages|handler/(reading|tagging)|training|scripts", " ".join(lineage("shim")))
 
 
+@pytest.mark.parametrize("target", ["torchserve", "trainer"])
+def test_the_shim_is_in_no_other_image(target: str) -> None:
+    assert "/opt/layoutloop/layoutloop layoutloop" in " ".join(lineage(target))
+    assert "/opt/layoutloop/shim" not in " ".join(lineage(target))
+
+
 def test_no_path_names_a_version_of_python() -> None:
     assert not re.search(r"python3\.\d", re.sub(r"^\s*#.*$|openjdk\S*", "", DOCKERFILE, flags=re.MULTILINE))
 

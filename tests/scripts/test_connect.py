@@ -522,5 +522,5 @@ def test_an_address_that_label_studio_alone_can_reach(
     command: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--project", "7", "--shim-url", "http://127.0.0.1:1/"]) == 0
-    assert "Label Studio may see it otherwise, so it is asked" in capsys.readouterr().out
+    assert "Label Studio may reach it all the same, so it is tested from there" in capsys.readouterr().out
     assert command.backend()["url"] == "http://127.0.0.1:1"

@@ -1,4 +1,4 @@
-"""Which annotation of a task counts, and what it draws on each page. Pure: no file is read and no server asked."""
+"""Which annotation of a task counts, and what it draws on each page. Pure: no file is read, nothing is requested."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Collected:
 
 
 class TooFewNew(Exception):
-    """Fewer annotations are new than a training by itself asks for; the message says how many.
+    """Fewer annotations are new than start a training; the message says how many.
 
     An annotation is new until a training has learned from it as it is now. A page that could not be read was not
     learned from, so its annotation stays new, and counts as soon as the host of its image is back. But only what can

@@ -10,7 +10,7 @@ MOST_EXAMPLES = 5
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason, and how often it was met.
+    """One reason, and how often it occurred.
 
     Args:
         count: how often.
@@ -22,7 +22,7 @@ class Reason:
 
 
 class LeftOut:
-    """Counts by reason, in the order in which the reasons were first met."""
+    """Counts by reason, in the order in which the reasons first occurred."""
 
     def __init__(self) -> None:
         """Nothing is left out yet."""
@@ -46,7 +46,7 @@ class LeftOut:
             self._reasons[reason] = Reason(before.count + more.count, examples)
 
     def __getitem__(self, reason: str) -> Reason:
-        """Return how often a reason was met; never met is a count of 0."""
+        """Return how often a reason occurred, 0 for never."""
         return self._reasons.get(reason, Reason())
 
     def __iter__(self) -> Iterator[str]:

@@ -57,7 +57,7 @@ class TorchServeReader:
         images: where the images come from.
         models: the models in service.
         engine: one of ENGINES; None for the one that `ocr` is set to.
-        language: Tesseract's language, as the model will ask for it.
+        language: Tesseract's language, as the model will request it.
         psm: Tesseract's page segmentation mode.
         thumbnail: whether the model looks at the image.
     """
@@ -80,7 +80,7 @@ class TorchServeReader:
         psm: int = 3,
         thumbnail: bool = False,
     ) -> TorchServeReader:
-        """Make a reader that asks the nodes."""
+        """Make a reader that sends pages to the nodes."""
         store, client = ModelStore(settings.model_dir), inference_client(settings)
         models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
         return cls(images, models, engine, language, psm, thumbnail)
@@ -101,7 +101,7 @@ class TorchServeReader:
 
 @dataclass(frozen=True, slots=True)
 class LocalReader:
-    """Reads in this process, where no TorchServe runs. Only on demand: it may be another Tesseract than serving's.
+    """Reads in this process, where no TorchServe runs. Only on demand: engine or version may differ from serving's.
 
     Args:
         images: where the images come from.
@@ -122,7 +122,7 @@ class LocalReader:
 
 
 class StudioImages:
-    """Fetches images as the shim does, asking only who may be asked."""
+    """Fetches images as the shim does, from allowed hosts only."""
 
     def __init__(self, settings: Settings) -> None:
         """Open no connection yet."""

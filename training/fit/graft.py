@@ -74,7 +74,7 @@ def graft(
 
     Returns:
         The model, in eval mode and float32, with 2 * len(labels) + 1 outputs per token, and the tokenizer. The
-        tokenizer neither truncates nor pads by itself: MiniLM's file asks for 128 tokens, pages are longer.
+        tokenizer neither truncates nor pads by itself: MiniLM's file sets 128 tokens, pages are longer.
 
     Raises:
         ValueError: no labels or double ones; the encoder is not BERT-like; a weight has an unexpected shape.
@@ -229,7 +229,7 @@ def set_waves(model: LayoutLMv3ForTokenClassification) -> None:
     """Fill the embeddings of coordinates and sizes with waves, so that near places look alike from the first step on.
 
     Sines and cosines as in Vaswani et al. 2017 (arXiv:1706.03762, section 3.5), here of half a cycle to 8 cycles over
-    the 1024 rows, half as strong as the words. Random rows would each have to be met in training.
+    the 1024 rows, half as strong as the words. Random rows would each have to occur in training.
     """
     embeddings = model.layoutlmv3.embeddings
     strength = embeddings.word_embeddings.weight.std().item() * 0.5 * math.sqrt(2)

@@ -39,7 +39,7 @@ LEAST_VALIDATION_PAGES = 5
 PATIENCE = 4
 """So many evaluations without a better F1 end a training."""
 INTERRUPTED = 75
-"""Exit status of a training that was asked to stop and can be resumed (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of a training that was interrupted and can be resumed (EX_TEMPFAIL of sysexits.h)."""
 
 
 def train(folder: Path) -> bool:
@@ -123,7 +123,7 @@ def _save(trainer: EntityTrainer, base: Base, folder: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train; 75 where it was asked to stop and can be resumed, 65 where it would be refused again."""
+    """Train; 75 where it was interrupted and can be resumed, 65 where it would be refused again."""
     folder = Path(arguments[0])
     try:
         with file_lock(folder / "steps", "steps") if os.environ.get("RANK", "0") == "0" else nullcontext():

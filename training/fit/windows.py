@@ -40,7 +40,7 @@ class LabelledWindow:
 
 
 class Windows(Dataset[LabelledWindow]):
-    """The windows of all training pages; a word is learned in one window only, as serving asks about it in one."""
+    """The windows of all training pages; a word is learned in one window only, as serving labels it in one."""
 
     def __init__(
         self,

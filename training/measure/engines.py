@@ -100,7 +100,7 @@ def _compared(annotated: AnnotatedPage, size: Size, words: Sequence[Word]) -> tu
 
 
 def _by_a_person(group: Sequence[Result]) -> bool:
-    """Whether a person wrote or changed the text; what nobody touched only says what the engine of then read."""
+    """Whether a person wrote or changed the text; a text left as it was only says what the engine of then read."""
     return any(one.get("type") == "textarea" and one.get("origin") in READ_BY_A_PERSON for one in group)
 
 

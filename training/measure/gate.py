@@ -1,4 +1,4 @@
-"""The gate: may a candidate take over? Pure: it reads no file and asks no server."""
+"""The gate: may a candidate take over? Pure: it reads no file and sends no request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report as one HTML page that stands alone: no script, no font, no address that a browser would ask."""
+"""A report as one HTML page that stands alone: no script, no font, no address that a browser would load."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _row(scores: Sequence[LabelScore]) -> _Row:
 
 
 def _of(scores: Scores, label: str) -> LabelScore:
-    """Return the row of a label, which has none where this model never met it."""
+    """Return the row of a label, which has none where this model has none of it."""
     return next((one for one in scores.labels if one.label == label), LabelScore(label, 0, 0, 0, 0, 0))
 
 
@@ -125,7 +125,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Took", _duration(report.started, report.ended)),
         ("Machine", machine and f"{machine.cores} cores, {machine.device}, {machine.dtype}"),
         ("OCR engine", report.engine),
-        ("Tesseract", f"language {report.language}, page segmentation mode {report.psm}"),
+        ("OCR", f"language {report.language}, page segmentation mode {report.psm}"),
         ("Boxes", f"of {report.box_level}"),
         ("Labels", ", ".join(report.labels)),
         ("Tasks held out on purpose", ", ".join(map(str, report.held_out))),

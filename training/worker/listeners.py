@@ -81,7 +81,7 @@ class TerminalListener:
         """Show nothing: the Trainer has a bar of its own."""
 
     def still_mine(self) -> None:
-        """Nobody else does it."""
+        """Do nothing: no other process has this training."""
 
     def close(self) -> None:
         """End the bar's line."""
@@ -89,10 +89,10 @@ class TerminalListener:
 
 
 def insist(ask: Callable[[], T]) -> T:
-    """Ask until the job records can be reached, for ten minutes at most.
+    """Call `ask` again until the job records can be reached, for ten minutes at most.
 
     Raises:
-        JobsUnavailable: they were away for longer.
+        JobsUnavailable: they were unreachable for longer.
     """
     until = time.monotonic() + _INSIST_S
     while True:

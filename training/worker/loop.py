@@ -155,7 +155,7 @@ class Worker:
         try:
             now = self._jobs.get(job.id)
         except JobsUnavailable:
-            return True  # asked again at the next sign of life
+            return True  # checked again at the next sign of life
         except JobNotFound:
             return False
         return now.attempt == job.attempt and now.state != "running"
@@ -176,7 +176,7 @@ class Worker:
         return self._jobs.retry(job.id, job.attempt, error, self._timing.retry_pause_s)
 
     def _insist(self, ask: Callable[[], T]) -> T | None:
-        """Ask until the job records can be reached; None where a signal came first."""
+        """Call `ask` again until the job records can be reached; None where a signal came first."""
         pause_s = _TICK_S
         while True:
             try:

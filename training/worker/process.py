@@ -58,7 +58,7 @@ def start_training(place: Place, job: Job, log: Path) -> subprocess.Popen[bytes]
         os.nice(NICENESS)
         die_with_parent()
         if os.getppid() != worker:
-            os._exit(1)  # it died before the kernel was asked
+            os._exit(1)  # it ended before the kernel was told to end this one with it
 
     command = [*place.command, "--job", job.id, "--attempt", str(job.attempt)]
     with log.open("ab") as output:

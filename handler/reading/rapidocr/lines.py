@@ -71,7 +71,7 @@ def batches_of(widths: Sequence[int], most_pixels: int) -> Iterator[tuple[list[i
 
 
 def round_up(width: int) -> int:
-    """Return a width that few others share: the runtime keeps kernels for each shape that it meets."""
+    """Return a width that few others share: the runtime keeps kernels for each shape that it computes."""
     step = next(step for step, most in _STEPS if width <= most)
     return -(-width // step) * step
 

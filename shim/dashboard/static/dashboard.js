@@ -1,4 +1,4 @@
-// Keeps the dashboard current: every 2 seconds, and only while somebody can see it. The page works without it.
+// Keeps the dashboard current: every 2 seconds, and only while it is visible. The page works without it.
 "use strict";
 (() => {
   const PAUSE_MS = 2000;

@@ -223,7 +223,7 @@ def png(mode: str, size: tuple[int, int], format: str = "PNG") -> bytes:
 @pytest.mark.parametrize(
     ("thumbnail", "message"),
     [
-        pytest.param(None, "looks at the page image; ask `ocr` with X-LayoutLoop-Thumbnail: 1", id="none"),
+        pytest.param(None, "looks at the page image; send `ocr` the header X-LayoutLoop-Thumbnail: 1", id="none"),
         pytest.param(b"", "cannot be opened", id="empty"),
         pytest.param(b"\x89PNG\r\n\x1a\n", "cannot be opened", id="only the first bytes"),
         pytest.param(noisy_thumbnail()[:400], "cannot be opened", id="P22 cut"),

@@ -264,7 +264,7 @@ def test_a_store_that_is_empty_of_a_sudden_is_not_believed(origin: Any, tmp_path
     mirror = StoreMirror(origin, tmp_path / "copy")
     mirror.refresh()
     (origin / "ocr/serving.json").unlink()
-    with pytest.raises(StoreUnavailable, match="empty of a sudden"):
+    with pytest.raises(StoreUnavailable, match="suddenly empty"):
         mirror.refresh()
     assert ModelStore(mirror.folder).models() == ["ocr"]
 

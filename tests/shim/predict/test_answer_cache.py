@@ -56,7 +56,7 @@ def test_a_body_larger_than_the_limit_is_not_kept(path: Path) -> None:
 
 
 def test_it_ends_with_the_process(path: Path) -> None:
-    """It holds the words of documents, and a node may have another Tesseract after a start."""
+    """It holds the words of documents, and a node may have another engine or version after a start."""
     memory = AnswerCache(path)
     memory.put(("a",), PAGE)
     assert list(path.parent.iterdir()) == []
