@@ -58,9 +58,9 @@ def in_service(tmp_path: Path, card: VersionCard) -> None:
     [
         pytest.param({"LAYOUTLOOP_TRAIN_PSM": "6"}, "psm 6 is a mode of Tesseract", id="a mode"),
         pytest.param(
-            {"LAYOUTLOOP_TRAIN_LANGUAGE": "rus"}, "does not read rus; set engine pytesseract", id="a language"
+            {"LAYOUTLOOP_TRAIN_LANGUAGE": "rus"}, "does not read rus; set engine", id="a language"
         ),
-        pytest.param({"LAYOUTLOOP_OCR_LANGUAGE": "rus"}, "does not read rus; set engine pytesseract", id="of `ocr`"),
+        pytest.param({"LAYOUTLOOP_OCR_LANGUAGE": "rus"}, "does not read rus; set engine", id="of `ocr`"),
     ],
 )
 def test_what_the_engine_reads_on_no_page_ends_the_job_at_once(
