@@ -57,9 +57,7 @@ def in_service(tmp_path: Path, card: VersionCard) -> None:
     ("variables", "says"),
     [
         pytest.param({"LAYOUTLOOP_TRAIN_PSM": "6"}, "psm 6 is a mode of Tesseract", id="a mode"),
-        pytest.param(
-            {"LAYOUTLOOP_TRAIN_LANGUAGE": "rus"}, "does not read rus; set engine", id="a language"
-        ),
+        pytest.param({"LAYOUTLOOP_TRAIN_LANGUAGE": "rus"}, "does not read rus; set engine", id="a language"),
         pytest.param({"LAYOUTLOOP_OCR_LANGUAGE": "rus"}, "does not read rus; set engine", id="of `ocr`"),
     ],
 )
