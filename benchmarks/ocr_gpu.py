@@ -1,7 +1,7 @@
-"""Engine `rapidocr` on a GPU beside one core: pages a second by pages a batch, and whether both read the same words.
+"""Engine `rapidocr` on a GPU beside one core: pages a second, and whether both read the same words.
 
-`python -m benchmarks.ocr_gpu --pages-folder DIR DIR DIR [--pages 32] [--batches 1 4 16]` needs `onnxruntime-gpu` and a
-GPU; `--device cpu` tries the script without one. Pages are decoded before the clock starts. The sides take turns, the
+`python -m benchmarks.ocr_gpu --pages-folder DIR DIR DIR [--pages 32]` needs `onnxruntime-gpu` and a GPU; `--device cpu`
+tries the script without one. One page at a time; pages are decoded before the clock starts. The sides take turns, the
 first turn is not counted: kernels are chosen in it.
 """
 
@@ -24,7 +24,7 @@ from handler.page import Word
 from handler.reading.rapidocr.engine import RapidOcrEngine
 
 TIMEOUT_S = 600.0
-COLUMNS = ("device, pages a batch", "pages/s", "x one core", "CPU s/page", "words as on the CPU")
+COLUMNS = ("device", "pages/s", "x one core", "CPU s/page", "words as on the CPU")
 
 
 def open_pages(folders: Sequence[Path], count: int) -> Iterator[Image.Image]:
@@ -38,15 +38,9 @@ def open_pages(folders: Sequence[Path], count: int) -> Iterator[Image.Image]:
                 print(f"left out {path.name}: {error}")
 
 
-def read_all(engine: RapidOcrEngine, pages: Sequence[Image.Image], batch: int) -> list[tuple[Word, ...]]:
-    """Return the words of all pages, read some at a time."""
-    answers: list[tuple[Word, ...]] = []
-    for start in range(0, len(pages), batch):
-        for answer in engine.read_many(pages[start : start + batch]):
-            if isinstance(answer, HandlerError):
-                raise answer
-            answers.append(answer)
-    return answers
+def read_all(engine: RapidOcrEngine, pages: Sequence[Image.Image]) -> list[tuple[Word, ...]]:
+    """Return the words of all pages."""
+    return [engine.read(page) for page in pages]
 
 
 def shared(some: Sequence[Sequence[Word]], others: Sequence[Sequence[Word]]) -> float:
@@ -60,7 +54,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages-folder", type=Path, nargs="+", required=True, metavar="DIR")
     parser.add_argument("--pages", type=int, default=32, help="of each folder, the first by name (default: 32)")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16], help="pages at a time (default: 1 4 16)")
     parser.add_argument("--repeats", type=int, default=3, help="turns that count (default: 3)")
     parser.add_argument("--device", choices=("gpu", "cpu"), default="gpu")
     options = parser.parse_args()
@@ -69,8 +62,8 @@ def main() -> None:
         device: RapidOcrEngine(OcrSettings("rapidocr", timeout_s=TIMEOUT_S, device=device))
         for device in ("cpu", options.device)
     }
-    sides = {"one core, 1": ("cpu", 1)} | {f"{options.device}, {n}": (options.device, n) for n in options.batches}
-    reads = {name: partial(read_all, engines[device], pages, batch) for name, (device, batch) in sides.items()}
+    sides = {"one core": "cpu", options.device: options.device}
+    reads = {name: partial(read_all, engines[device], pages) for name, device in sides.items()}
     words = {name: read() for name, read in reads.items()}
     spent: dict[str, list[Spent]] = {name: [] for name in sides}
     names = list(sides)

@@ -11,8 +11,8 @@ LayoutLoopError                     500  root of every error that is foreseen
     │   ├── ImageTruncated          422  the image ends early
     │   ├── ImageHasSeveralPages    422  a TIFF or PDF of several pages
     │   └── ImageTooLarge           413  more bytes or pixels than are read
-    ├── OcrFailed                   500  Tesseract gave up
-    │   ├── OcrLanguageMissing      422  Tesseract has no such language
+    ├── OcrFailed                   500  the OCR engine gave up
+    │   ├── OcrLanguageMissing      422  the engine does not read this language
     │   └── OcrTimeout              504  the page took longer than its time limit
     ├── OutOfMemory                 507  a single window does not fit the device
     ├── AnswerInvalid               500  the model answers with numbers that are none
@@ -69,11 +69,11 @@ class ImageTooLarge(ImageUnreadable, status=413, code="image_too_large"):
 
 
 class OcrFailed(HandlerError, code="ocr_failed"):
-    """Tesseract gave up on a page."""
+    """The OCR engine gave up on a page."""
 
 
 class OcrLanguageMissing(OcrFailed, status=422, code="ocr_language_missing"):
-    """Tesseract has no such language installed."""
+    """The engine does not read this language, or it is not installed."""
 
 
 class OcrTimeout(OcrFailed, status=504, code="ocr_timeout"):

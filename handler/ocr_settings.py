@@ -17,6 +17,16 @@ def engine_kind(name: str) -> str:
     return name.partition("-")[0]
 
 
+def engine_name(program: str, language: str, psm: int) -> str:
+    """Return an engine's own name: `rapidocr-3.10.0-eng-psm3` of `rapidocr-3.10.0`, a language and a mode."""
+    return f"{program}-{language}-psm{psm}"
+
+
+def engine_program(name: str) -> str:
+    """Undo `engine_name`: return engine and version; a mere kind, as some cards have it, stays as it is."""
+    return name.rsplit("-", 2)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class OcrSettings:
     """How a page is read.
@@ -38,7 +48,7 @@ class OcrSettings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuse what Tesseract has no meaning for; these values may come from a request."""
+        """Refuse what has no meaning for any engine; these values may come from a request."""
         if self.engine not in ENGINES:
             raise RequestInvalid(f"engine is one of {', '.join(ENGINES)}, got {self.engine!r}")
         if not self.language or not all(

@@ -14,11 +14,11 @@ from tqdm import tqdm
 from handler.images import ImageLimits
 from handler.reading.reader import Reader
 from layoutloop.errors import TorchServeUnavailable
+from layoutloop.settings.ocr import ocr_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.client import open_studio
 from layoutloop.studio.export import export_project, read_export, read_label_config, read_project
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
-from scripts.archive import ocr_settings
 from training.data.annotations import Selection
 from training.data.dataset import Dataset, build_examples
 from training.data.page_readers import (
@@ -143,7 +143,7 @@ def reader_here(settings: Settings, reading: Reading) -> Reader:
     Raises:
         HandlerError: this process has no such language or mode.
     """
-    settings_here = ocr_settings()
+    settings_here = ocr_settings(os.environ)
     engine = reading.engine or settings_here.engine
     local = replace(settings_here, engine=engine, language=reading.language, psm=reading.psm)
     return Reader(local, ImageLimits(max_bytes=settings.max_image_bytes), None)

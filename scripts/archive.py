@@ -10,29 +10,25 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from handler.errors import RequestInvalid
-from handler.ocr_settings import ENGINES, OcrSettings
-from layoutloop.errors import ArchiveFailed, LayoutLoopError, RolloutFailed, SettingsInvalid, StoreUnavailable
+from handler.ocr_settings import ENGINES
+from layoutloop.errors import ArchiveFailed, LayoutLoopError, RolloutFailed, StoreUnavailable
 from layoutloop.named_files import named_file, read_named_text
 from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings, shim_settings
-from layoutloop.store.manifest import OCR_MODEL, VersionCard
+from layoutloop.settings.ocr import ocr_settings
+from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_of
 from layoutloop.store.model_store import TRAININGS, ModelStore
 from layoutloop.store.path import store_access
 from layoutloop.store.transfer import folder_here
 from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 
-_MAX_TIMEOUT_S = 35.0
-"""Of one page's OCR. The archive's responseTimeout is 40 s, after which TorchServe ends the worker."""
-_PROJECT = re.compile(r"project-(\d+)")
 _AGAIN_S = 5.0
 _SAY_AGAIN_S = 60.0
 """While it waits: how often it looks, and how often it says so."""
@@ -118,7 +114,7 @@ def _ocr(store: ModelStore) -> None:
 
     The first look takes no lock: a node whose archive is there starts although Redis is down.
     """
-    settings = ocr_settings()
+    settings = ocr_settings(os.environ)
     if ocr_is_current(store, settings):
         return
     with store.lock(f"{TRAININGS}/{OCR_MODEL}"):
@@ -165,7 +161,7 @@ def _refresh(store: ModelStore, *, untested: bool) -> int:
 
 
 def _refresh_project(store: ModelStore, name: str, *, untested: bool) -> None:
-    project = _PROJECT.fullmatch(name)
+    project = project_of(name)
     if project is None:
         raise ArchiveFailed(f"{store.folder(name)} is the folder of no model: these are called ocr or project-<id>")
     old = store.current_card(name)
@@ -173,34 +169,9 @@ def _refresh_project(store: ModelStore, name: str, *, untested: bool) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="layoutloop-refresh-") as scratch:
         checkpoint = folder_here(store.checkpoint_path(name, old.version), Path(scratch))
-        card = build_project(store, int(project[1]), checkpoint, ProjectSettings.of(old))
+        card = build_project(store, project, checkpoint, ProjectSettings.of(old))
     _built(store, card)
     promote(store, card.model, card.version, untested=untested)
-
-
-def ocr_settings() -> OcrSettings:
-    """Read how the `ocr` model is to read pages: `LAYOUTLOOP_OCR_ENGINE`, `_LANGUAGE`, `_PSM`, `_TIMEOUT_S`, `_DEVICE`.
-
-    Raises:
-        SettingsInvalid: a value that cannot be used.
-    """
-    default = OcrSettings()
-    try:
-        settings = OcrSettings(
-            engine=os.environ.get("LAYOUTLOOP_OCR_ENGINE") or default.engine,
-            language=os.environ.get("LAYOUTLOOP_OCR_LANGUAGE") or default.language,
-            psm=int(os.environ.get("LAYOUTLOOP_OCR_PSM") or default.psm),
-            timeout_s=float(os.environ.get("LAYOUTLOOP_OCR_TIMEOUT_S") or default.timeout_s),
-            device=os.environ.get("LAYOUTLOOP_OCR_DEVICE") or default.device,
-        )
-    except (ValueError, RequestInvalid) as error:
-        raise SettingsInvalid(f"LAYOUTLOOP_OCR_*: {error} (engines: {', '.join(ENGINES)})") from error
-    if settings.timeout_s > _MAX_TIMEOUT_S:
-        raise SettingsInvalid(
-            f"LAYOUTLOOP_OCR_TIMEOUT_S is at most {_MAX_TIMEOUT_S:g}, got {settings.timeout_s:g}: "
-            "after 40 s TorchServe ends the worker, and every page it holds is lost"
-        )
-    return settings
 
 
 def _built(store: ModelStore, card: VersionCard) -> None:

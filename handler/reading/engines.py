@@ -10,6 +10,8 @@ from handler.errors import OcrFailed
 from handler.ocr_settings import OcrSettings
 from handler.page import Word
 from handler.reading.pytesseract_engine import PytesseractEngine
+from handler.reading.rapidocr.languages import check_rapidocr
+from handler.reading.rapidocr.model_files import INSTALL
 from handler.reading.tesserocr_engine import TesserocrEngine
 
 
@@ -18,7 +20,7 @@ class OcrEngine(Protocol):
 
     @property
     def name(self) -> str:
-        """Engine, version, language and mode, for example `pytesseract-5.3.0-eng-psm3`."""
+        """Engine, version, language and mode, for example `rapidocr-3.10.0-eng-psm3`."""
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order; blank ones are left out.
@@ -26,7 +28,7 @@ class OcrEngine(Protocol):
         Raises:
             ImageTooLarge: a side is longer than Tesseract reads.
             OcrTimeout: the page took longer than its time limit.
-            OcrFailed: Tesseract gave up.
+            OcrFailed: the engine gave up.
         """
 
 
@@ -34,7 +36,8 @@ def make_engine(settings: OcrSettings) -> OcrEngine:
     """Return the engine of these settings, its language checked.
 
     Raises:
-        OcrLanguageMissing: Tesseract has no such language installed.
+        OcrLanguageMissing: the engine does not read this language, or it is not installed.
+        RequestInvalid: the engine has no such mode.
         OcrFailed: the engine is not installed.
     """
     if settings.engine == "pytesseract":
@@ -42,9 +45,19 @@ def make_engine(settings: OcrSettings) -> OcrEngine:
     return TesserocrEngine(settings) if settings.engine == "tesserocr" else _rapidocr(settings)
 
 
+def check_settings(settings: OcrSettings) -> None:
+    """Refuse a language or mode that its engine has nowhere; what Tesseract has installed is not looked at.
+
+    Raises:
+        OcrLanguageMissing, RequestInvalid: with what to set instead.
+    """
+    if settings.engine == "rapidocr":
+        check_rapidocr(settings.language, settings.psm)
+
+
 def _rapidocr(settings: OcrSettings) -> OcrEngine:
     try:
         from handler.reading.rapidocr.engine import RapidOcrEngine  # 50 MiB that Tesseract's engines do without
     except ImportError as error:
-        raise OcrFailed(f"engine rapidocr needs `pip install rapidocr==3.10.0 openvino` ({error})") from error
+        raise OcrFailed(f"engine rapidocr needs `{INSTALL}` and opencv-python-headless ({error})") from error
     return RapidOcrEngine(settings)

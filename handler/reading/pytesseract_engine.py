@@ -9,9 +9,9 @@ import pytesseract
 from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
-from handler.ocr_settings import OcrSettings
+from handler.ocr_settings import OcrSettings, engine_name
 from handler.page import Word
-from handler.reading.tesseract import credible_dpi, engine_name, grey, parse_tsv, require_languages, timeout_message
+from handler.reading.tesseract import credible_dpi, grey, parse_tsv, require_languages, timeout_message
 
 
 class PytesseractEngine:
@@ -24,7 +24,8 @@ class PytesseractEngine:
         # it: a torch that is imported already has read the variable, and must not be slowed down by it.
         os.environ.setdefault("OMP_THREAD_LIMIT", "1")
         require_languages(settings.language, _program_languages())
-        self.name = engine_name(settings, str(pytesseract.get_tesseract_version()))
+        program = f"{settings.engine}-{pytesseract.get_tesseract_version()}"
+        self.name = engine_name(program, settings.language, settings.psm)
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""

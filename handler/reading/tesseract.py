@@ -78,11 +78,6 @@ def credible_dpi(image: Image.Image) -> int:
     return dpi if least <= dpi <= most else 0
 
 
-def engine_name(settings: OcrSettings, version: str) -> str:
-    """Return for example `pytesseract-5.3.0-eng-psm3`."""
-    return f"{settings.engine}-{version}-{settings.language}-psm{settings.psm}"
-
-
 def timeout_message(settings: OcrSettings) -> str:
     """Return the sentence of an OcrTimeout."""
     return f"reading the page took longer than {settings.timeout_s:g} s (`timeout_s` of the ocr archive)"

@@ -7,11 +7,10 @@ from typing import Any
 from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
-from handler.ocr_settings import OcrSettings
+from handler.ocr_settings import OcrSettings, engine_name
 from handler.page import Word
 from handler.reading.tesseract import (
     credible_dpi,
-    engine_name,
     grey,
     parse_tsv,
     require_languages,
@@ -38,7 +37,7 @@ class TesserocrEngine:
         self._settings = settings
         self._api: Any = tesserocr.PyTessBaseAPI(path=f"{folder}/", lang=settings.language, psm=settings.psm)
         version = tesserocr.tesseract_version().split()[1]
-        self.name = engine_name(settings, version)
+        self.name = engine_name(f"{settings.engine}-{version}", settings.language, settings.psm)
 
     def read(self, image: Image.Image) -> tuple[Word, ...]:
         """Return the words of an RGB page in reading order."""

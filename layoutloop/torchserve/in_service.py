@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from handler.ocr_settings import engine_kind
+from handler.ocr_settings import engine_kind, engine_name, engine_program
 from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
-from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
+from layoutloop.store.manifest import FIRST_ENGINE, OCR_MODEL, Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import UseMarks
 from layoutloop.torchserve.inference import InferenceClient, PageRequest
@@ -52,13 +52,12 @@ class InService:
         """The engine that pages are read with, by its name, in the language and mode that `ocr` is set to.
 
         Part of the version that Label Studio gets (`layoutloop.studio.version`): another engine of `ocr` changes
-        nothing for a project whose model keeps the engine of its training.
+        nothing for a project whose model keeps the engine of its training, or FIRST_ENGINE where its card names none.
         """
         ocr = self.ocr.engine or ""
-        if self.model is None or self.model.engine is None or self.model.engine_kind == engine_kind(ocr):
+        if self.model is None or self.model.engine_kind == engine_kind(ocr):
             return ocr
-        program = self.model.engine.rsplit("-", 2)[0]
-        return f"{program}-{self.ocr.language}-psm{self.ocr.psm}"
+        return engine_name(engine_program(self.model.engine or FIRST_ENGINE), self.ocr.language, self.ocr.psm)
 
     @property
     def stamp(self) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from handler.ocr_settings import engine_program
 from handler.page import Page, Region, Size, Word
 from handler.wire import FORMAT
 from layoutloop.errors import ImageUnavailable, ModelNotReady
@@ -123,7 +124,11 @@ class PageAnswerer:
         return self.models.tag(body, model, deadline)
 
     def _notice_engine(self, page: Page, model: VersionCard) -> None:
-        if model.engine and model.engine != model.engine_kind and _reader(page.engine) != _reader(model.engine):
+        if (
+            model.engine
+            and model.engine != model.engine_kind
+            and engine_program(page.engine) != engine_program(model.engine)
+        ):
             self._metrics.other_engine.inc()
             logger.warning(
                 "%s was trained on pages of %s, this one was read by %s", model.model, model.engine, page.engine
@@ -156,8 +161,3 @@ class _PageJob:
             if time.monotonic() + _PAUSE_S > self._deadline:
                 raise
             raise Again(_PAUSE_S) from error
-
-
-def _reader(engine: str) -> str:
-    """Return engine and version of `pytesseract-5.3.0-eng-psm3`; language and mode are the model's."""
-    return engine.rsplit("-", 2)[0]

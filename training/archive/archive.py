@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from handler.errors import CheckpointInvalid
-from handler.ocr_settings import OcrSettings, engine_kind
+from handler.ocr_settings import OcrSettings, engine_name, engine_program
 from handler.reading.engines import make_engine
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import ArchiveFailed, ModelNotReady
@@ -43,7 +43,7 @@ class ProjectSettings:
         base_model: what training started from.
         device: `cpu` or `gpu`: which of `handler/config/` it gets.
         engine: OCR engine of the training pages, for example `pytesseract-5.3.0-eng-psm3`, or only its kind where
-            the version is not known; None for the one in service.
+            the version is not known; None for the one in service, or the default where none is.
         labels: names for a head that has none, in the order of its classes.
         restored_from: the version whose checkpoint this is, where it is one archived again.
     """
@@ -102,7 +102,7 @@ def build_project(
 def _pack_project(kept: Path, checkpoint: Path, card: VersionCard, settings: ProjectSettings) -> VersionCard:
     """Archive a checkpoint's copy; what the copy was made of is named where it cannot be used."""
     try:
-        config = _project_configuration(settings, card.engine)
+        config = _project_configuration(settings, card.engine_kind)
         card = replace(_project_card(card, kept, settings), batch_size=int(config["batchSize"]))
         return pack(kept.parent, card, config, kept)
     except ArchiveFailed:
@@ -114,12 +114,10 @@ def _pack_project(kept: Path, checkpoint: Path, card: VersionCard, settings: Pro
         raise type(error)(str(error).replace(str(kept), str(checkpoint))) from error
 
 
-def _project_configuration(settings: ProjectSettings, engine: str | None) -> dict[str, Any]:
+def _project_configuration(settings: ProjectSettings, engine: str) -> dict[str, Any]:
     config = _configuration(settings.device)
     config["handler"]["tagger"]["box_level"] = settings.box_level
-    config["handler"]["ocr"] |= {"language": settings.language, "psm": settings.psm}
-    if engine is not None:
-        config["handler"]["ocr"]["engine"] = engine_kind(engine)
+    config["handler"]["ocr"] |= {"engine": engine, "language": settings.language, "psm": settings.psm}
     return config
 
 
@@ -140,20 +138,21 @@ def _project_card(card: VersionCard, checkpoint: Path, settings: ProjectSettings
     )
 
 
-def _engine_in_service(store: ModelStore, settings: ProjectSettings) -> str | None:
+def _engine_in_service(store: ModelStore, settings: ProjectSettings) -> str:
     """Return the name of today's OCR engine as it names itself when it reads with a project's settings.
 
-    None where no `ocr` is in service. The card of `ocr` names it with the language and mode of `ocr` itself.
+    Where no `ocr` is in service, only the kind that is the default: a card that names none means Tesseract for ever.
+    The card of `ocr` names its engine with the language and mode of `ocr` itself.
     """
+    default = OcrSettings().engine
     try:
         ocr = store.current_card(OCR_MODEL)
     except ModelNotReady as error:
-        logger.warning("the archive will not say which OCR engine it goes with: %s", error)
-        return None
-    if ocr is None or ocr.engine is None:
-        return None
-    program = ocr.engine.removesuffix(f"-{ocr.language}-psm{ocr.psm}")
-    return f"{program}-{settings.language}-psm{settings.psm}"
+        logger.warning("the archive says that its pages are read with engine %s, the default: %s", default, error)
+        return default
+    if ocr is None:
+        return default
+    return engine_name(engine_program(ocr.engine or ocr.engine_kind), settings.language, settings.psm)
 
 
 def build_ocr(store: ModelStore, settings: OcrSettings) -> VersionCard:

@@ -9,13 +9,11 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handler.page import BOX_LEVELS
 from layoutloop.errors import (
-    BaseUnavailable,
     DatasetFailed,
     DeadlineExceeded,
     ImageSourceUnreachable,
@@ -53,6 +51,7 @@ from training.request import TrainingContext, TrainingOutcome, TrainingRequest
 from training.restore import restore
 from training.retention import discard
 from training.retrain import retrain
+from training.worker.how_pages_are_read import reading_of
 from training.worker.listeners import JobListener, TerminalListener, insist
 
 logger = logging.getLogger(__name__)
@@ -222,8 +221,7 @@ def training_context(
         BaseUnavailable: the base cannot be loaded, which is found before any page is read.
     """
     settings, store, training = trainer.settings, trainer.store, trainer.training
-    if request.from_current:
-        training = _as_current(store, request.project, training)
+    training, engine = reading_of(store, request, training)
     with (
         open_studio(settings.label_studio_url, settings.label_studio_api_key) as studio,
         closing(StudioImages(settings)) as fetched,
@@ -233,7 +231,7 @@ def training_context(
         read = TorchServeReader.from_settings(
             near,
             images,
-            engine=_engine(store, request),
+            engine=engine,
             language=training.language,
             psm=training.psm,
             thumbnail=_needs_images(store, request, training),
@@ -248,21 +246,6 @@ def training_context(
             client=inference_client(settings),
             threads=2 * settings.ocr_workers,
         )
-
-
-def _as_current(store: ModelStore, project: int, training: TrainSettings) -> TrainSettings:
-    """Return settings that read pages as the version in service reads them."""
-    card = store.current_card(project_model(project))
-    if card is None:
-        raise BaseUnavailable("no version is in service that could be continued from; train one from the base first")
-    level = next(level for level in BOX_LEVELS if level == card.box_level)
-    return replace(training, box_level=level, language=card.language, psm=card.psm)
-
-
-def _engine(store: ModelStore, request: TrainingRequest) -> str | None:
-    """Return which engine must read the pages; None for the one that `ocr` is set to."""
-    card = store.current_card(project_model(request.project)) if request.from_current else None
-    return card.engine_kind if card else None
 
 
 def _needs_images(store: ModelStore, request: TrainingRequest, training: TrainSettings) -> bool:

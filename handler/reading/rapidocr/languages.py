@@ -1,10 +1,10 @@
-"""Languages by Tesseract's names, and which of the recogniser's characters each needs."""
+"""Languages by Tesseract's names and its modes: which are read, and which of the recogniser's characters they need."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from handler.errors import OcrLanguageMissing
+from handler.errors import OcrLanguageMissing, RequestInvalid
 
 _LATIN_NAMES = """
 afr aze bos cat ces cym dan deu eng epo est eus fin fra gle glg hrv hun ind isl ita lat lav lit ltz mlt mri msa nld nor
@@ -15,6 +15,9 @@ LATIN = frozenset(_LATIN_NAMES.split())
 
 EAST_ASIAN = frozenset(("chi_sim", "chi_tra", "jpn"))
 """Any of these is read with all characters."""
+
+MODES = (1, 3)
+"""Tesseract's automatic modes. This engine finds lines and their direction itself, always in the same way."""
 
 BLANK = 0
 """The recogniser's first output column: no character here. The last one is the space."""
@@ -29,11 +32,12 @@ _WIDE = (
 )
 
 
-def check_language(language: str) -> None:
-    """Refuse languages (several are joined by `+`) that this engine cannot read.
+def check_rapidocr(language: str, psm: int) -> None:
+    """Refuse languages (several are joined by `+`) that this engine cannot read, and modes that only Tesseract has.
 
     Raises:
         OcrLanguageMissing: with what can.
+        RequestInvalid: of a mode, with what to set instead.
     """
     unknown = [part for part in language.split("+") if part not in LATIN | EAST_ASIAN]
     if unknown:
@@ -41,6 +45,11 @@ def check_language(language: str) -> None:
             f"engine rapidocr does not read {', '.join(unknown)}; set engine pytesseract, "
             f"which reads what `apt-get install tesseract-ocr-{unknown[0].replace('_', '-')}` brings. "
             f"rapidocr reads {', '.join(sorted(LATIN | EAST_ASIAN))}"
+        )
+    if psm not in MODES:
+        raise RequestInvalid(
+            f"psm {psm} is a mode of Tesseract; engine rapidocr finds the lines of a page itself: "
+            "set psm 3, or engine pytesseract"
         )
 
 

@@ -54,7 +54,7 @@ def batches_of(widths: Sequence[int], most_pixels: int) -> Iterator[tuple[list[i
     """Yield numbers of pieces in batches of like width, narrow ones first, and each batch's width.
 
     Args:
-        widths: of the pieces, of one page or of several.
+        widths: of a page's pieces.
         most_pixels: of width that a batch has in all, padding included; a single piece may have more.
     """
     batch: list[int] = []

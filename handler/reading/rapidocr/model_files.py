@@ -25,7 +25,9 @@ SHA256 = {
     CLASSIFIER: "e47acedf663230f8863ff1ab0e64dd2d82b838fceb5957146dab185a89d6215c",
 }
 
-_REPAIR = f"`pip install --force-reinstall --no-deps rapidocr=={VERSION}`"
+INSTALL = "pip install --no-deps -r requirements/reader.txt"
+"""What brings the networks and what runs them on a CPU."""
+_REPAIR = f"`{INSTALL} --force-reinstall`"
 
 
 def read_model(name: str) -> bytes:
@@ -37,7 +39,7 @@ def read_model(name: str) -> bytes:
     try:
         package = distribution("rapidocr")
     except PackageNotFoundError as error:
-        raise OcrFailed(f"engine rapidocr needs `pip install rapidocr=={VERSION} openvino`") from error
+        raise OcrFailed(f"engine rapidocr needs rapidocr {VERSION}: `{INSTALL}`") from error
     if package.version != VERSION:
         raise OcrFailed(f"engine rapidocr reads with rapidocr {VERSION}, {package.version} is installed: {_REPAIR}")
     path = Path(str(package.locate_file(f"rapidocr/models/{name}")))

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.errors import OcrFailed
+from handler.reading.rapidocr.model_files import INSTALL
 
 Device = Literal["cpu", "gpu"]
 ChooseColumns = Callable[[Sequence[str]], Sequence[int]]
 """Which columns of the output to keep, given the characters that the network's file names for them."""
 
+_INSTALL_GPU = "pip install --no-deps -r requirements/reader-gpu.txt"
 _MIDDLE = 127.5
 _CHARACTERS = "character"
 _CUDA = "CUDAExecutionProvider"
@@ -104,12 +106,13 @@ class GpuNetwork:
         try:
             import onnxruntime
         except ImportError as error:
-            raise OcrFailed("engine rapidocr needs `pip install onnxruntime-gpu` to read on a GPU") from error
+            raise OcrFailed(f"engine rapidocr needs onnxruntime-gpu to read on a GPU: `{_INSTALL_GPU}`") from error
         if _CUDA not in onnxruntime.get_available_providers():
             raise OcrFailed(
-                "this onnxruntime has no CUDA provider: `pip uninstall onnxruntime; pip install onnxruntime-gpu`, "
-                "or set device cpu"
+                f"this onnxruntime has no CUDA provider: `pip uninstall onnxruntime; {_INSTALL_GPU}`, or set device cpu"
             )
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # of the wheels that torch brings; their folders are on no search path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
@@ -146,7 +149,7 @@ def import_openvino() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise OcrFailed("engine rapidocr needs `pip install openvino` to read on a CPU") from error
+        raise OcrFailed(f"engine rapidocr needs openvino to read on a CPU: `{INSTALL}`") from error
     return openvino
 
 

@@ -18,17 +18,18 @@ import yaml
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
 from handler.tagging.layoutlm import load
-from layoutloop.errors import ArchiveFailed, SettingsInvalid
+from layoutloop.errors import ArchiveFailed
 from layoutloop.store.changes import add_to_load, flip
 from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import sha256_of, write_json
-from scripts.archive import main, ocr_settings
+from scripts.archive import main
 from tests.checkpoints import LABELS
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 from training.archive.packing import HANDLER, handler_sha256
 
-SETTINGS = ProjectSettings(language="eng", psm=6, box_level="lines", base_model="graft:all-MiniLM-L6-v2")
+BASE = "graft:all-MiniLM-L6-v2"
+SETTINGS = ProjectSettings("eng", psm=6, box_level="lines", base_model=BASE, engine="tesserocr-5.5.4-eng-psm6")
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +107,14 @@ def test_the_card_of_a_project(store: Path, card: VersionCard) -> None:
         6,
         "lines",
     )
-    assert (card.base_model, card.uses_image, card.engine) == ("graft:all-MiniLM-L6-v2", False, None)
+    assert (card.base_model, card.uses_image, card.engine) == (BASE, False, SETTINGS.engine)
     assert (card.batch_size, card.handler_sha256, card.restored_from) == (1, handler_sha256(), None)
     assert ModelStore(store).card("project-7", card.version) == card
     with opened(store, card) as archive:
         config = yaml.safe_load(archive.read("model-config.yaml"))
     assert config["handler"]["tagger"]["box_level"] == "lines"
-    assert (config["handler"]["ocr"]["language"], config["handler"]["ocr"]["psm"]) == ("eng", 6)
+    ocr = config["handler"]["ocr"]
+    assert (ocr["engine"], ocr["language"], ocr["psm"]) == ("tesserocr", "eng", 6)
 
 
 def test_the_card_of_ocr(store: Path, ocr_card: VersionCard) -> None:
@@ -187,7 +189,7 @@ def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoi
     chosen = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings(engine="tesserocr-5.5.4-eng-psm3"))
     ModelStore(tmp_path).card_path("ocr", ocr.version).unlink()
     unknown = build_project(ModelStore(tmp_path), 7, text_checkpoint, ProjectSettings())
-    assert (before.engine, unknown.engine) == (None, None)
+    assert (before.engine, unknown.engine) == ("rapidocr", "rapidocr"), "the default, which may be another one day"
     assert str(ocr.engine).endswith("-eng-psm6")
     assert after.engine == str(ocr.engine).replace("psm6", "psm3")
     assert chosen.engine == "tesserocr-5.5.4-eng-psm3"
@@ -422,16 +424,3 @@ def test_where_nothing_runs_a_project_goes_into_service_only_untested(
     assert main(["--project", "7", "--checkpoint", str(text_checkpoint), "--serve", *options]) == status
     serving = ModelStore(tmp_path).manifest("project-7")
     assert bool(serving and serving.current) is (status == 0)
-
-
-@pytest.mark.parametrize("value", ["35.5", "40", "3600"])
-def test_a_time_limit_torchserve_would_not_wait_for(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAYOUTLOOP_OCR_TIMEOUT_S", value)
-    with pytest.raises(SettingsInvalid, match=rf"LAYOUTLOOP_OCR_TIMEOUT_S is at most 35, got {value}"):
-        ocr_settings()
-
-
-def test_the_longest_time_limit_ends_before_torchserves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAYOUTLOOP_OCR_TIMEOUT_S", "35")
-    config = yaml.safe_load((HANDLER / "config" / "ocr.yaml").read_text())
-    assert ocr_settings().timeout_s + 5 <= config["responseTimeout"]

@@ -12,6 +12,9 @@ import pytest
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.node import REPOSITORY
+from layoutloop.store.manifest import Manifest, VersionCard
+from layoutloop.store.model_store import ModelStore
+from layoutloop.store.writing import write_json
 from tests.far_servers import LEGACY_KEY, serve
 
 
@@ -40,6 +43,40 @@ def test_an_error_is_one_sentence_in_the_record(
     assert says in after.error
     assert "\n" not in after.error
     assert not list((tmp_path / "home" / "training").glob("*/*")) or state == "queued"
+
+
+def in_service(tmp_path: Path, card: VersionCard) -> None:
+    """Have a model store say that a version of `ocr` is in service; its archive is never opened here."""
+    store = ModelStore(tmp_path / "store")
+    (tmp_path / "store" / "ocr").mkdir(parents=True)
+    write_json(store.card_path("ocr", card.version), card.to_json())
+    write_json(tmp_path / "store" / "ocr" / "serving.json", Manifest(current=card.version).to_json())
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        pytest.param({"LAYOUTLOOP_TRAIN_PSM": "6"}, "psm 6 is a mode of Tesseract", id="a mode"),
+        pytest.param({"LAYOUTLOOP_TRAIN_LANGUAGE": "rus"}, "does not read rus; set engine", id="a language"),
+        pytest.param({"LAYOUTLOOP_OCR_LANGUAGE": "rus"}, "does not read rus; set engine", id="of `ocr`"),
+    ],
+)
+def test_what_the_engine_reads_on_no_page_ends_the_job_at_once(
+    tmp_path: Path, variables: dict[str, str], says: str
+) -> None:
+    in_service(tmp_path, VersionCard("ocr", "20260101-000000-000000", engine="rapidocr-3.10.0-eng-psm3"))
+    done, after = run_job(tmp_path, variables)
+    assert done.returncode == 0, done.stderr
+    assert (after.state, after.tries) == ("failed", 1)
+    assert after.error.startswith("LAYOUTLOOP_TRAIN_LANGUAGE and LAYOUTLOOP_TRAIN_PSM: ")
+    assert says in after.error
+
+
+def test_what_another_engine_reads_is_left_to_it(tmp_path: Path) -> None:
+    in_service(tmp_path, VersionCard("ocr", "20260101-000000-000000", engine="pytesseract-5.3.0-eng-psm3"))
+    done, after = run_job(tmp_path, {"LAYOUTLOOP_TRAIN_PSM": "6"})
+    assert done.returncode == 0, done.stderr
+    assert (after.state, after.away) == ("queued", 1), "it came as far as Label Studio, which is away"
 
 
 def run_job(tmp_path: Path, variables: dict[str, str]) -> tuple[subprocess.CompletedProcess[str], Job]:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
@@ -68,36 +69,13 @@ def test_columns_are_read_one_after_the_other(engine: RapidOcrEngine) -> None:
     assert texts(engine.read(page))[-len(" ".join(left + right).split()) :] == " ".join(left + right).split()
 
 
-def test_several_pages_at_once_are_read_as_each_alone(engine: RapidOcrEngine) -> None:
-    real = open_page((DOCBANK / f"{SHORT_PAGE}_ori.jpg").read_bytes(), ImageLimits())
-    pages = [rendered_page(), Image.new("RGB", (600, 400), "white"), real]
-    assert engine.read_many(pages) == [engine.read(page) for page in pages]
-    assert engine.read_many([]) == []
-
-
-def test_lines_of_several_pages_share_a_batch_as_on_a_gpu(engine: RapidOcrEngine) -> None:
+def test_lines_of_a_page_share_a_batch_as_on_a_gpu(engine: RapidOcrEngine) -> None:
     batched = RapidOcrEngine(OcrSettings("rapidocr", timeout_s=120))
     batched._batch_pixels = 4000
-    pages = [rendered_page(), rendered_page(INVOICE_LINES[:2])]
-    first, second = batched.read_many(pages)
-    assert not isinstance(first, HandlerError)
-    assert not isinstance(second, HandlerError)
-    assert texts(first) == WORDS
-    assert texts(second) == WORDS[:7]
-
-
-def test_a_page_that_takes_too_long_costs_the_others_nothing() -> None:
-    slow = RapidOcrEngine(OcrSettings("rapidocr", timeout_s=120))
-    alone = rendered_page()
-    slow.read_many([alone, NOISE])  # compiled for both
-    started = time.perf_counter()
-    slow.read(alone)
-    slow._timeout_s = 5 * (time.perf_counter() - started)
-    many = printed((1600, 1200), *((20 + 200 * (n % 8), 8 + 29 * (n // 8), f"word {n}") for n in range(320)))
-    answers = slow.read_many([alone, many, alone])
-    assert [answer if isinstance(answer, HandlerError) else texts(answer) for answer in answers[::2]] == [WORDS] * 2
-    assert isinstance(answers[1], OcrTimeout)
-    assert "longer than" in str(answers[1])
+    real = open_page((DOCBANK / f"{SHORT_PAGE}_ori.jpg").read_bytes(), ImageLimits())
+    assert texts(batched.read(rendered_page())) == WORDS
+    together, alone = texts(batched.read(real)), texts(engine.read(real))
+    assert sum(a == b for a, b in zip(together, alone, strict=True)) >= 0.99 * len(alone)
 
 
 def test_the_time_limit_ends_the_reading() -> None:
@@ -106,24 +84,50 @@ def test_the_time_limit_ends_the_reading() -> None:
         short.read(rendered_page())
 
 
-def test_what_the_network_refuses_is_the_error_of_its_pages_alone(
-    engine: RapidOcrEngine, monkeypatch: pytest.MonkeyPatch
+def test_a_page_that_takes_too_long_costs_the_next_nothing() -> None:
+    slow = RapidOcrEngine(OcrSettings("rapidocr", timeout_s=120))
+    alone = rendered_page()
+    for page in (alone, NOISE):  # compiled for both
+        slow.read(page)
+    started = time.perf_counter()
+    slow.read(alone)
+    slow._settings = OcrSettings("rapidocr", timeout_s=5 * (time.perf_counter() - started))
+    many = printed((1600, 1200), *((20 + 200 * (n % 8), 8 + 29 * (n // 8), f"word {n}") for n in range(320)))
+    with pytest.raises(OcrTimeout, match="longer than"):
+        slow.read(many)
+    assert texts(slow.read(alone)) == WORDS
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        pytest.param(RuntimeError("out of memory"), "out of memory", id="of the network"),
+        pytest.param(MemoryError("17 GiB"), "17 GiB", id="of the process"),
+    ],
+)
+def test_what_the_network_refuses_is_the_pages_error(
+    engine: RapidOcrEngine, monkeypatch: pytest.MonkeyPatch, cause: Exception, message: str
 ) -> None:
     network = engine._recogniser
 
     def full_at(images):
         if images.shape[0] > 4:
-            raise RuntimeError("out of memory")
+            raise cause
         return network(images)
 
     monkeypatch.setattr(engine, "_recogniser", full_at)
     monkeypatch.setattr(engine, "_batch_pixels", 100_000)
     five = rendered_page([f"{line} now" for line in ("a first", "a second", "a third", "a fourth", "a fifth")])
-    first, second = engine.read_many([rendered_page(), five])
-    assert not isinstance(first, HandlerError)
-    assert texts(first) == WORDS
-    assert isinstance(second, OcrFailed)
-    assert str(second) == "engine rapidocr gave up on this page: out of memory"
+    with pytest.raises(OcrFailed, match=f"^engine rapidocr gave up on this page: {message}$"):
+        engine.read(five)
+    assert texts(engine.read(rendered_page())) == WORDS
+
+
+def test_what_opencv_refuses_is_the_pages_error(engine: RapidOcrEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = engine._detector
+    monkeypatch.setattr(engine, "_detector", lambda images: detector(images).astype(np.complex64))
+    with pytest.raises(OcrFailed, match=r"engine rapidocr gave up on this page: OpenCV"):
+        engine.read(rendered_page())
 
 
 @pytest.mark.parametrize(
