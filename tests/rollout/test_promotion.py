@@ -187,7 +187,7 @@ def test_an_archive_with_another_sha256_is_never_registered(site: Site) -> None:
     site.store.archive_path("project-7", V2).write_bytes(b"something else")
     assert not site.watcher.converge()
     assert list(site.watcher.errors) == [f"project-7 {V2}"]
-    assert "serving.json asks for" in site.watcher.errors[f"project-7 {V2}"]
+    assert "serving.json names" in site.watcher.errors[f"project-7 {V2}"]
     assert site.fake.held() == {"ocr": [V1], "project-7": [V1]}
     assert not any(V2 in call for call in site.fake.calls)
     assert not (site.fake.archives / f"project-7-{V2}.mar").exists()

@@ -134,7 +134,7 @@ def test_two_versions_side_by_side_with_a_page(
     assert _predicted(report.compared[0].scores) == {"alien"}
     assert report.reading_ceiling == 1
     assert report.engine is not None
-    assert report.engine.startswith("pytesseract-")
+    assert report.engine.startswith("rapidocr-")
     html = (tmp_path / "out" / f"evaluation-project-7-{first}.report.html").read_text()
     assert html.count("data:image/jpeg") == 6
     assert "Measured." in html
@@ -263,7 +263,7 @@ def test_versions_read_in_different_ways_are_not_mixed(place: Place, capsys: pyt
     path.write_text(json.dumps(json.loads(path.read_text()) | {"language": "deu"}))
     versions = ["--version", place.versions[0], "--version", place.versions[1]]
     assert run("--project", 7, *versions, *place.arguments) == 1
-    assert "(pytesseract deu psm 3 and pytesseract eng psm 3); measure one at a time" in capsys.readouterr().err
+    assert "(rapidocr deu psm 3 and rapidocr eng psm 3); measure one at a time" in capsys.readouterr().err
 
 
 def test_an_archive_gives_its_checkpoint_and_nothing_else(place: Place, tmp_path: Path) -> None:
