@@ -235,6 +235,8 @@ def main() -> None:
     parser.add_argument("--funsd", type=Path, required=True, metavar="DIR")
     parser.add_argument("--sroie", type=Path, required=True, metavar="DIR")
     parser.add_argument("--pages", type=int, default=40, help="of each set, the first by name (default: 40)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--modes", nargs="+", type=int, default=MODES, help="of Tesseract (default: 3 6 11)")
     args = parser.parse_args()
     if args.pages < 1:
         parser.error(f"--pages is at least 1, got {args.pages}")
@@ -244,7 +246,7 @@ def main() -> None:
             parser.error(f"no pages of {data.name} in {folder}; see the top of this file for what is expected there")
     print(machine())
     clock = Clock()
-    settings = [(engine, mode) for engine in ENGINES for mode in (MODES if engine != "rapidocr" else MODES[:1])]
+    settings = [(engine, mode) for engine in args.engines for mode in (args.modes if engine != "rapidocr" else (3,))]
     engines = {
         (engine, mode): make_engine(OcrSettings(engine, psm=mode, timeout_s=TIMEOUT_S)) for engine, mode in settings
     }
