@@ -17,7 +17,7 @@ STEP = 8
 LONGEST = 2432
 """Of one look at a line, in pixels; the recogniser's work grows with the square, and it has learnt shorter ones."""
 
-_STEPS = ((32, 320), (64, 960), (128, LONGEST))  # multiples of the first for widths up to the second
+_STEPS = ((32, 192), (64, 640), (128, LONGEST))  # multiples of the first for widths up to the second
 _GREY = 127  # what the networks' padding was in training: the middle between black and white
 
 

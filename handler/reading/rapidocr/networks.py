@@ -20,7 +20,7 @@ _INSTALL_GPU = "pip install --no-deps -r requirements/reader-gpu.txt"
 _MIDDLE = 127.5
 _CHARACTERS = "character"
 _CUDA = "CUDAExecutionProvider"
-_KEPT_SHAPES = 3  # of a fixed network, the most recent ones; each holds its weights again
+_KEPT_SHAPES = 2  # of a fixed network, the most recent ones; each holds its weights again
 
 
 class Network(Protocol):
