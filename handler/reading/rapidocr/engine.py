@@ -21,7 +21,7 @@ from handler.reading.rapidocr.blank_cuts import blank_cuts
 from handler.reading.rapidocr.languages import check_rapidocr, needed_columns, needs_wide
 from handler.reading.rapidocr.lines import LONGEST, STEP, Line, batches_of, stack
 from handler.reading.rapidocr.networks import Device, Network, open_network
-from handler.reading.rapidocr.orientation import set_upright
+from handler.reading.rapidocr.orientation import read_upright
 from handler.reading.rapidocr.page_lines import lines_of
 from handler.reading.rapidocr.page_words import page_words
 from handler.reading.tesseract import timeout_message
@@ -44,9 +44,9 @@ class _Piece:
 
 
 @cache
-def _network(name: str, device: Device) -> Network:
-    """Return a network that takes images in few shapes; all engines of a process share it, whatever their language."""
-    return open_network(model_files.read_model(name), device, _THREADS, fixed=True)
+def _detector(device: Device) -> Network:
+    """Return what finds lines; all engines of a process share it, whatever their language."""
+    return open_network(model_files.read_model(model_files.DETECTOR), device, _THREADS, fixed=True)
 
 
 @cache
@@ -72,8 +72,7 @@ class RapidOcrEngine:
         self._settings = settings
         device = cast(Device, settings.device)
         self._batch_pixels = _BATCH_PIXELS[device]
-        self._detector = _network(model_files.DETECTOR, device)
-        self._classifier = _network(model_files.CLASSIFIER, device)
+        self._detector = _detector(device)
         is_wide = needs_wide(settings.language)
         self._recogniser = _recogniser(device, is_wide)
         named = ["", *self._recogniser.characters, " "]
@@ -88,8 +87,8 @@ class RapidOcrEngine:
         """
         ends = time.perf_counter() + self._settings.timeout_s
         try:
-            lines = set_upright(lines_of(image, self._detector), self._classifier)
-            spans = self._read_lines(lines, ends)
+            found = lines_of(image, self._detector)
+            lines, spans = read_upright(found, partial(self._read_lines, ends=ends))
         except (RuntimeError, MemoryError, cv2.error) as error:
             raise OcrFailed(f"engine rapidocr gave up on this page: {error}") from error
         return page_words(lines, spans)

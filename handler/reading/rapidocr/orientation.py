@@ -1,37 +1,52 @@
-"""Whether lines stand on their head: the classifier's vote of the longest ones."""
+"""Whether lines stand on their head: the recogniser is surer of the text the right way up.
+
+The package has a classifier for this. It is often wrong about a single line, and its vote turned 4 of 148 scanned
+forms that stand upright (FUNSD); the recogniser's mean confidence is above 0.9 upright and below 0.8 upside down.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
-from handler.reading.rapidocr.lines import Line, stack
-from handler.reading.rapidocr.networks import Network
+from handler.reading.rapidocr.alignment import Span
+from handler.reading.rapidocr.lines import Line
 
-_WIDTH = 192
-_VOTERS = 7
+Spans = list[list[Span]]
+ReadLines = Callable[[Sequence[Line]], Spans]
+"""Lines to the words of each."""
+
+_SURE = 0.8
+_TRIED = 7
 
 
-def set_upright(lines: Sequence[Line], classifier: Network) -> list[Line]:
-    """Return the lines of one page, turned by 180 degrees where most of the longest ones need that.
+def read_upright(lines: Sequence[Line], read: ReadLines) -> tuple[list[Line], Spans]:
+    """Return the lines of a page and their words, turned by 180 degrees where they say more that way.
 
-    Lines that run across the page and those that run along it vote apart: a margin may be turned and the page not.
+    Lines that run across the page and those that run along it are judged apart: a margin may be turned and the page
+    not. Only where the reading is unsure, the longest lines are read the other way up too, and all if that is better.
     """
-    upright = list(lines)
+    upright, spans = list(lines), read(lines)
     for level in (True, False):
         group = [number for number, line in enumerate(lines) if _is_level(line) is level]
-        voters = sorted(group, key=lambda number: -lines[number].width)[:_VOTERS]
-        if 2 * sum(_is_upside_down(lines[number], classifier) for number in voters) > len(voters):
-            for number in group:
-                upright[number] = _turned(lines[number])
-    return upright
+        if not group or _confidence([spans[number] for number in group]) >= _SURE:
+            continue
+        tried = sorted(group, key=lambda number: -lines[number].width)[:_TRIED]
+        turned = read([_turned(lines[number]) for number in tried])
+        if _confidence(turned) <= _confidence([spans[number] for number in tried]):
+            continue
+        for number in group:
+            upright[number] = _turned(lines[number])
+        for number, found in zip(group, read([upright[number] for number in group]), strict=True):
+            spans[number] = found
+    return upright, spans
 
 
-def _is_upside_down(line: Line, classifier: Network) -> bool:
-    # It looks at 192 pixels: the start of a long line, which says enough.
-    return bool(classifier(stack([line.pixels[:, :_WIDTH]], _WIDTH))[0, 1] > 0.5)
+def _confidence(spans: Sequence[Sequence[Span]]) -> float:
+    """Return the mean over lines; a line without words counts as none."""
+    return float(np.mean([np.mean([span.confidence for span in found]) if found else 0.0 for found in spans]))
 
 
 def _is_level(line: Line) -> bool:
