@@ -90,7 +90,8 @@ class RapidOcrEngine:
             found = lines_of(image, self._detector)
             lines, spans = read_upright(found, partial(self._read_lines, ends=ends))
         except (RuntimeError, MemoryError, cv2.error) as error:
-            raise OcrFailed(f"engine rapidocr gave up on this page: {error}") from error
+            cause = str(error).strip() or "there is not enough memory"  # Pillow's MemoryError says nothing
+            raise OcrFailed(f"engine rapidocr gave up on this page: {cause}") from error
         return page_words(lines, spans)
 
     def _read_lines(self, lines: Sequence[Line], ends: float) -> list[list[Span]]:
