@@ -30,7 +30,6 @@ from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
-from layoutloop.settings.training import TrainSettings
 from layoutloop.store.manifest import project_model
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_access
@@ -42,18 +41,18 @@ from scripts.annotated_pages import (
     image_source,
     page_reader,
     read_dataset,
-    reader_here,
     require_ocr,
     show,
     source_problem,
 )
+from scripts.compare_engines import compare_engines, engines_problem
 from training.archive.stored_models import StoredModel, stored_at, stored_version
 from training.data.annotations import select_pages
 from training.data.dataset import Dataset
 from training.data.examples import Example
 from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
-from training.measure.engines import EngineFigures, engine_table, measure_engine
+from training.measure.engines import engine_table
 from training.measure.evaluate import tag_examples
 from training.measure.scoring import Compared, reading_ceiling, score
 from training.report.drawing import Drawing, draw_worst
@@ -89,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with_local_store(settings) as near,
     ):
         if options.engines:
-            figures = _engines(options, near)
+            figures = compare_engines(options, near)
             print(json.dumps([asdict(one) for one in figures]) if options.json else engine_table(figures))
             return 0
         models = _models(options, ModelStore(settings.model_dir), Path(scratch))
@@ -131,23 +130,11 @@ def _problem(options: argparse.Namespace) -> str | None:
     if problem := source_problem(options):
         return problem
     if options.engines is not None:
-        options.engines = list(dict.fromkeys(name.strip() for name in options.engines.split(",")))
-        return _engines_problem(options)
+        return engines_problem(options)
     if options.project is None and options.checkpoint is None:
         return "without --project there is no version to look up; name a --checkpoint"
     if options.checkpoint is not None and options.version:
         return "--checkpoint and --version are two ways to say what is measured; give one"
-    return None
-
-
-def _engines_problem(options: argparse.Namespace) -> str | None:
-    unknown = [name for name in options.engines if name not in ENGINES]
-    if unknown:
-        return f"--engines takes {', '.join(ENGINES)}; found {', '.join(map(repr, unknown))}"
-    of_models = ("version", "checkpoint", "validation", "box_level", "engine", "out")
-    given = [f"--{name.replace('_', '-')}" for name in of_models if getattr(options, name)]
-    if given:
-        return f"--engines measures no model and reads all annotated pages; leave {' and '.join(given)} out"
     return None
 
 
@@ -158,25 +145,6 @@ def _models(options: argparse.Namespace, store: ModelStore, scratch: Path) -> li
     name = project_model(options.project)
     versions = dict.fromkeys(options.version or [None])
     return [stored_version(store, name, version, scratch / str(at)) for at, version in enumerate(versions)]
-
-
-def _engines(options: argparse.Namespace, settings: Settings) -> list[EngineFigures]:
-    """Read every annotated page with each engine, in this process: TorchServe would answer from its cache."""
-    annotations = get_annotations(options, settings)
-    pages = select_pages(annotations.tasks, annotations.config).pages
-    if not pages:
-        raise DatasetEmpty("no task is annotated yet; submit at least one annotation in Label Studio")
-    training, figures, studio = TrainSettings.from_env(os.environ), [], StudioImages(settings)
-    try:
-        images = image_source(options, settings, studio)
-        for engine in options.engines:
-            language, psm = options.language or training.language, training.psm if options.psm is None else options.psm
-            read = reader_here(settings, Reading(engine, language, psm)).read
-            with tqdm(unit="page", desc=engine, disable=None) as bar:
-                figures.append(measure_engine(engine, pages, images, read, lambda done, total: show(bar, done, total)))
-    finally:
-        studio.close()
-    return figures
 
 
 def _pages(

@@ -248,6 +248,10 @@ def test_engines_read_as_training_does_and_are_shown_as_json(
 ) -> None:
     monkeypatch.setenv("LAYOUTLOOP_OCR_LANGUAGE", "eng+osd")
     monkeypatch.setenv("LAYOUTLOOP_TRAIN_PSM", "6")
+    both = [*place.arguments, "--engines", "rapidocr,pytesseract", "--json", "--language", "eng"]
+    assert run(*both) == 0
+    names = [figures["engine"] for figures in json.loads(capsys.readouterr().out)]
+    assert [name.rpartition("-")[2] for name in names] == ["psm3", "psm6"], "the mode is Tesseract's"
     arguments = [*place.arguments, "--engines", "pytesseract, pytesseract", "--json"]
     assert run(*arguments) == 0
     (figures,) = json.loads(capsys.readouterr().out)
