@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
+from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, RequestInvalid
 from layoutloop.store.copy import store_of
 from layoutloop.store.manifest import OCR_MODEL, project_model
 from layoutloop.studio.label_config import parse_label_config, served_sentence
@@ -67,9 +67,28 @@ def setup() -> Response:
 
 @routes.post("/predict")
 def predict() -> Response:
-    """Answer one entry per task, in order."""
-    response = context().predictor.predict(parse_predict(_json_object()))
-    return jsonify({"results": response.results, "model_version": response.model_version})
+    """Answer one entry per task, in order; a pre-labelling is also told why one is `[]`."""
+    parsed = parse_predict(_json_object())
+    response = context().predictor.predict(parsed)
+    answer: dict[str, Any] = {"results": response.results, "model_version": response.model_version}
+    if parsed.is_background:
+        answer["errors"] = [error and _error_json(error) for error in response.errors]
+    return jsonify(answer)
+
+
+@routes.post("/take")
+def take() -> Response:
+    """Return those of the tasks that a pre-labelling may store now: `{"owner": ..., "version": ..., "tasks": [...]}`.
+
+    For Label Studio they have no prediction for a few minutes, which nothing needs to end.
+    """
+    refuse_other_sites()
+    body = _json_object()
+    owner, version, tasks = body.get("owner"), body.get("version"), body.get("tasks")
+    are_ids = isinstance(tasks, list) and all(type(task) is int for task in tasks)
+    if not isinstance(owner, str) or not owner or not isinstance(version, str) or not are_ids:
+        raise RequestInvalid("/take needs `owner` and `version`, both text, and `tasks`, a list of task ids")
+    return jsonify({"tasks": context().predictor.handed_out.take(owner, version, tasks)})
 
 
 @routes.post("/webhook")
@@ -141,6 +160,10 @@ def versions() -> Response:
 def metrics() -> Response:
     """Answer Prometheus."""
     return Response(generate_latest(context().metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _error_json(error: LayoutLoopError) -> dict[str, Any]:
+    return {"code": error.code, "status": error.status, "message": str(error)}
 
 
 def _json_object() -> dict[str, Any]:

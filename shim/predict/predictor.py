@@ -35,6 +35,7 @@ from layoutloop.studio.results import PredictionDict, Rendering, regions_to_resu
 from layoutloop.studio.version import config_fingerprint, reported_version
 from layoutloop.torchserve.in_service import InService
 from shim.predict.answering import PageAnswer, PageAnswerer
+from shim.predict.handed_out import HandedOut
 from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
+_BACKGROUND = 10**9  # added to a pre-labelling's turns: its pages come behind those that a person waits for
 
 _NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
@@ -59,10 +61,17 @@ Entry = PredictionDict | list[PredictionDict]
 
 @dataclass(frozen=True, slots=True)
 class PredictResponse:
-    """What /predict answers."""
+    """What /predict answers.
+
+    Args:
+        results: one entry per task, in order.
+        model_version: for Label Studio.
+        errors: why a task's entry is `[]`; None where it is not.
+    """
 
     results: list[Entry]
     model_version: str
+    errors: list[LayoutLoopError | None]
 
 
 class Predictor:
@@ -79,6 +88,7 @@ class Predictor:
         self, settings: Settings, answerer: PageAnswerer, pool: PagePool[PageAnswer], metrics: Metrics
     ) -> None:
         """Keep the parts; nothing starts yet."""
+        self.handed_out = HandedOut()
         self._settings = settings
         self._answerer = answerer
         self._pool = pool
@@ -126,16 +136,20 @@ class Predictor:
                 counted(len(request.tasks), "task"),
             )
             self._metrics.tasks.labels("deferred").inc(len(request.tasks))
-            return PredictResponse([[] for _ in request.tasks], version)
+            full = Overloaded("too many predict requests at a time; try again")
+            return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
-            submitted = [self._submit_task(request, task, turn) for turn, task in enumerate(request.tasks)]
+            if request.is_background:
+                self.handed_out.note_run()
+            first = _BACKGROUND if request.is_background else 0
+            submitted = [self._submit_task(request, task, turn) for turn, task in enumerate(request.tasks, first)]
             entries = [
                 self._entry(request, task, one, deadline) for task, one in zip(request.tasks, submitted, strict=True)
             ]
         finally:
             self._admitted.release()
-        outcomes = Counter(outcome for _, outcome in entries)
+        outcomes = Counter(outcome for _, outcome, _ in entries)
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         if outcomes["no_model"]:
@@ -149,7 +163,29 @@ class Predictor:
                 counted(len(entries), "task"),
                 self._settings.deadline_s,
             )
-        return PredictResponse([entry for entry, _ in entries], version)
+        results = self._without_taken(request, [entry for entry, _, _ in entries])
+        return PredictResponse(results, version, [error for _, _, error in entries])
+
+    def _without_taken(self, request: PredictRequest, entries: list[Entry]) -> list[Entry]:
+        """Leave out, of what Label Studio would store, the tasks whose prediction a pre-labelling is storing."""
+        if request.is_background or request.is_interactive:
+            return entries
+        stored: dict[str, list[int]] = {}
+        for task, entry in zip(request.tasks, entries, strict=True):
+            number = task.get("id")
+            if isinstance(entry, dict) and isinstance(number, int):
+                stored.setdefault(entry["model_version"], []).append(number)
+        is_press = len(request.tasks) > 1
+        given = {
+            (version, task)
+            for version, tasks in stored.items()
+            for task in self.handed_out.give(version, tasks, is_press=is_press)
+        }
+        taken = {(version, task) for version, tasks in stored.items() for task in tasks} - given
+        return [
+            [] if isinstance(entry, dict) and (entry["model_version"], task.get("id")) in taken else entry
+            for task, entry in zip(request.tasks, entries, strict=True)
+        ]
 
     def _submit_task(
         self, request: PredictRequest, task: Mapping[str, object], turn: int
@@ -168,27 +204,27 @@ class Predictor:
         task: Mapping[str, object],
         submitted: TaskPages | LayoutLoopError,
         deadline: float,
-    ) -> tuple[Entry, TaskStatus]:
+    ) -> tuple[Entry, TaskStatus, LayoutLoopError | None]:
         where = f"project {request.project_id} task {task.get('id')}"
         try:
             if isinstance(submitted, LayoutLoopError):
                 raise submitted
             pages = self._read(where, submitted.wait(deadline))
-            return self._prediction(request, pages, len(submitted)), "ok"
+            return self._prediction(request, pages, len(submitted)), "ok", None
         except (DeadlineExceeded, Overloaded) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             self._note(where, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
-            return [], "deferred"
+            return [], "deferred", error
         except NoModelYet as error:  # every project begins so, and the dashboard says it
             self._note(where, error, logging.DEBUG)
-            return [], "no_model"
+            return [], "no_model", error
         except LayoutLoopError as error:
-            self._note(where, error, logging.WARNING)
+            failure = error
         except Exception:
             logger.exception("%s", where)
-            unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
-            self._note(where, unforeseen, logging.WARNING)
-        return [], "failed"
+            failure = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
+        self._note(where, failure, logging.WARNING)
+        return [], "failed", failure
 
     def _read(self, where: str, pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
         """Return the pages that could be read, by their index; name the others."""
