@@ -75,7 +75,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         studio = ProjectPredictions(client, options.project, annotated=options.all)
         shim.version(studio.label_config())  # both answer, and the label config can be served
-        studio.check_import()
         if options.view is not None:
             only = studio.view_tasks(options.view)
         with tqdm(unit="task", disable=None) as bar:

@@ -85,10 +85,10 @@ def take() -> Response:
     refuse_other_sites()
     body = _json_object()
     owner, version, tasks = body.get("owner"), body.get("version"), body.get("tasks")
-    are_ids = isinstance(tasks, list) and all(type(task) is int for task in tasks)
-    if not isinstance(owner, str) or not owner or not isinstance(version, str) or not are_ids:
+    named = isinstance(owner, str) and owner and isinstance(version, str)
+    if not named or not isinstance(tasks, list) or not all(type(task) is int for task in tasks):
         raise RequestInvalid("/take needs `owner` and `version`, both text, and `tasks`, a list of task ids")
-    return jsonify({"tasks": context().predictor.handed_out.take(owner, version, tasks)})
+    return jsonify({"tasks": context().predictor.handed_out.take(str(owner), str(version), tasks)})
 
 
 @routes.post("/webhook")

@@ -58,25 +58,6 @@ class ProjectPredictions:
         """Return the label config as it is now."""
         return str(self._field(self._client.get(f"{self._base}/"), "label_config"))
 
-    def check_import(self) -> None:
-        """See that predictions can be imported, without importing any.
-
-        Raises:
-            StudioRefused: this Label Studio cannot do it, or the key may not.
-        """
-        try:
-            self._client.get(f"{self._base}/import/predictions")
-        except StudioUnavailable as error:
-            if error.studio_status == 405:  # it takes POST only
-                return
-            if error.studio_status == 404:
-                raise StudioRefused(
-                    f"Label Studio at {self._client.address('/')} cannot import predictions (it has no "
-                    f"{self._base}/import/predictions): update it (tried with 1.23.2), or write a file with --out",
-                    404,
-                ) from error
-            raise
-
     def view_tasks(self, view: int) -> list[int]:
         """Return the ids of the tasks that a view (a tab of the Data Manager) shows, by its own filters.
 
@@ -117,8 +98,19 @@ class ProjectPredictions:
 
         Raises:
             StudioUnavailable: 400 where a task is gone; nothing was stored then.
+            StudioRefused: the project is gone, the key may not import, or this Label Studio cannot.
         """
-        return int(self._field(self._client.post(f"{self._base}/import/predictions", predictions), "created"))
+        try:
+            return int(self._field(self._client.post(f"{self._base}/import/predictions", predictions), "created"))
+        except StudioRefused as error:
+            if error.studio_status != 404:
+                raise
+            self.label_config()
+            raise StudioRefused(
+                f"{self._client.address('/')} is a Label Studio that cannot import predictions into a project: update "
+                "it (1.23.2 can), or write them into a file with --out",
+                404,
+            ) from error
 
     def remove_doubles(self, version: str, likely: Collection[int] = ()) -> int:
         """Delete, one by one, predictions of a version that say what an older one of the task says; return how many.
