@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 TAKEN_S = 240.0
 """Label Studio waits 100 s for a prediction, and the import of a large project takes its time before that counts."""
 STORING_S, STORING_ONE_S = 60.0, 15.0
-"""Label Studio stores a press of 300 tasks in a few seconds, the one that was opened at once; more on a busy machine."""
+"""Label Studio stores a press of 300 tasks within seconds, the one that was opened at once; later on a busy machine."""
 
 _LABEL_STUDIO = ""
 
