@@ -1,9 +1,9 @@
 """One command against Retrieve Predictions, pressed as often as it takes: time, presses, one prediction for each task.
 
-`python -m benchmarks.prelabelling --tasks 300 [--height 0.4]`
+`python -m benchmarks.prelabelling --tasks 300 [--height 0.1]`
 starts a real Label Studio (as the demo does) and a LayoutLoop of its own, without a model: pages are read, and each
-line is drawn. Four projects of the OCR template, of two sets of generated invoices (their upper part, `--height`): the
-command and the button each get a set that nobody read before (cold), then the other's set (warm).
+line is drawn. Four projects of the OCR template, of two sets of pages (strips of generated invoices, of a share of
+their height): the command and the button each get a set that nobody read before (cold), then the other's set (warm).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import random
 import subprocess
 import sys
 import tempfile
@@ -28,14 +29,22 @@ from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.predictions import ProjectPredictions
 
 MOST_PRESSES = 50
+INVOICES = 30
 
 
-def page_uri(seed: int, height: float) -> str:
-    """Return the upper part of a generated invoice, as a data: URI that a task can hold."""
-    image = make_invoice(seed).image
-    buffer = io.BytesIO()
-    image.crop((0, 0, image.width, round(image.height * height))).save(buffer, format="JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+def page_uris(count: int, height: float) -> list[str]:
+    """Return different pages as data: URIs that a task can hold: strips of generated invoices, of a share of their height."""
+    chance = random.Random(0)
+    sheets = [make_invoice(seed).image for seed in range(INVOICES)]
+    uris: dict[str, None] = {}
+    while len(uris) < count:
+        sheet = sheets[len(uris) % INVOICES]
+        top = chance.randrange(max(1, round(sheet.height * (1 - height))))
+        buffer = io.BytesIO()
+        strip = sheet.crop((0, top, sheet.width, top + round(sheet.height * height)))
+        strip.save(buffer, format="JPEG", quality=80 + chance.randrange(10))
+        uris["data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()] = None
+    return list(uris)
 
 
 def make_project(client: StudioClient, ours: Running, title: str, pages: list[str]) -> int:
@@ -88,13 +97,12 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=300)
-    parser.add_argument("--height", type=float, default=1.0, help="share of each page that is kept, from its top")
+    parser.add_argument("--height", type=float, default=1.0, help="share of an invoice's height that is a page")
     options = parser.parse_args()
     count = options.tasks
     print(machine(), flush=True)
-    ours_pages, their_pages = (
-        [page_uri(seed, options.height) for seed in range(first, first + count)] for first in (0, count)
-    )
+    pages = page_uris(2 * count, options.height)
+    ours_pages, their_pages = pages[:count], pages[count:]
     account = Account("a-long-password-1", "0123456789abcdef" * 2 + "01234567")
     with tempfile.TemporaryDirectory(prefix="prelabelling-") as name:
         folder = Path(name)

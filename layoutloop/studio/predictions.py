@@ -140,7 +140,11 @@ class ProjectPredictions:
         first, *others = sorted(rows, key=lambda row: int(row["id"])) or [{}]
         doubles = [row for row in others if row["result"] == first["result"]]
         for row in doubles:
-            self._client.delete(f"/api/predictions/{row['id']}/")
+            try:
+                self._client.delete(f"/api/predictions/{row['id']}/")
+            except StudioRefused as error:
+                if error.studio_status != 404:  # somebody else was faster
+                    raise
         return len(doubles)
 
     def _ids(self, which: Mapping[str, Any]) -> list[int]:

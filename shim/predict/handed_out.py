@@ -8,8 +8,9 @@ comes back. A pre-labelling stores meanwhile. So each prediction goes to one of 
 - a task that Label Studio got is not given to a pre-labelling, until what it got must be stored;
 - while a pre-labelling runs, which does what is left, a second press does not get what the first one got either.
 
-Entries end by themselves: nothing waits long for a command that was killed. They are of this process alone; where
-several shims serve one Label Studio, or one was restarted, the closing sweep of a pre-labelling finds the doubles.
+Entries end by themselves: nothing waits long for a command that was killed, and the next command least. They are of
+this process alone; where several shims serve one Label Studio, or one was restarted, the closing sweep of a
+pre-labelling finds the doubles.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from collections.abc import Callable, Iterable
 
 TAKEN_S = 240.0
 """Label Studio waits 100 s for a prediction, and the import of a large project takes its time before that counts."""
+TAKE_OVER_S = 20.0
+"""After it another pre-labelling may take them: most imports are through, and doubles of the others are swept."""
 STORING_S, STORING_ONE_S = 60.0, 15.0
 """Label Studio stores a press of 300 tasks within seconds, the one that was opened at once; later on a busy machine."""
 
-_LABEL_STUDIO = ""
+_PRESS, _OPENED = "a press", "an opened task"
 
 
 class HandedOut:
@@ -36,7 +39,7 @@ class HandedOut:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._owners: dict[tuple[str, int], tuple[str, float]] = {}
+        self._owners: dict[tuple[str, int], tuple[str, float]] = {}  # and since when
         self._running_until = float("-inf")
 
     def note_run(self) -> None:
@@ -45,20 +48,31 @@ class HandedOut:
 
     def take(self, owner: str, version: str, tasks: Iterable[int]) -> list[int]:
         """Return those of the tasks that `owner`, a pre-labelling, may store; it may take its own again."""
-        return self._hand_out(owner, TAKEN_S, version, tasks)
+
+        def is_free(other: str, age_s: float) -> bool:
+            storing_s = {_PRESS: STORING_S, _OPENED: STORING_ONE_S}.get(other, TAKE_OVER_S)
+            return other == owner or age_s >= storing_s
+
+        return self._hand_out(owner, version, tasks, is_free)
 
     def give(self, version: str, tasks: Iterable[int], *, is_press: bool) -> list[int]:
         """Return those of the tasks that Label Studio may store; one that is opened, however often it is requested."""
         is_once = is_press and self._clock() < self._running_until
-        return self._hand_out(_LABEL_STUDIO, STORING_S if is_press else STORING_ONE_S, version, tasks, is_once=is_once)
+
+        def is_free(other: str, age_s: float) -> bool:
+            if other in (_PRESS, _OPENED):
+                return not is_once or age_s >= STORING_S
+            return age_s >= TAKEN_S
+
+        return self._hand_out(_PRESS if is_press else _OPENED, version, tasks, is_free)
 
     def _hand_out(
-        self, owner: str, for_s: float, version: str, tasks: Iterable[int], *, is_once: bool = False
+        self, owner: str, version: str, tasks: Iterable[int], is_free: Callable[[str, float], bool]
     ) -> list[int]:
         with self._lock:
             now = self._clock()
-            self._owners = {key: kept for key, kept in self._owners.items() if kept[1] > now}
-            nobody = (None if is_once else owner, now)
-            free = [task for task in tasks if self._owners.get((version, task), nobody)[0] == nobody[0]]
-            self._owners |= {(version, task): (owner, now + for_s) for task in free}
+            self._owners = {key: kept for key, kept in self._owners.items() if now - kept[1] < TAKEN_S}
+            found = ((task, self._owners.get((version, task))) for task in tasks)
+            free = [task for task, kept in found if kept is None or is_free(kept[0], now - kept[1])]
+            self._owners |= {(version, task): (owner, now) for task in free}
             return free

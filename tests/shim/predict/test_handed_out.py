@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shim.predict.handed_out import STORING_ONE_S, STORING_S, TAKEN_S, HandedOut
+from shim.predict.handed_out import STORING_ONE_S, STORING_S, TAKE_OVER_S, TAKEN_S, HandedOut
 from tests.shim.predict.test_predictor import RECTANGLES, V1, Bench, image, open_bench
 
 ALL = [1, 2, 3]
@@ -46,8 +46,9 @@ def test_of_two_prelabellings_the_first_has_it(handed_out: HandedOut, clock: Clo
     assert handed_out.take("a", "v1", [1, 2]) == [1, 2]
     assert handed_out.take("b", "v1", ALL) == [3]
     assert handed_out.take("a", "v1", ALL) == [1, 2], "it may try its own again"
-    clock.now += TAKEN_S
+    clock.now += TAKE_OVER_S
     assert handed_out.take("b", "v1", ALL) == ALL
+    assert handed_out.give("v1", ALL, is_press=True) == []
 
 
 @pytest.mark.parametrize(("is_press", "for_s"), [(True, STORING_S), (False, STORING_ONE_S)])
