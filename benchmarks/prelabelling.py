@@ -33,7 +33,7 @@ INVOICES = 30
 
 
 def page_uris(count: int, height: float) -> list[str]:
-    """Return different pages as data: URIs that a task can hold: strips of generated invoices, of a share of their height."""
+    """Return different pages as data: URIs that a task can hold: strips of generated invoices."""
     chance = random.Random(0)
     sheets = [make_invoice(seed).image for seed in range(INVOICES)]
     uris: dict[str, None] = {}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
-from layoutloop.errors import ModelNotReady, NoModelYet, TaskInvalid
+from layoutloop.errors import ModelNotReady, TaskInvalid
 from layoutloop.in_order import in_order
 from layoutloop.prelabel.patience import Patience
 from layoutloop.prelabel.shim import PredictAnswer, ShimPredictions, TaskAnswer
 from layoutloop.prelabel.storing import PredictionStore
 from layoutloop.studio.label_config import LabelConfig, image_references, parse_label_config
-from layoutloop.studio.predictions import ProjectPredictions, chunks
+from layoutloop.studio.predictions import ProjectPredictions, TaskList, chunks
 
-_REQUESTS = 6
+REQUESTS = 6
 """Predict requests at a time. The shim answers 32, people's among them; its pool holds four times its workers."""
 _LEAST_PORTION, _LARGEST_PORTION = 4, 100
 _PAUSE_S = 5.0
@@ -46,14 +47,14 @@ class Outcome:
         version: in service at the end.
         stored: tasks that got a prediction from this run.
         elsewhere: tasks that lacked one and need none any more: predicted by a person's press, annotated, or deleted.
-        failed: sentences by task.
+        failed: sentences by task, or by image file.
         doubles: predictions that were removed again.
     """
 
     version: str
     stored: int
     elsewhere: int
-    failed: Mapping[int, str]
+    failed: Mapping[int, str] | Mapping[str, str]
     doubles: int
 
 
@@ -79,7 +80,7 @@ class Prelabelling:
         self._studio = studio
         self._shim = shim
         self._listener = listener
-        self._portion = min(max(portion, _LEAST_PORTION), _LARGEST_PORTION)
+        self._portion = portion
         self._only = None if tasks is None else sorted(set(tasks))
         self._stopped = threading.Event()
         self._patience = Patience(listener.say, self._stopped)
@@ -112,13 +113,13 @@ class Prelabelling:
         config = parse_label_config(xml)
         version = self._patience.call(lambda: self._shim.version(xml))
         found = False
-        answers = in_order(lambda portion: self._predict(xml, portion), self._portions(version), _REQUESTS)
+        answers = in_order(lambda portion: self._predict(xml, portion), self._portions(version), REQUESTS)
         try:
             for portion, answer in answers:
                 found = True
                 store.add(self._sorted_out(portion, answer), answer.size)
                 self._moves(store)
-                self._listener.answered(len(portion), sum(_pages(task, config) for task in portion))
+                self._listener.answered(len(portion), sum(count_pages(task, config) for task in portion))
                 if answer.version != version:
                     break  # what was found so far may need the new version too
         finally:
@@ -127,35 +128,15 @@ class Prelabelling:
         return None if found else version
 
     def _portions(self, version: str) -> Iterator[list[Task]]:
-        portion: list[Task] = []
-        for task in self._lacking(version):
-            if task["id"] in self._failed:
-                continue
-            self._seen.add(task["id"])
-            portion.append(task)
-            if len(portion) == self._portion:
-                yield portion
-                portion = []
-        if portion:
-            yield portion
+        def missing() -> Iterator[Task]:
+            for listed in listed_tasks(self._studio, self._patience, version, self._only):
+                self._listener.found(max(0, listed.new - len(self._failed)))
+                for task in listed.tasks:
+                    if task["id"] not in self._failed:
+                        self._seen.add(task["id"])
+                        yield task
 
-    def _lacking(self, version: str) -> Iterator[Task]:
-        """Yield the tasks without the version, a hundred at a time; those that are added meanwhile too."""
-        if self._only is not None:
-            for some in chunks(self._only):
-                listed = self._patience.call(lambda some=some: self._studio.lacking(version, among=some))  # type: ignore[misc]
-                self._listener.found(len(listed.tasks))
-                yield from listed.tasks
-            return
-        after = 0
-        while True:
-            listed = self._patience.call(lambda after=after: self._studio.lacking(version, after))  # type: ignore[misc]
-            if not after:
-                self._listener.found(max(0, listed.total - len(self._failed)))
-            if not listed.tasks:
-                return
-            yield from listed.tasks
-            after = listed.tasks[-1]["id"]
+        return portions(missing(), self._portion)
 
     def _predict(self, xml: str, portion: Sequence[Task]) -> PredictAnswer:
         answer = self._patience.call(lambda: self._shim.predict(xml, portion))
@@ -167,8 +148,6 @@ class Prelabelling:
         """Return the predictions by task; note which tasks failed, or need another try."""
         predictions: dict[int, Mapping[str, Any]] = {}
         for task, answered in zip(portion, answer.tasks, strict=True):
-            if answered.code == NoModelYet.code:
-                raise NoModelYet(answered.message)
             if answered.prediction:
                 predictions[task["id"]] = answered.prediction
             elif answered.is_temporary:
@@ -193,7 +172,30 @@ class Prelabelling:
         return False
 
 
-def _pages(task: Task, config: LabelConfig) -> int:
+def listed_tasks(
+    studio: ProjectPredictions, patience: Patience, version: str | None, only: Sequence[int] | None
+) -> Iterator[TaskList]:
+    """Yield the tasks without a version (None: all) as they are listed; those that are added meanwhile too."""
+    if only is not None:
+        for some in chunks(only):
+            yield patience.call(lambda some=some: studio.lacking(version, among=some))  # type: ignore[misc]
+        return
+    after = 0
+    while (listed := patience.call(lambda after=after: studio.lacking(version, after))).tasks:  # type: ignore[misc]
+        yield listed
+        after = listed.tasks[-1]["id"]
+
+
+def portions(tasks: Iterable[Task], size: int) -> Iterator[list[Task]]:
+    """Yield the tasks in requests of about a size."""
+    remaining = iter(tasks)
+    size = min(max(size, _LEAST_PORTION), _LARGEST_PORTION)
+    while portion := list(islice(remaining, size)):
+        yield portion
+
+
+def count_pages(task: Task, config: LabelConfig) -> int:
+    """Return how many pages a task has, 0 where it has none."""
     try:
         return len(image_references(task, config))
     except TaskInvalid:

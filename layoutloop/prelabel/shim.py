@@ -10,7 +10,7 @@ from typing import Any
 import requests
 
 from layoutloop.connect.shim_address import ShimAddress
-from layoutloop.errors import NotConnected, ShimUnavailable
+from layoutloop.errors import NoModelYet, NotConnected, ShimUnavailable
 from layoutloop.torchserve.inference import make_session
 
 _TIMEOUT_S = 30.0
@@ -58,13 +58,13 @@ class ShimPredictions:
 
     Args:
         shim: its address and Basic auth.
-        project: id.
+        project: id; None for pages of none.
         deadline_s: the shim's LAYOUTLOOP_DEADLINE_S.
     """
 
-    def __init__(self, shim: ShimAddress, project: int, deadline_s: float) -> None:
+    def __init__(self, shim: ShimAddress, project: int | None, deadline_s: float) -> None:
         self._shim = shim
-        self._project = project
+        self._project = "" if project is None else str(project)
         self._deadline_s = deadline_s
         self._owner = secrets.token_hex(8)
         self._session = make_session()
@@ -79,16 +79,22 @@ class ShimPredictions:
 
     def version(self, label_config: str) -> str:
         """Return the version that predictions have now."""
-        body = {"project": str(self._project), "schema": label_config}
+        body = {"project": self._project, "schema": label_config}
         return str(self._call("POST", "/setup", body, _TIMEOUT_S).json()["model_version"])
 
     def predict(self, label_config: str, tasks: Sequence[Mapping[str, Any]]) -> PredictAnswer:
-        """Return an answer for each task; people's requests come first."""
-        body = {"project": str(self._project), "label_config": label_config, "tasks": tasks, "background": True}
+        """Return an answer for each task; people's requests come first.
+
+        Raises:
+            NoModelYet: nothing can be drawn in this project before it has a model.
+        """
+        body = {"project": self._project, "label_config": label_config, "tasks": tasks, "background": True}
         response = self._call("POST", "/predict", body, self._deadline_s + _MORE_S)
         found = response.json()
         if "errors" not in found:
             raise NotConnected(f"the shim at {self._shim.url} is older than this command: restart scripts/serve.sh")
+        if unserved := next((one for one in found["errors"] if one and one["code"] == NoModelYet.code), None):
+            raise NoModelYet(unserved["message"])
         answers = tuple(map(_task_answer, found["results"], found["errors"]))
         return PredictAnswer(str(found["model_version"]), answers, len(response.content))
 

@@ -33,10 +33,12 @@ class TaskList:
     Args:
         tasks: `id` and `data` of each, by id.
         total: how many there are, these among them.
+        new: how many of these were in no list before.
     """
 
     tasks: tuple[dict[str, Any], ...]
     total: int
+    new: int
 
 
 class ProjectPredictions:
@@ -77,9 +79,14 @@ class ProjectPredictions:
             )
         return self._ids({"view": view})
 
-    def lacking(self, version: str, after: int = 0, among: Sequence[int] | None = None) -> TaskList:
-        """Return tasks that have no prediction of a version: the first with higher ids than `after`, or among some."""
-        filters = [*self._unannotated, _filter("predictions_model_versions", "not_contains", "List", [version])]
+    def lacking(self, version: str | None, after: int = 0, among: Sequence[int] | None = None) -> TaskList:
+        """Return tasks that have no prediction of a version: the first with higher ids than `after`, or among some.
+
+        With None in place of a version it does not matter which they have.
+        """
+        filters = list(self._unannotated)
+        if version is not None:
+            filters.append(_filter("predictions_model_versions", "not_contains", "List", [version]))
         query: dict[str, Any] = {}
         if among is None:
             filters.append(_filter("id", "greater", "Number", after))
@@ -87,7 +94,9 @@ class ProjectPredictions:
             query["selectedItems"] = {"all": False, "included": list(among)}
         body = self._list(filters, query, "id,data", _TASKS_AT_A_TIME, 1)
         tasks = [{"id": int(task["id"]), "data": task["data"]} for task in self._field(body, "tasks")]
-        return TaskList(tuple(sorted(tasks, key=lambda task: int(task["id"]))), int(self._field(body, "total")))
+        total = int(self._field(body, "total"))
+        new = len(tasks) if among is not None else 0 if after else total
+        return TaskList(tuple(sorted(tasks, key=lambda task: int(task["id"]))), total, new)
 
     def still_lacking(self, version: str, tasks: Collection[int]) -> set[int]:
         """Return those of the tasks that are there, count, and have no prediction of a version."""

@@ -356,3 +356,69 @@ def test_a_file_of_something_else(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(FileUnusable, match="a text file with one task id a line"):
         read_task_ids(file)
+
+
+def test_a_file_has_the_tasks_with_their_predictions(scene: Scene, tmp_path: Path) -> None:
+    scene.studio.add_tasks(COUNT)
+    scene.studio.add_tasks(1, "unreadable")
+    version = scene.bench.setup()
+    scene.studio.store(3, version)
+    scene.bench.fake.script.extend([(503, {"code": 503, "message": "busy"})] * 2)
+    out = tmp_path / "predictions.json"
+    status, said, _ = scene.command("--out", str(out))
+    assert status == 1
+    assert f"{COUNT} tasks got a prediction of version {version}; they are in {out}" in said
+    assert f"task {COUNT + 1}: image_unreadable" in said
+    written = json.loads(out.read_text())
+    assert [task["id"] for task in written] == list(range(1, COUNT + 1))
+    (prediction,) = written[4]["predictions"]
+    assert written[4]["data"] == scene.studio.tasks[5]["data"]
+    assert prediction["model_version"] == version
+    assert prediction["result"]
+    assert [path.name for path in tmp_path.iterdir() if "predictions" in path.name] == [out.name]
+    assert not scene.studio.imports
+
+
+def test_images_of_no_project(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY")
+    config, out, scans = tmp_path / "config.xml", tmp_path / "predictions.json", tmp_path / "scans"
+    config.write_text(OCR_TEMPLATE)
+    scans.mkdir()
+    for number in range(30):
+        (scans / f"{number:02d} a.png").write_text(f"Total {number}")
+    (scans / "30.pdf").write_text("unreadable")
+    monkeypatch.chdir(tmp_path)
+    prefix = "/data/local-files/?d="
+    status = main(["--label-config", str(config), "--out", str(out), "--image-url", prefix, "scans", "gone.png"])
+    said = scene.capsys.readouterr().out
+    assert status == 1
+    assert "30 tasks got a prediction" in said
+    assert "2 tasks got none" in said
+    assert "task scans/30.pdf: image_unreadable" in said
+    assert "task gone.png: document_unreadable: it cannot be read: No such file" in said
+    written = json.loads(out.read_text())
+    assert [task["data"] for task in written] == [{"ocr": f"{prefix}scans/{n:02d}%20a.png"} for n in range(30)]
+    texts = [one["value"]["text"] for one in written[7]["predictions"][0]["result"] if one["type"] == "textarea"]
+    assert texts == [["Total 7"]]
+
+
+@pytest.mark.parametrize("target", ["nowhere/predictions.json", "."])
+def test_a_file_that_cannot_be_written(scene: Scene, tmp_path: Path, target: str) -> None:
+    scene.studio.add_tasks(1)
+    status, _, err = scene.command("--out", str(tmp_path / target))
+    assert status == 1
+    assert "cannot be written" in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="no project"),
+        pytest.param(["--project", "7", "a.png"], id="images without --out"),
+        pytest.param(["--project", "7", "--label-config", "x"], id="a label config without images"),
+        pytest.param(["--project", "7", "--view", "3", "--tasks", "x"], id="two selections"),
+    ],
+)
+def test_options_that_do_not_go_together(options: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(options)
