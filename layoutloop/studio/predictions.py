@@ -24,6 +24,7 @@ from layoutloop.studio.client import StudioClient
 _TASKS_AT_A_TIME = 100
 """Their ids stand in the address, which has 2 kB then; Label Studio reads all their predictions to list them."""
 _IDS_AT_A_TIME = 500
+_MOST_OTHERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class ProjectPredictions:
 
         Args:
             version: whose.
-            likely: tasks that are looked at first.
+            likely: tasks that are looked at first; of the others a thousand, since each takes a request.
         """
         counts = self._client.get(f"{self._base}/model-versions/")
         of_version = _filter("predictions_model_versions", "contains", "List", [version])
@@ -138,7 +139,8 @@ class ProjectPredictions:
         if doubles > 0:
             several = _filter("total_predictions", "greater", "Number", 1)
             found = self._ids({"filters": [*self._unannotated, several, of_version]})
-            for task in sorted(found, key=lambda task: task not in likely):
+            looked_at = sorted(found, key=lambda task: task not in likely)[: len(likely) + _MOST_OTHERS]
+            for task in looked_at:
                 removed += self._remove_doubles(task, version)
                 if removed == doubles:
                     break

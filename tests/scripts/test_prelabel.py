@@ -17,8 +17,9 @@ from layoutloop.errors import FileUnusable
 from layoutloop.prelabel import patience, run
 from scripts.prelabel import main, read_task_ids
 from shim.predict import handed_out
-from tests.far_servers import LEGACY_KEY, _Handler, serve
+from tests.far_servers import LEGACY_KEY, _Handler
 from tests.shim.predict.test_predictor import OCR_TEMPLATE, RECTANGLES, Bench, data_uri, open_bench
+from tests.studio_server import serve_studio
 
 COUNT = 230
 """More than Label Studio lists at a time, or the shim is sent in a request."""
@@ -79,6 +80,9 @@ class Studio:
             return self.store_all(body)
         if route == "GET /api/predictions":
             return 200, [one for one in self.predictions.values() if one["task"] == int(query["task"])]
+        method, _, number = route.rstrip("/").partition(" /api/predictions/")
+        if method == "DELETE":
+            return (204, self.predictions.pop(int(number))) if int(number) in self.predictions else (404, {})
         return 404, {"detail": "Not found."}
 
     def list(self, query: dict[str, str]) -> tuple[int, Any]:
@@ -143,7 +147,7 @@ class Scene:
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Scene]:
     studio = Studio()
-    with open_bench(tmp_path) as bench, serve("127.0.0.1", studio) as server:
+    with open_bench(tmp_path) as bench, serve_studio(studio) as server:
         bench.serve_project()
         shim = make_server("127.0.0.1", 0, bench.app, threaded=True)
         thread = threading.Thread(target=shim.serve_forever, kwargs={"poll_interval": 0.02})
@@ -248,6 +252,33 @@ def test_what_label_studio_got_a_moment_ago_is_not_stored_a_second_time(scene: S
     assert status == 0
     assert "2 tasks got a prediction" in out
     scene.assert_one_each()
+
+
+def test_what_was_stored_twice_all_the_same_is_removed_and_nothing_else(scene: Scene) -> None:
+    scene.studio.add_tasks(6)
+    scene.studio.annotated = {5}
+    version = scene.bench.setup()
+    for _ in range(2):
+        scene.studio.store(1, version, ["the same"])  # doubled before
+        scene.studio.store(2, "another's", ["the same"])
+        scene.studio.store(5, version, ["a person has answered"])
+    scene.studio.store(3, version, ["one"])
+    scene.studio.store(3, version, ["another"])
+    store_all = scene.studio.store_all
+
+    def beside_another_shim(predictions: list[dict[str, Any]]) -> tuple[int, Any]:
+        answer = store_all(predictions)
+        scene.studio.store(4, version, next(one["result"] for one in predictions if one["task"] == 4))
+        return answer
+
+    scene.studio.store_all = beside_another_shim  # type: ignore[method-assign]
+    status, out, _ = scene.command()
+    assert status == 0
+    assert "3 tasks got a prediction" in out
+    assert "2 doubles removed" in out
+    counts = {task: len(scene.studio.versions(task)) for task in scene.studio.tasks}
+    assert counts == {1: 1, 2: 3, 3: 2, 4: 1, 5: 2, 6: 1}
+    assert [one["id"] for one in scene.studio.predictions.values() if one["task"] == 1] == [1], "the older one stays"
 
 
 def test_a_prediction_that_is_left_out_is_named(scene: Scene) -> None:
