@@ -16,7 +16,7 @@ from handler.reading.engines import OcrEngine, make_engine
 from handler.wire import FORMAT, page_from_json, page_to_json
 
 _MAX_ENGINES = 8
-_READING = 2
+_READING = 3
 """Raised when the same bytes become other words or another picture, by `handler.images` or by what an engine is told:
 pages that the cache kept before are read anew."""
 
