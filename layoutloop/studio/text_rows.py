@@ -9,7 +9,7 @@ from handler.page import Box, Word
 
 _SHARED = 0.5
 """Of the lower of two boxes' heights: words that overlap by so much stand beside each other."""
-_WIDEST_GAP = 3.0
+_WIDEST_GAP = 1.5
 """Heights of a word: what is further away is another column, and a line of its own, as OCR engines have it."""
 
 
