@@ -90,9 +90,11 @@ class _Import:
         """Say what came of the files."""
         counts = self.counts
         parts = [f"imported {counted(counts['documents'], 'document')} ({counted(counts['pages'], 'page')})"]
-        if of_pdfs := counts["with words"] + counts["without words"]:
+        if counts["with words"] + counts["doubtful"]:
             words, rest = counts["with words"], counts["without words"]
-            parts.append(f"of {counted(of_pdfs, 'page')} of PDFs {words:,} with the file's own words, {rest:,} for OCR")
+            parts.append(
+                f"of {counted(words + rest, 'page')} of PDFs {words:,} with the file's own words, {rest:,} for OCR"
+            )
         if there := counts["there"]:
             parts.append(f"{there:,} {_was(there)} there already")
         if unreadable := counts["unreadable"]:
@@ -117,6 +119,7 @@ class _Import:
         for number, image in enumerate(page_images(path, self._pages.dpi, self._pages.max_bytes, text), start=1):
             if image.doubt:
                 self._tell(f"page {number} of {path} is left to OCR: {image.doubt}")
+                kinds["doubtful"] += 1
             if text is not None:
                 kinds["without words" if image.words is None else "with words"] += 1
             yield image

@@ -137,6 +137,7 @@ def _jobs(paths: Sequence[Path], dpi: int, text: Callable[[], TextLayers | None]
             layers = text() if text is not None and is_pdf(path) else None
             for page in page_files(path, dpi, text=layers):
                 if page.doubt:
+                    kinds["doubtful"] += 1
                     print(f"page {number} of {path} is read by OCR: {page.doubt}", file=sys.stderr)
                 if layers is not None:
                     kinds["OCR" if page.words is None else "text"] += 1
@@ -144,8 +145,8 @@ def _jobs(paths: Sequence[Path], dpi: int, text: Callable[[], TextLayers | None]
                 number += 1
         except DocumentUnreadable as error:
             yield _Job(path, number, error=error)
-    if kinds:
-        pages, own, read = counted(kinds.total(), "page"), kinds["text"], kinds["OCR"]
+    if kinds["text"] + kinds["doubtful"]:
+        pages, own, read = counted(kinds["text"] + kinds["OCR"], "page"), kinds["text"], kinds["OCR"]
         print(f"of {pages} of PDFs {own:,} with the file's own words, {read:,} by OCR", file=sys.stderr)
 
 
