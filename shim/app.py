@@ -10,6 +10,7 @@ from pathlib import Path
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from handler.machine import machine_failed
 from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.serving import Settings
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(dashboard)
     app.register_error_handler(LayoutLoopError, _on_error)
     app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(OSError, _on_system_error)
     return app
 
 
@@ -92,6 +94,11 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
 
 def _on_error(error: LayoutLoopError) -> tuple[Response, int, dict[str, str]]:
     return jsonify({"error": {"code": error.code, "message": str(error)}}), error.status, log_refusal(error)
+
+
+def _on_system_error(error: OSError) -> tuple[Response, int, dict[str, str]]:
+    """Answer where the system refuses something: no file is at fault that a request named."""
+    return _on_error(machine_failed(error))
 
 
 def _on_http_error(error: HTTPException) -> tuple[Response, int]:

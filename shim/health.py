@@ -10,6 +10,7 @@ from typing import Any
 
 from layoutloop.errors import ModelNotReady
 from layoutloop.store.copy import FIRST_COPY, is_filling
+from layoutloop.store.disk import disk_problem
 from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting
 from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key_file import NO_KEY
@@ -77,6 +78,8 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
         missing.append(NO_KEY)
+    disks = (disk_problem(home.resolve(), "LAYOUTLOOP_HOME"), disk_problem(store.path, "MODEL_DIR"))
+    missing += [problem for problem in disks if problem]
     nodes = store.live_nodes()
     if not nodes and not filling:
         missing.append(NO_NODE)
@@ -101,6 +104,9 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         starting=tuple(starting.values()),
         missing=(*missing, *refusals.sentences),
         node_errors=tuple(
+            f"{node}: {one['disk']}" for node, one in nodes.items() if one.get("disk") and one["disk"] not in missing
+        )
+        + tuple(
             f"{node}: {what}: {why}"
             for node, one in nodes.items()
             for what, why in one["errors"].items()

@@ -7,24 +7,24 @@ is full or a model has no worker. So every call has a read timeout and is tried 
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 
+from handler.errors import MachineFailed
 from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.torchserve.answers import error_of, json_of, torchserve_error, wants_key
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.nodes import RESOLVE_WAIT_S, Nodes, Refusals
+from layoutloop.torchserve.tokens import TokenFile as TokenFile
 
 logger = logging.getLogger(__name__)
 
@@ -35,48 +35,10 @@ READ_TIMEOUT_S = 42.0
 _DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _NO_KEYS = "there, set LAYOUTLOOP_TORCHSERVE_HOST to that address and LAYOUTLOOP_ALLOW_OPEN_BIND=1: no keys then"
 _MAX_CRASHES = 3
+_MAX_SHORTAGES = 3
+"""How often all nodes may lack something before the page is given back, for a longer pause than this client makes."""
 _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
-
-
-class TokenFile:
-    """TorchServe's key_file.json, read again whenever a key turns out to be old.
-
-    TorchServe makes new keys at each start and writes the file in place, so a read may find half of it.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        """Read nothing yet: TorchServe may start later. Without a path there are no keys, and none are sent."""
-        self.path = path
-        self._lock = threading.Lock()
-        self._keys: dict[str, str] = {}
-
-    def header(self, kind: str) -> dict[str, str]:
-        """Return the Authorization header for `inference` or `management`.
-
-        Raises:
-            TorchServeUnavailable: there is no such key, so no TorchServe has started here.
-        """
-        if self.path is None:
-            return {}
-        with self._lock:
-            if kind not in self._keys:
-                self._keys = _read_keys(self.path)
-            if kind not in self._keys:
-                raise TorchServeUnavailable(f"{self.path} holds no {kind} key; is TorchServe running?")
-            return {"Authorization": f"Bearer {self._keys[kind]}"}
-
-    def forget(self) -> None:
-        """Read the file again at the next call."""
-        with self._lock:
-            self._keys = {}
-
-
-def _read_keys(path: Path) -> dict[str, str]:
-    try:
-        return {str(kind): str(entry["key"]) for kind, entry in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 class _TryAgain(Exception):
@@ -165,6 +127,7 @@ class InferenceClient:
             PageRejected: the handler refused this page.
             ModelNotReady: no node holds such a version, or it has no worker.
             TorchServeUnavailable: what answers is no TorchServe for us, or it crashed several times on this page.
+            MachineFailed: each node lacks disk, memory or the like, several times; the page is not at fault.
             DeadlineExceeded: the time is up.
         """
         nodes = self._nodes.count(max(0.0, min(RESOLVE_WAIT_S, deadline - time.monotonic())))
@@ -180,7 +143,7 @@ class InferenceClient:
 
     def _tries(self, request: PageRequest, deadline: float) -> dict[str, Any]:
         """Try one node after the other, and after a pause all of them again, until one answers or the time is up."""
-        pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
+        pause, crashes, shortages, failure = _PAUSE_S, 0, 0, "nothing was tried"
         tried: set[str] = set()
         refused: list[ModelNotReady | TorchServeUnavailable] = []
         while (left := deadline - time.monotonic()) > 0:
@@ -191,6 +154,11 @@ class InferenceClient:
                 crashes += again.crashed
                 if crashes >= _MAX_CRASHES:
                     raise TorchServeUnavailable(f"{failure}, {crashes} times on this page") from again
+            except MachineFailed as error:
+                failure = str(error)
+                shortages += not self._nodes.others(tried)
+                if shortages >= _MAX_SHORTAGES:
+                    raise
             except (ModelNotReady, TorchServeUnavailable) as error:
                 failure = str(error)
                 refused.append(error)
@@ -234,15 +202,17 @@ class InferenceClient:
         finally:
             self._nodes.hand_back(url, path)
         self._starting_until = 0.0  # it answered: from now on a failure is one
-        self._nodes.note_refusal(url, self._refusal(answer))
+        failure = None if answer.status_code == 200 else self._failure(path, answer)
+        lacks = f"{urlsplit(url).netloc}: {failure}" if isinstance(failure, MachineFailed) else ""
+        self._nodes.note_refusal(url, lacks or self._refusal(answer))
         try:
-            if answer.status_code != 200:
-                raise self._failure(path, answer)
+            if failure is not None:
+                raise failure
             said = json_of(answer)
         except TorchServeUnavailable:  # whatever this is, it is quick and draws nothing: others come first
             self._nodes.failed(url)
             raise
-        except (_TryAgain, ModelNotReady):
+        except (_TryAgain, ModelNotReady, MachineFailed):
             self._nodes.failed(url, path)
             raise
         except PageRejected:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from handler.errors import MachineFailed
 from layoutloop.errors import (
     DeadlineExceeded,
     LayoutLoopError,
@@ -45,6 +46,7 @@ INVALID_KEY = {
     "type": "InvalidKeyException",
     "message": "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
 }
+DISK_FULL = {"error": {"code": "machine_failed", "message": "No space left on device (/tmp/x)"}}
 HANG, CLOSE, CUT = "hang", "close", "cut"
 
 Reply = tuple[int, Any] | str
@@ -254,6 +256,19 @@ def test_the_handlers_code_and_status_are_kept(scene: Scene) -> None:
     with pytest.raises(PageRejected) as rejected:
         scene.ask()
     assert (rejected.value.code, rejected.value.status) == ("image_too_large", 413)
+
+
+def test_what_a_machine_lacks_is_tried_again_and_told_of_its_node(scene: Scene) -> None:
+    scene.fake.script += [(507, DISK_FULL)] * 2
+    assert scene.ask() == OK
+    assert scene.client.refusals().sentences == ()
+    scene.fake.models["ocr", VERSION] = lambda _: (507, DISK_FULL)
+    with pytest.raises(MachineFailed, match="No space left on device"):
+        scene.ask()
+    assert len(scene.fake.seen) == 3 + 3
+    (sentence,) = scene.client.refusals().sentences
+    assert sentence == f"{scene.url.removeprefix('http://')}: No space left on device (/tmp/x)"
+    assert scene.client.refusals().of_all
 
 
 @pytest.mark.parametrize(

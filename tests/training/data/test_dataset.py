@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handler.errors import ImageTruncated
+from handler.errors import ImageTruncated, MachineFailed
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import (
@@ -278,7 +278,9 @@ def test_all_pages_fail() -> None:
         build([task(number) for number in range(1, 13)], read)
 
 
-@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable])
+@pytest.mark.parametrize(
+    "away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable, MachineFailed]
+)
 @pytest.mark.parametrize("good_before", [0, 5])
 def test_a_server_that_is_away_is_not_waited_for_page_by_page(
     away: Callable[[str], Exception], good_before: int
