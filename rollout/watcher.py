@@ -125,7 +125,7 @@ class Watcher:
         body = {
             **{"node": self.node, "time": time.time(), "silent_s": self.silent_s, "away_since": self.away_since},
             **{"checked": self.checked, "holds": self.holds, "asleep": sorted(self.asleep), "errors": self.errors},
-            "disk": disk_problem(self.archives, "LAYOUTLOOP_HOME"),
+            "disk": disk_problem(self.archives.parents[1], "LAYOUTLOOP_HOME"),  # NodeSettings.archives
         }
         try:
             write_json(self.near.path / ".nodes" / f"{self.node}.json", body)

@@ -31,7 +31,7 @@ def disk_problem(folder: StorePath, name: str) -> str:
         return f"{name} ({folder}) cannot be written; nothing can be kept there."
     if free < LEAST_FREE_BYTES:
         return (
-            f"The disk of {name} ({folder}) is full, it has {free / 2**20:.0f} MiB left; free some space. Pages are read, "
-            "but job records, logs and trainings may not be written."
+            f"The disk of {name} ({folder}) is full (less than {LEAST_FREE_BYTES // 2**20} MiB left); free some space. "
+            "Pages are read, but job records, logs and trainings may not be written."
         )
     return ""

@@ -17,7 +17,7 @@ def test_a_full_disk_is_told_until_there_is_room(tmp_path: Path) -> None:
         assert disk_problem(home, "LAYOUTLOOP_HOME") == ""
         filler = fill(home)
         sentence = disk_problem(home, "LAYOUTLOOP_HOME")
-        assert sentence.startswith(f"The disk of LAYOUTLOOP_HOME ({home}) is full, it has 0 MiB left;")
+        assert sentence.startswith(f"The disk of LAYOUTLOOP_HOME ({home}) is full (less than 32 MiB left);")
         assert sentence in read_health(store, home, has_key=True).missing
         filler.unlink()
         assert disk_problem(home, "LAYOUTLOOP_HOME") == ""
