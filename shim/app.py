@@ -39,6 +39,10 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 2**20
 """Of one request; 300 tasks with their old predictions are about a megabyte."""
 
+_JOBS_WAIT_S = 0.5
+"""Job records that are locked or silent hold up requests for so long, and all of them together: a thread that waits
+is one that /health lacks, and Label Studio waits a second."""
+
 
 def create_app(settings: Settings) -> Flask:
     """Return the app; it sends no request yet, but a thread begins to read a model store at a URL."""
@@ -84,7 +88,7 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
         client=client,
         predictor=Predictor(settings, answerer, pool, metrics),
         metrics=metrics,
-        jobs=open_jobs(settings.jobs_url),
+        jobs=open_jobs(settings.jobs_url, wait_s=_JOBS_WAIT_S),
         titles=ProjectTitles(settings.home / "project-titles.json"),
         warnings=warnings,
         reports=VersionReports(),
