@@ -59,9 +59,7 @@ def test_locked_job_records_take_no_thread_from_health(tmp_path: Path) -> None:
     environ = CLEAN | {"MODEL_DIR": str(tmp_path), "LAYOUTLOOP_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "shim", "--port", str(port), "--log-level", "ERROR"]
     with (
-        subprocess.Popen(
-            [sys.executable, "-m", "shim", "--port", str(port), "--log-level", "ERROR"], env=environ
-        ) as shim,
+        subprocess.Popen(command, env=environ) as shim,
         ThreadPoolExecutor(60) as threads,
     ):
         try:
