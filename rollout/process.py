@@ -75,7 +75,7 @@ class WatcherProcess:
                 if time.monotonic() - tidied > _TIDY_S:
                     self._tidy()
                     tidied = time.monotonic()
-                retire(self.watcher.store, self.watcher.near)
+                retire(self.watcher.store, self.watcher.near, self.settings.deadline_s)
                 self.watcher.converge()
                 self.look_elsewhere()
                 if (found := (self.watcher.holds, self.watcher.errors)) != noted:
