@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layoutloop.errors import StoreUnavailable
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.settings.node import NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
@@ -142,7 +143,7 @@ def forget_lost_nodes(store: ModelStore) -> None:
 
 def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
     """Return the model store as a folder, see `mirror.readable`; this node's report goes out from there."""
-    return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
+    return readable(node.model_dir, node.home / THREADS / "rollout", f".nodes/{node.node}.json")
 
 
 def make_watcher(node: NodeSettings, store: ModelStore, folder: Path) -> Watcher:

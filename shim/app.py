@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from handler.machine import machine_failed
 from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.queue import open_jobs
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import StoreMirror
 from layoutloop.store.model_store import ModelStore
@@ -65,7 +66,7 @@ def _with_copy(settings: Settings) -> Settings:
     """Return settings with a model store on this disk: pages, /health and the dashboard read it all the time."""
     if isinstance(settings.model_dir, Path):
         return settings
-    mirror = StoreMirror(settings.model_dir, settings.home.resolve() / "store" / "shim")
+    mirror = StoreMirror(settings.model_dir, settings.home.resolve() / THREADS / "shim")
     mirror.start()
     return replace(settings, model_dir=mirror.folder)
 
