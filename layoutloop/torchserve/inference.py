@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -19,6 +20,7 @@ import requests
 
 from handler.errors import MachineFailed
 from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
+from layoutloop.settings.java_memory import bytes_in_flight
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.torchserve.answers import error_of, json_of, torchserve_error, wants_key
@@ -82,6 +84,21 @@ class PageRequest:
         }
 
 
+@contextmanager
+def _held(turns: FifoSemaphore, places: int, request: PageRequest, deadline: float) -> Iterator[None]:
+    """Hold places.
+
+    Raises:
+        DeadlineExceeded: they did not come free in time.
+    """
+    if not turns.acquire(max(0.0, deadline - time.monotonic()), places):
+        raise DeadlineExceeded(f"{request.model} was busy with other pages until the time was up")
+    try:
+        yield
+    finally:
+        turns.release(places)
+
+
 class InferenceClient:
     """Sends pages to one or several TorchServe nodes; for use from many threads.
 
@@ -90,6 +107,7 @@ class InferenceClient:
         keys: the token file; None where TorchServe wants no keys.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
         start_s: for so long it is no failure that no node has answered yet.
+        body_bytes: of all pages that are sent to one node at a time: its Java holds each in memory.
     """
 
     def __init__(
@@ -98,6 +116,7 @@ class InferenceClient:
         keys: TokenFile | None,
         read_timeout_s: float = READ_TIMEOUT_S,
         start_s: float = NODE_SILENT_S,
+        body_bytes: int = bytes_in_flight(1),
     ) -> None:
         """Open no connection yet."""
         self._nodes = Nodes([urls] if isinstance(urls, str) else urls)
@@ -105,6 +124,8 @@ class InferenceClient:
         self._read_timeout_s = read_timeout_s
         self._starting_until = time.monotonic() + start_s
         self._turns: dict[str, FifoSemaphore] = {}
+        self._body_bytes = body_bytes
+        self._bodies = FifoSemaphore(body_bytes)
         self._lock = threading.Lock()
         self._session = make_session()
 
@@ -134,12 +155,9 @@ class InferenceClient:
         with self._lock:
             turns = self._turns.setdefault(request.path, FifoSemaphore(0))
             turns.resize(request.in_flight * nodes)
-        if not turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded(f"{request.model} was busy with other pages until the time was up")
-        try:
+            self._bodies.resize(self._body_bytes * nodes)
+        with _held(turns, 1, request, deadline), _held(self._bodies, len(request.body), request, deadline):
             return self._tries(request, deadline)
-        finally:
-            turns.release()
 
     def _tries(self, request: PageRequest, deadline: float) -> dict[str, Any]:
         """Try one node after the other, and after a pause all of them again, until one answers or the time is up."""
@@ -235,6 +253,8 @@ class InferenceClient:
             return ModelNotReady(f"TorchServe does not serve {path}: {kind}")
         if status == 413:
             return PageRejected("image_too_large", "the image has more bytes than TorchServe's max_request_size", 413)
+        if status == 507 and "Worker died" not in kind:
+            return MachineFailed(f"TorchServe lacks memory for this page now: {kind}")
         if status in (500, 503, 507):
             return _TryAgain(f"{status} {kind}", crashed=status != 503 or "Prediction failed" in kind)
         return TorchServeUnavailable(f"TorchServe answered {status} for {path}: {kind}")
@@ -248,13 +268,23 @@ class InferenceClient:
 def inference_client(settings: Settings) -> InferenceClient:
     """Return the client of all nodes; a key goes to this machine's own TorchServe alone."""
     if settings.torchserve_url:
-        return InferenceClient(settings.torchserve_urls, None, start_s=settings.node_silent_s)
+        return InferenceClient(
+            settings.torchserve_urls,
+            None,
+            start_s=settings.node_silent_s,
+            body_bytes=bytes_in_flight(settings.ocr_workers),
+        )
     return own_client(settings)
 
 
 def own_client(settings: Settings) -> InferenceClient:
     """Return the client of this machine's TorchServe alone."""
-    return InferenceClient(settings.own_torchserve_url, token_file(settings), start_s=settings.node_silent_s)
+    return InferenceClient(
+        settings.own_torchserve_url,
+        token_file(settings),
+        start_s=settings.node_silent_s,
+        body_bytes=bytes_in_flight(settings.ocr_workers),
+    )
 
 
 def token_file(settings: Settings) -> TokenFile:
