@@ -10,8 +10,9 @@ from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings, engine_name
-from handler.page import Word
+from handler.page import Page, Word
 from handler.reading.tesseract import credible_dpi, grey, parse_tsv, require_languages, timeout_message
+from handler.reading.tesseract_page import read_page
 
 
 class PytesseractEngine:
@@ -27,8 +28,11 @@ class PytesseractEngine:
         program = f"{settings.engine}-{pytesseract.get_tesseract_version()}"
         self.name = engine_name(program, settings.language, settings.psm)
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:
-        """Return the words of an RGB page in reading order."""
+    def read(self, image: Image.Image) -> Page:
+        """Return an RGB page with its words in reading order."""
+        return read_page(image, self.name, self._settings, self._read)
+
+    def _read(self, image: Image.Image, timeout_s: float) -> tuple[Word, ...]:
         page, dpi = grey(image), credible_dpi(image)
         # pytesseract writes a file of this format for the program. Pillow's TIFF is not compressed; PNG, which it would
         # choose, is packed only to be unpacked, and Leptonica reads PGM byte by byte.
@@ -39,7 +43,7 @@ class PytesseractEngine:
                 page,
                 lang=self._settings.language,
                 config=f"--psm {self._settings.psm}" + (f" --dpi {dpi}" if dpi else ""),
-                timeout=self._settings.timeout_s,
+                timeout=timeout_s,
             )
         except pytesseract.TesseractError as error:
             raise OcrFailed(f"tesseract gave up on this page: {error.message}") from error
