@@ -93,7 +93,7 @@ class RapidOcrEngine:
             cause = str(error).strip() or "there is not enough memory"  # Pillow's MemoryError says nothing
             raise OcrFailed(f"engine rapidocr gave up on this page: {cause}") from error
         size = Size(*image.size)
-        words = words_of_picture(page_words(read.lines, read.spans), Size(*read.size), read.quarter, size)
+        words = words_of_picture(page_words(read.lines, read.spans), read.size, read.turn, size)
         return Page(size, self.name, words, turn=read.turn)
 
     def _read_lines(self, lines: Sequence[Line], ends: float) -> list[list[Span]]:

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from handler.page import Size
 from handler.reading.direction import turn_of
 from handler.reading.rapidocr.alignment import Span
 from handler.reading.rapidocr.lines import Line
-from handler.turn import level_image
+from handler.turn import level_image, split_turn
 
 Spans = list[list[Span]]
 FindLines = Callable[[Image.Image], list[Line]]
@@ -34,33 +35,33 @@ class ReadPage:
     """The lines of a page and what they say.
 
     Args:
-        lines: in pixels of the image that was read, in no order.
+        lines: in pixels of the level image, in no order.
         spans: the words of each.
-        size: width and height of that image.
-        quarter: degrees by which the page was turned clockwise for it: 0, 90, 180 or 270.
-        turn: with the tilt that is left in the image, see `handler.page.Page`.
+        size: of the level image, which no corner is cut off.
+        turn: by which the page was turned for it, see `handler.page.Page`.
     """
 
     lines: list[Line]
     spans: Spans
-    size: tuple[int, int]
-    quarter: int
+    size: Size
     turn: float
 
 
 def read_upright(image: Image.Image, find: FindLines, read: ReadLines) -> ReadPage:
     """Read a page as a person would turn it.
 
-    One whose lines run along it is turned before it is read, and stays so if its text then makes sense. Only where the
-    reading is unsure, some lines are read the other way up, and the page if that is better; so an upright page is
-    looked at and read once. Columns of Japanese or Chinese become rows.
+    One whose lines are tilted is turned, for the lines of a level image are found better; one whose lines run along it
+    is too, and stays so if its text then makes sense. Only where the reading is unsure, some lines are read the other
+    way up, and the page if that is better; so an upright page is looked at and read once. Columns of Japanese or
+    Chinese become rows.
     """
     lines = find(image)
-    if _runs_along(lines):
-        page, confidence = _read(image, 90, find(level_image(image, 90)), find, read)
-        if confidence >= _SURE:
+    turn = turn_of(_runs(lines))
+    if turn:
+        page, confidence = _read(image, turn, None, find, read)
+        if confidence >= _SURE or split_turn(turn)[0] == 0:
             return page
-    return _read(image, 0, lines, find, read)[0]
+    return _read(image, 0.0, lines, find, read)[0]
 
 
 def turn_margins(lines: Sequence[Line], spans: Spans, read: ReadLines) -> tuple[list[Line], Spans]:
@@ -77,20 +78,19 @@ def turn_margins(lines: Sequence[Line], spans: Spans, read: ReadLines) -> tuple[
 
 
 def _read(
-    image: Image.Image, quarter: int, lines: list[Line], find: FindLines, read: ReadLines
+    image: Image.Image, turn: float, lines: list[Line] | None, find: FindLines, read: ReadLines
 ) -> tuple[ReadPage, float]:
-    """Read a page that was turned by a quarter, the other way up if that is better; return it and how sure that is."""
+    """Read a page at some turn, or at the opposite one if that is better; return how sure that is, too."""
+    level = level_image(image, turn, whole=True)
+    lines = find(level) if lines is None else lines
     spans = read(lines)
     if _is_upside_down(*_level(lines, spans), read):
-        quarter = (quarter + 180) % 360
-        lines = find(level_image(image, quarter))
+        turn = round((turn + 180) % 360, 1)
+        level = level_image(image, turn, whole=True)
+        lines = find(level)
         spans = read(lines)
-    level, words = _level(lines, spans)
-    size = image.size if quarter % 180 == 0 else image.size[::-1]
-    tilt = turn_of(_runs([line for line, found in zip(level, words, strict=True) if found]))
-    return ReadPage(*turn_margins(lines, spans, read), size, quarter, round((quarter + tilt) % 360, 1)), _confidence(
-        words
-    )
+    page = ReadPage(*turn_margins(lines, spans, read), Size(*level.size), turn)
+    return page, _confidence(_level(lines, spans)[1])
 
 
 def _is_upside_down(lines: Sequence[Line], spans: Sequence[Sequence[Span]], read: ReadLines) -> bool:
@@ -117,12 +117,6 @@ def _level(lines: Sequence[Line], spans: Spans) -> tuple[list[Line], Spans]:
 def _is_level(line: Line) -> bool:
     x, y = np.abs(line.corners[1] - line.corners[0])
     return bool(x >= y)
-
-
-def _runs_along(lines: Sequence[Line]) -> bool:
-    """Return whether most of the text runs along the page, up or down."""
-    x, y = np.abs(_runs(lines)).sum(axis=0)
-    return bool(y > x)
 
 
 def _runs(lines: Sequence[Line]) -> NDArray[np.float64]:

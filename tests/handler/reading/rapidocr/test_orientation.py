@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handler.page import Size
 from handler.reading.rapidocr.alignment import Span
 from handler.reading.rapidocr.lines import Line
 from handler.reading.rapidocr.orientation import read_upright, turn_margins
 
 LEVEL = np.array([[0, 0], [90, 0], [90, 9], [0, 9]], np.float32)
 TALL = np.array([[0, 90], [0, 0], [9, 0], [9, 90]], np.float32)
-CORNERS = ((0, 0), (-1, 0), (-1, -1), (0, -1))
-"""Where the top left corner of a picture is, by quarter turns clockwise."""
 
 
 def line_of(mark: int, corners: np.ndarray) -> Line:
@@ -28,19 +27,17 @@ def on_its_head(line: Line) -> Line:
 
 
 def picture(quarters: int) -> Image.Image:
-    """Return a page whose top left corner is black, turned clockwise."""
+    """Return a page of 60 x 40 pixels whose top left quarter is black, turned clockwise."""
     image = Image.new("RGB", (60, 40), "white")
-    image.putpixel((0, 0), (0, 0, 0))
+    image.paste("black", (0, 0, 30, 20))
     return image.rotate(-90 * quarters, expand=True)
 
 
 def lines_of(image: Image.Image, tilt: float = 0.0) -> list[Line]:
     """Return ten lines as they are found on a picture, all cut out so that they run to the right or up."""
-    place = next(
-        number
-        for number, (x, y) in enumerate(CORNERS)
-        if image.getpixel((x % image.width, y % image.height)) == (0, 0, 0)
-    )
+    top, bottom = np.array_split(np.asarray(image.convert("L")), 2)
+    parts = [part for half in (top, bottom) for part in np.array_split(half, 2, axis=1)]
+    place = (0, 1, 3, 2)[int(np.argmin([part.mean() for part in parts]))]
     slope = np.array([[0, 0], [0, 90], [0, 90], [0, 0]], np.float32) * np.tan(np.radians(tilt))
     line = line_of(200, TALL if place % 2 else LEVEL + slope)
     return [line if place in (0, 3) else on_its_head(line)] * 10
@@ -78,8 +75,8 @@ def test_a_page_is_turned_where_it_then_says_more(
 ) -> None:
     read = Recogniser(upright, turned)
     page = read_upright(picture(quarters), lines_of, read)
-    assert (page.quarter, page.turn, read.sizes) == (turn, turn, sizes)
-    assert page.size == ((60, 40) if (quarters + turn // 90) % 2 == 0 else (40, 60))
+    assert (page.turn, read.sizes) == (turn, sizes)
+    assert page.size == (Size(60, 40) if (quarters + turn // 90) % 2 == 0 else Size(40, 60))
     assert len(page.lines) == len(page.spans) == 10
     assert all(line.pixels[0, 0, 0] for line in page.lines) is ((4 - quarters) % 4 == turn // 90)
 
@@ -94,8 +91,16 @@ def test_a_page_is_turned_where_it_then_says_more(
     ],
 )
 def test_a_tilt_is_part_of_the_turn(tilt: float, turn: float) -> None:
-    page = read_upright(picture(2), lambda image: lines_of(image, tilt), Recogniser(0.95, 0.6))
-    assert (page.quarter, page.turn) == (180, turn)
+    seen: list[tuple[int, int]] = []
+
+    def find(image: Image.Image) -> list[Line]:
+        seen.append(image.size)
+        return lines_of(image, tilt if len(seen) == 1 else 0)
+
+    page = read_upright(picture(2), find, Recogniser(0.95, 0.6))
+    assert page.turn == turn
+    assert page.size == Size(*seen[-1])
+    assert len(seen) == (2 if turn == 180 else 3), "as it is, level, and the other way up"
 
 
 @pytest.mark.parametrize(
@@ -126,12 +131,12 @@ def test_a_turned_margin_leaves_the_page_as_it_is() -> None:
         return [[Span("word", 0, 60, 0.95 if is_sure else 0.6)] for is_sure in sure]
 
     given = [line_of(200, LEVEL)] * 5 + [line_of(200, TALL)] * 2
-    page = read_upright(picture(0), lambda image: given, read)
+    page = read_upright(picture(0), lambda _: given, read)
     assert page.turn == 0
     assert [line.corners[0].tolist() for line in page.lines] == [[0, 0]] * 5 + [[9, 0]] * 2
     assert [found[0].confidence for found in page.spans] == [0.95] * 7
 
 
 def test_no_lines() -> None:
-    page = read_upright(picture(0), lambda image: [], Recogniser(1, 1))
+    page = read_upright(picture(0), lambda _: [], Recogniser(1, 1))
     assert (page.lines, page.spans, page.turn) == ([], [], 0)
