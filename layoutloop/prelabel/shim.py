@@ -131,6 +131,6 @@ class ShimPredictions:
 def _task_answer(result: Any, error: Mapping[str, Any] | None) -> TaskAnswer:
     if error is None:
         return TaskAnswer(result)
-    # What is down or busy says nothing about a task; 424 is its image, or where that comes from.
-    is_temporary = error["status"] in (502, 503, 504) or error["code"] == "image_source_unreachable"
+    # What is down, busy or full says nothing about a task; 424 is its image, or where that comes from.
+    is_temporary = error["status"] in (502, 503, 504, 507) or error["code"] == "image_source_unreachable"
     return TaskAnswer({}, error["code"], error["message"], is_temporary)
