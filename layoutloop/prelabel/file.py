@@ -111,21 +111,25 @@ class PredictionFile:
                     written = self._write(stream, tasks, failed, requests)
                 os.replace(partial, self._path)
             finally:
-                self._stopped.set()
                 partial.unlink(missing_ok=True)
         return written
 
     def _write(self, stream: TextIO, tasks: Iterable[Sequence[FileTask]], failed: dict[str, str], requests: int) -> int:
         written = 0
-        for portion, answers in in_order(self._answer, tasks, requests):
-            for task, answer in zip(portion, answers, strict=True):
-                if answer.prediction:
-                    stream.write(",\n" if written else "[\n")
-                    json.dump({**task.written, "predictions": [answer.prediction]}, stream, ensure_ascii=False)
-                    written += 1
-                else:
-                    failed[task.name] = f"{answer.code}: {answer.message}"
-            self._listener.answered(len(portion), sum(count_pages(task.asked, self._config) for task in portion))
+        answered = in_order(self._answer, tasks, requests)
+        try:
+            for portion, answers in answered:
+                for task, answer in zip(portion, answers, strict=True):
+                    if answer.prediction:
+                        stream.write(",\n" if written else "[\n")
+                        json.dump({**task.written, "predictions": [answer.prediction]}, stream, ensure_ascii=False)
+                        written += 1
+                    else:
+                        failed[task.name] = f"{answer.code}: {answer.message}"
+                self._listener.answered(len(portion), sum(count_pages(task.asked, self._config) for task in portion))
+        finally:
+            self._stopped.set()
+            answered.close()
         stream.write("\n]\n" if written else "[]\n")
         return written
 

@@ -86,6 +86,7 @@ class Prelabelling:
         self._patience = Patience(listener.say, self._stopped)
         self._failed: dict[int, str] = {}
         self._seen: set[int] = set()
+        self._answered: set[int] = set()
         self._put_off: TaskAnswer | None = None
         self._settled, self._moved = 0, time.monotonic()
 
@@ -122,6 +123,9 @@ class Prelabelling:
                 self._listener.answered(len(portion), sum(count_pages(task, config) for task in portion))
                 if answer.version != version:
                     break  # what was found so far may need the new version too
+        except BaseException:
+            self._stopped.set()  # else a request that waits for what is down holds up the end
+            raise
         finally:
             answers.close()
         store.flush()
@@ -150,6 +154,7 @@ class Prelabelling:
         for task, answered in zip(portion, answer.tasks, strict=True):
             if answered.prediction:
                 predictions[task["id"]] = answered.prediction
+                self._answered.add(task["id"])
             elif answered.is_temporary:
                 self._put_off = answered
             else:
@@ -157,12 +162,12 @@ class Prelabelling:
         return predictions
 
     def _moves(self, store: PredictionStore) -> bool:
-        """Return whether tasks were settled since the last call.
+        """Return whether tasks were answered or stored since the last call.
 
         Raises:
             ModelNotReady: none was for minutes.
         """
-        settled = len(store.stored) + len(self._failed)
+        settled = len(store.stored) + len(self._failed) + len(self._answered)
         if settled != self._settled:
             self._settled, self._moved = settled, time.monotonic()
             return True

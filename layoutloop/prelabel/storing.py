@@ -87,11 +87,12 @@ class PredictionStore:
     def _store_all(self, collected: Mapping[str, Mapping[int, Prediction]]) -> None:
         began = time.monotonic()
         for version, predictions in collected.items():
-            self._patience.call(lambda version=version, found=predictions: self._store(version, found))  # type: ignore[misc]
+            sent: set[int] = set()
+            self._patience.call(lambda a=version, b=predictions, c=sent: self._store(a, b, c))  # type: ignore[misc]
         ended = time.monotonic()
         self._next = ended + max(_PAUSE_S, _PAUSE_TIMES * (ended - began))
 
-    def _store(self, version: str, predictions: Mapping[int, Prediction]) -> None:
+    def _store(self, version: str, predictions: Mapping[int, Prediction], sent: set[int]) -> None:
         """Store what Label Studio lacks. Called again where the connection broke, it stores only what was not stored.
 
         First the tasks are taken, then looked for: a press that got one before has stored it by then, and one that
@@ -101,13 +102,16 @@ class PredictionStore:
         problem: StudioUnavailable | None = None
         for _ in range(_TRIES):
             left = self._studio.still_lacking(version, ours)
+            self.stored |= dict.fromkeys(sent - left, version)  # although the answer to that never came
             if not left:
                 return
             try:
+                sent |= left
                 created = self._studio.store([{"task": task, **predictions[task]} for task in sorted(left)])
             except StudioUnavailable as error:
                 if error.studio_status != 400:
                     raise
+                sent.clear()
                 problem = error  # a task is gone since it was looked for, or this Label Studio refuses them all
                 continue
             dropped = self._studio.still_lacking(version, left) if created != len(left) else set()

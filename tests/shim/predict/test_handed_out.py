@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shim.predict.handed_out import STORING_ONE_S, STORING_S, TAKE_OVER_S, TAKEN_S, HandedOut
-from tests.shim.predict.test_predictor import RECTANGLES, V1, Bench, image, open_bench
+from tests.far_servers import Seen
+from tests.layoutloop.torchserve.test_inference import Reply
+from tests.shim.predict.test_predictor import OCR_CARD, RECTANGLES, V1, WAIT_S, Bench, image, ocr, open_bench
 
 ALL = [1, 2, 3]
 
@@ -132,3 +137,27 @@ def test_another_sites_page_takes_nothing(bench: Bench) -> None:
     body = {"owner": "a", "version": "v", "tasks": [1]}
     answer = bench.app.test_client().post("/take", json=body, headers={"Origin": "http://evil.example"})
     assert answer.status_code == 403
+
+
+def test_pages_that_people_wait_for_come_first(bench: Bench) -> None:
+    read: list[str] = []
+    may_read = threading.Event()
+
+    def slow_ocr(seen: Seen) -> Reply:
+        read.append(seen.body.decode())
+        may_read.wait(WAIT_S)
+        return ocr(seen)
+
+    bench.fake.models["ocr", OCR_CARD.version] = slow_ocr
+    with ThreadPoolExecutor(2) as requests:
+        behind = requests.submit(background, bench, *(image(f"behind {number}") for number in range(20)))
+        while bench.metric("pages_waiting") < 20:
+            time.sleep(0.01)
+        pressed = requests.submit(bench.predict, *(image(f"pressed {number}") for number in range(8)))
+        while bench.metric("pages_waiting") < 28:
+            time.sleep(0.01)
+        may_read.set()
+        assert all(pressed.result(WAIT_S)["results"])
+        assert all(behind.result(WAIT_S)["results"])
+    before = [page for page in read[: read.index("pressed 7")] if page.startswith("behind")]
+    assert len(before) <= 4 + 1, "what was begun before, one for each of the four threads"
