@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from demo.studio import running_studio
 from demo.tasks import label_config
 from layoutloop.settings.node import REPOSITORY
 from tests.end_to_end.conftest import wait_for
@@ -77,6 +78,12 @@ def prelabelling(world: World, project: int, *more: str) -> Iterator[subprocess.
         process.communicate()
 
 
+def wait_until_listed(world: World, project: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the command has looked for tasks."""
+    log = world.folder / "label-studio" / "label-studio.log"
+    wait_for(lambda: process.poll() is not None or f"?project={project}&page=1&page_size=100&" in log.read_text())
+
+
 def stored(world: World, project: int) -> int:
     return sum(world.ask("GET", f"/api/projects/{project}/model-versions/").values())
 
@@ -117,17 +124,27 @@ def test_two_people_press_the_button_meanwhile_and_tasks_come_and_go(world: Worl
     project = new_project(world, "Pressed meanwhile")
     gone = world.tasks(project)[COUNT // 2]["id"]
     with prelabelling(world, project) as process, ThreadPoolExecutor(2) as people:
-        log = world.folder / "label-studio" / "label-studio.log"
-        wait_for(
-            lambda: (
-                process.poll() is not None or f"/api/tasks?project={project}&page=1&page_size=100&" in log.read_text()
-            )
-        )
+        wait_until_listed(world, project, process)
+        world.ask("DELETE", f"/api/tasks/{gone}/")
         presses = [people.submit(world.retrieve_predictions, project) for _ in range(2)]
         add_tasks(world, project, 5)
-        world.ask("DELETE", f"/api/tasks/{gone}/")
         said, _ = process.communicate(timeout=300)
         assert process.returncode == 0, said
         for one in presses:
             one.result()
     assert_one_each(world, project, COUNT + 4)
+
+
+def test_label_studio_is_restarted_in_the_middle(world: World) -> None:
+    project = new_project(world, "Restarted")
+    with prelabelling(world, project) as process:
+        wait_until_listed(world, project, process)
+        world.studio.process.terminate()
+        world.studio.process.wait(60)
+        time.sleep(3)
+        port = int(world.studio.url.rpartition(":")[2])
+        with running_studio(world.folder / "label-studio", port, world.studio.account):
+            said, _ = process.communicate(timeout=300)
+            assert process.returncode == 0, said
+            assert "It is tried again for five minutes" in said
+            assert_one_each(world, project)
