@@ -124,7 +124,7 @@ class Region:
         label: class name without the B-/I- prefix; None for a text line that no model has seen.
         box: smallest box around its words.
         score: mean probability (or OCR confidence) of its words, in [0, 1].
-        text: its words joined by spaces.
+        text: its words, joined as their script is written (`handler.joining`).
         words: indices into `Page.words`, ascending.
     """
 
