@@ -113,9 +113,7 @@ def test_boxes_of_lines() -> None:
 @pytest.mark.parametrize("turn", [90, 180, 270, 3.5, 268])
 def test_a_turned_page_is_encoded_as_the_upright_one(turn: float, box_level: BoxLevel) -> None:
     """In its picture, columns of words stand beside one another; the model sees lines below one another."""
-    upright = page_of(
-        *["page is invoice number 4711".split()[n % 5] for n in range(40)], lines=[n // 8 for n in range(40)]
-    )
+    upright = page_of(*["page", "is", "invoice", "number", "4711"] * 8, lines=[n // 8 for n in range(40)])
     sides = (upright.size.width, upright.size.height)
     picture = Size(*sides) if split_turn(turn)[0] % 2 == 0 else Size(*sides[::-1])
     turned = Page(picture, "given", words_of_picture(upright.words, upright.size, turn, picture), turn=turn)
