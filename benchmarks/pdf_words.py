@@ -1,7 +1,8 @@
 """The words that PDFs hold as text: what they are worth against OCR, and how often the decision to take them is right.
 
-`python -m benchmarks.pdf_words DIR --documents 40 --pages 2` looks at the first pages of the PDFs in a folder. Each
-page is judged as `scripts.import_documents` does, and read by OCR whole; both are compared as bags of bare words.
+`python -m benchmarks.pdf_words DIR --documents 20 --pages 1 --varied 5` looks at the first pages of the PDFs in a
+folder. Each is judged as `scripts.import_documents` does, and read by OCR whole; both are compared as bags of bare
+words.
 
 Whether to take a page's text is known by how it was made: the text of born-digital pages is visible, and its words
 are those of OCR; text laid invisibly over a scan is not visible. Of the pages whose text was taken, variants are made
@@ -80,8 +81,9 @@ class Words:
 class Bench:
     """Everything that is measured."""
 
-    def __init__(self) -> None:
-        """Load the OCR engine."""
+    def __init__(self, varied: int) -> None:
+        """Load the OCR engine; make variants of a page of so many documents."""
+        self.varied = varied
         self.reader = Reader(OcrSettings(timeout_s=TIMEOUT_S), ImageLimits(), None)
         self.originals = Tally()
         self.variants: dict[str, Tally] = {}
@@ -89,7 +91,7 @@ class Bench:
 
     def document(self, path: Path, pages: int) -> None:
         """Judge a document's first pages, and variants of the first one whose text is taken."""
-        layers, varied = TextLayers(self.reader.read, reading_order), False
+        layers, last = TextLayers(self.reader.read, reading_order), self.varied
         with pypdfium2.PdfDocument(path) as document:
             document.init_forms()
             for number in range(min(pages, len(document))):
@@ -104,8 +106,8 @@ class Bench:
                 self.originals.add(f"{path.name} page {number + 1}", judged, should=should)
                 if judged.page is not None:
                     self.compare(judged.page, read, judging_s, reading_s)
-                    if not varied:
-                        varied = True
+                    if self.varied == last > 0:
+                        self.varied -= 1
                         self.vary(path, number, picture)
 
     def compare(self, text: Page, read: Page, judging_s: float, reading_s: float) -> None:
@@ -289,9 +291,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with PDFs")
     parser.add_argument("--documents", type=int, default=40)
     parser.add_argument("--pages", type=int, default=2, help="of each document")
+    parser.add_argument("--varied", type=int, default=40, help="documents of which variants of one page are made")
     options = parser.parse_args()
     print(machine())
-    bench = Bench()
+    bench = Bench(options.varied)
     for path in sorted(options.folder.glob("*.pdf"))[: options.documents]:
         bench.document(path, options.pages)
         print(
