@@ -10,27 +10,28 @@ from PIL import Image
 
 from handler.images import ImageLimits, make_thumbnail, open_page
 from handler.ocr_settings import OcrSettings
-from handler.page import Page, Size, Word
+from handler.page import Page, Size
 from handler.reading.cache import FileCache
 from handler.reading.engines import OcrEngine, make_engine
+from handler.turn import level_image
 from handler.wire import FORMAT, page_from_json, page_to_json
 
 _MAX_ENGINES = 8
-_READING = 2
+_READING = 3
 """Raised when the same bytes become other words or another picture, by `handler.images` or by what an engine is told:
 pages that the cache kept before are read anew."""
 
 
-class _Nobody:
-    """Stands where an engine would, for pages whose words are known."""
+class _NoEngine:
+    """In an engine's place for pages whose words are known."""
 
     name = ""
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:  # noqa: ARG002 - as engines do
-        return ()
+    def read(self, image: Image.Image) -> Page:
+        return Page(Size(*image.size), self.name, ())
 
 
-_NOBODY = _Nobody()
+_NO_ENGINE = _NoEngine()
 
 
 class Reader:
@@ -79,11 +80,13 @@ class Reader:
                 decoded.append(open_page(data, self._limits))
             return decoded[0]
 
-        reads = self._engine_for(engine, language, psm) if words else _NOBODY
+        reads = self._engine_for(engine, language, psm) if words else _NO_ENGINE
         page = self._cached_page(data, reads, image)
         if not thumbnail:
             return page
-        return replace(page, thumbnail=self._cached(b"thumbnail %d" % _READING, data, lambda: make_thumbnail(image())))
+        kind = f"thumbnail {_READING} {page.turn}".encode()
+        made = self._cached(kind, data, lambda: make_thumbnail(level_image(image(), page.turn)))
+        return replace(page, thumbnail=made)
 
     def _engine_for(self, engine: str | None, language: str | None, psm: int | None) -> OcrEngine:
         settings = replace(
@@ -101,9 +104,7 @@ class Reader:
 
     def _cached_page(self, data: bytes, engine: OcrEngine, image: Callable[[], Image.Image]) -> Page:
         def recognise() -> bytes:
-            words = engine.read(image())
-            page = Page(Size(image().width, image().height), engine.name, words)
-            return json.dumps(page_to_json(page), ensure_ascii=False).encode()
+            return json.dumps(page_to_json(engine.read(image())), ensure_ascii=False).encode()
 
         kind = f"{engine.name} {FORMAT} {_READING}".encode()
         return page_from_json(json.loads(self._cached(kind, data, recognise)))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from handler.errors import MachineFailed
 from handler.ocr_settings import TASK_ENGINE, engine_program
 from handler.page import Page, Region, Size, Word
 from handler.wire import FORMAT, page_to_json
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PAUSE_S = 0.5
+_MACHINE_PAUSE_S = 2.0
+"""For a machine that lacks something: a person, or the end of something else, must mend it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,8 @@ class PageAnswerer:
     def job(self, model: str | None, source: PageSource, task_id: int | None) -> Callable[[], PageAnswer]:
         """Return a job that answers one page.
 
-        A version that TorchServe does not hold (yet, or any more) is read from the manifest again until the time is up;
-        meanwhile the job raises `Again` and occupies no thread.
+        A version that TorchServe does not hold (yet, or any more) is read from the manifest again until the time is up,
+        and a machine that lacks disk or memory is tried again; meanwhile the job raises `Again` and occupies no thread.
 
         Raises:
             LayoutLoopError: by the job, see `layoutloop.errors`.
@@ -200,7 +203,8 @@ class _PageJob:
         in_service = self._answerer.models.in_service(self._model)
         try:
             return self._answerer.answer(self._content, in_service, self._deadline)
-        except ModelNotReady as error:
-            if time.monotonic() + _PAUSE_S > self._deadline:
+        except (ModelNotReady, MachineFailed) as error:
+            pause_s = _PAUSE_S if isinstance(error, ModelNotReady) else _MACHINE_PAUSE_S
+            if time.monotonic() + pause_s > self._deadline:
                 raise
-            raise Again(_PAUSE_S) from error
+            raise Again(pause_s) from error

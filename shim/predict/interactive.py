@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from handler.joining import join_words
 from handler.page import Box, Region, Word
 from layoutloop.errors import RequestInvalid
 from layoutloop.studio.drawn import RECTANGLES, LabelledBox, drawn_regions, grouped, labelled_box
@@ -130,8 +131,8 @@ def snap(rough: LabelledBox, page: PageAnswer, rendering: Rendering) -> Region:
     votes = _votes(page, covered, rendering)
     label = Counter(label for label, _ in votes).most_common(1)[0][0] if votes else chosen
     scores = [score for voted, score in votes if voted == label] or [word.confidence for word in words]
-    text = " ".join(word.text.strip() for word in words)
-    return Region(label, Box.around(word.box for word in words), sum(scores) / len(scores), text, tuple(covered))
+    box = Box.around(word.box for word in words)
+    return Region(label, box, sum(scores) / len(scores), join_words(words), tuple(covered))
 
 
 def covered_words(words: Sequence[Word], rough: Box | TiltedBox) -> list[int]:

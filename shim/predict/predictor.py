@@ -25,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from handler.errors import MachineFailed
+from handler.machine import is_of_machine, machine_failed
 from layoutloop.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, NoModelYet, Overloaded, StillRunning
 from layoutloop.plural import counted
 from layoutloop.settings.serving import Settings
@@ -185,7 +187,7 @@ class Predictor:
                 raise submitted
             pages = self._read(where, submitted.wait(deadline))
             return self._prediction(request, pages, len(submitted)), "ok"
-        except (DeadlineExceeded, Overloaded) as error:
+        except (DeadlineExceeded, Overloaded, MachineFailed) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             self._note(where, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
@@ -194,7 +196,10 @@ class Predictor:
             return [], "no_model"
         except LayoutLoopError as error:
             self._note(where, error, logging.WARNING)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError | MemoryError) and is_of_machine(error):
+                self._note(where, machine_failed(error), logging.WARNING)
+                return [], "deferred"
             logger.exception("%s", where)
             unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
             self._note(where, unforeseen, logging.WARNING)

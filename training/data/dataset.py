@@ -10,6 +10,8 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.errors import MachineFailed
+from handler.machine import is_of_machine, machine_failed
 from handler.ocr_settings import TASK_ENGINE, engine_kind
 from handler.page import Box, Page, Word
 from layoutloop.errors import (
@@ -43,7 +45,7 @@ NO_WORD = "box without a word (kept: it counts as not found)"
 SAME_PLACE_PX = 1.0
 """Edges this close are one place; a box that was drawn once and accepted once differs by rounding."""
 
-_TEMPORARY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable)
+_TEMPORARY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable, MachineFailed)
 """What a page is not to blame for: another time it is read."""
 _MISSED_IN_A_ROW = 8
 _MISSED_SHARE = 0.5
@@ -214,6 +216,10 @@ def _read_all(
             return read(page)
         except LayoutLoopError as error:
             return error
+        except (OSError, MemoryError) as error:
+            if is_of_machine(error):
+                return machine_failed(error)
+            raise
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-page")
     try:

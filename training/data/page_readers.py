@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from handler.errors import ImageTooLarge
 from handler.images import ImageLimits
+from handler.machine import is_of_machine, machine_failed
 from handler.page import Page
 from handler.reading.reader import Reader
 from handler.wire import page_from_json
@@ -201,6 +202,8 @@ class FolderImages:
                     raise ImageTooLarge(f"{path} has more than {self.max_bytes:,} bytes")
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
+            if isinstance(error, OSError) and is_of_machine(error):
+                raise machine_failed(error) from error
             raise ImageUnavailable(f"the image {name[:100]!r} cannot be read from {self.folder}: {error}") from error
         told = dict.fromkeys(repr(unicodedata.normalize("NFC", name)[:100]) for name in names)
         raise ImageUnavailable(f"{self.folder} has no file {' or '.join(told)}")

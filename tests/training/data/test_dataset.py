@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from handler.errors import ImageTruncated
+from handler.errors import ImageTruncated, MachineFailed
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
@@ -281,7 +281,9 @@ def test_all_pages_fail() -> None:
         build([task(number) for number in range(1, 13)], read)
 
 
-@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable])
+@pytest.mark.parametrize(
+    "away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable, MachineFailed]
+)
 @pytest.mark.parametrize("good_before", [0, 5])
 def test_a_server_that_is_away_is_not_waited_for_page_by_page(
     away: Callable[[str], Exception], good_before: int
