@@ -16,7 +16,6 @@ import difflib
 import io
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from benchmarks.timing import machine
+from benchmarks.timing import Clock, machine
 from handler.images import ImageLimits
 from handler.ocr_settings import OcrSettings
 from handler.page import Page
@@ -67,7 +66,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Words:
-    """How the text's words and OCR's compare, over the pages whose text was taken; times in seconds."""
+    """How the text's words and OCR's compare, over the pages whose text was taken; CPU times in seconds."""
 
     text: int = 0
     ocr: int = 0
@@ -96,11 +95,11 @@ class Bench:
             document.init_forms()
             for number in range(min(pages, len(document))):
                 picture = document[number].render(scale=SCALE).to_pil().convert("RGB")
-                started = time.perf_counter()
+                clock = Clock()
                 judged = layers.judge(document, number, picture, SCALE)
-                judging_s, started = time.perf_counter() - started, time.perf_counter()
+                judging_s, clock = clock.spent().cpu_s, Clock()
                 read = self.reader.read(encoded(picture))
-                reading_s = time.perf_counter() - started
+                reading_s = clock.spent().cpu_s
                 visible = visible_words(path, number)
                 should = bool(visible) and shared(read, visible) >= SAME * max(1, len(bag(read)))
                 self.originals.add(f"{path.name} page {number + 1}", judged, should=should)
@@ -223,7 +222,7 @@ def turned(path: Path, number: int, picture: Image.Image) -> bytes:  # noqa: ARG
     for one in page.get_objects(max_depth=1):
         pdfium.FPDFPageObj_Transform(one, 0, 1, -1, 0, top + left, bottom - left)
     page.set_mediabox(left, bottom, left + top - bottom, bottom + right - left)
-    page.set_rotation(90)
+    page.set_rotation((page.get_rotation() + 90) % 360)
     return saved(document, page)
 
 
@@ -304,7 +303,7 @@ def main() -> None:
     print(f"\n{pages} pages with their own words: {words.text:,}, OCR reads {words.ocr:,}, {words.both:,} alike")
     print(f"OCR reads {words.both / max(1, words.text):.1%} of the text's words")
     print(f"the text has {words.both / max(1, words.ocr):.1%} of OCR's; both in order: {words.in_order / pages:.2f}")
-    print(f"judging {words.judging_s / pages:.2f} s a page, OCR {words.reading_s / pages:.2f}")
+    print(f"judging {words.judging_s / pages:.2f} CPU s a page, OCR {words.reading_s / pages:.2f}")
     print("\n| pages | looked at | taken | decided rightly |\n|---|---|---|---|")
     for name, tally in {"as they are": bench.originals, **bench.variants}.items():
         print(f"| {name} | {tally.pages} | {tally.taken} | {tally.right} |")
