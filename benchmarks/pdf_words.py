@@ -12,6 +12,7 @@ that must not be taken any more, and two that must.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import io
 import re
@@ -294,11 +295,10 @@ def main() -> None:
     options = parser.parse_args()
     print(machine())
     bench = Bench(options.varied)
-    for path in sorted(options.folder.glob("*.pdf"))[: options.documents]:
-        bench.document(path, options.pages)
-        print(
-            f"{path.name}: {bench.originals.taken} of {bench.originals.pages} pages so far", file=sys.stderr, flush=True
-        )
+    with contextlib.suppress(KeyboardInterrupt):  # what was measured by then is printed
+        for path in sorted(options.folder.glob("*.pdf"))[: options.documents]:
+            bench.document(path, options.pages)
+            print(f"{path.name}: {bench.originals.taken} of {bench.originals.pages} pages", file=sys.stderr, flush=True)
     words, pages = bench.words, max(1, bench.words.pages)
     print(f"\n{pages} pages with their own words: {words.text:,}, OCR reads {words.ocr:,}, {words.both:,} alike")
     print(f"OCR reads {words.both / max(1, words.text):.1%} of the text's words")
