@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PAUSE_S = 0.5
-_MACHINE_PAUSE_S = 2.0
-"""For a machine that lacks something: a person, or the end of something else, must mend it."""
+_LONGEST_PAUSE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,17 @@ class PageAnswerer:
         """Return when a page that begins now must be done, on the monotonic clock."""
         return time.monotonic() + self._time_limit_s
 
-    def answer(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
-        """Return the answer of an image: as TorchServe gives it, or gave it before."""
+    def answer(self, digest: bytes, fetch: Callable[[], bytes], in_service: InService, deadline: float) -> PageAnswer:
+        """Return the answer of an image: as TorchServe gives it, or gave it before; then it is not fetched.
+
+        Args:
+            digest: of the image.
+            fetch: returns the image.
+            in_service: what answers.
+            deadline: on the monotonic clock.
+        """
         page_key = (FORMAT, digest, in_service.ocr.version, *in_service.reading.values())
-        body, page = self._ask("read", page_key, lambda: self.models.read(data, in_service, deadline), parse_page)
+        body, page = self._ask("read", page_key, lambda: self.models.read(fetch(), in_service, deadline), parse_page)
         model = in_service.model
         if model is None:
             return PageAnswer(page.size, page.words, tuple(text_lines(page)), in_service)
@@ -139,7 +145,7 @@ class PageAnswerer:
 
 
 class _PageJob:
-    """One page on its way; keeps its image between tries."""
+    """One page on its way; between tries it keeps what its image is, and not the image."""
 
     def __init__(self, answerer: PageAnswerer, model: str | None, reference: str, task_id: int | None) -> None:
         self._answerer = answerer
@@ -147,21 +153,34 @@ class _PageJob:
         self._reference = reference
         self._task_id = task_id
         self._deadline: float | None = None
-        self._data = b""
+        self._pause_s = _PAUSE_S
         self._digest = b""
 
     def __call__(self) -> PageAnswer:
         if self._deadline is None:
             self._deadline = self._answerer.deadline()
-            self._data = self._answerer.fetch(self._reference, self._task_id)
-            if not self._data:
-                raise ImageUnavailable("the image file is empty")
-            self._digest = hashlib.sha256(self._data).digest()
+        data = b"" if self._digest else self._fetch()
         in_service = self._answerer.models.in_service(self._model)
         try:
-            return self._answerer.answer(self._digest, self._data, in_service, self._deadline)
+            return self._answerer.answer(self._digest, lambda: data or self._fetch_again(), in_service, self._deadline)
         except (ModelNotReady, MachineFailed) as error:
-            pause_s = _PAUSE_S if isinstance(error, ModelNotReady) else _MACHINE_PAUSE_S
-            if time.monotonic() + pause_s > self._deadline:
+            if time.monotonic() + self._pause_s > self._deadline:
                 raise
-            raise Again(pause_s) from error
+            pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            again = Again(pause_s)
+            logger.debug("a page waits %.1f s: %s", pause_s, error)
+        raise again
+
+    def _fetch(self) -> bytes:
+        data = self._answerer.fetch(self._reference, self._task_id)
+        if not data:
+            raise ImageUnavailable("the image file is empty")
+        self._digest = hashlib.sha256(data).digest()
+        return data
+
+    def _fetch_again(self) -> bytes:
+        """Return the image anew; one that changed meanwhile begins as another page does."""
+        before, data = self._digest, self._fetch()
+        if self._digest != before:
+            raise Again(0.0)
+        return data
