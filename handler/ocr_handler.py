@@ -1,8 +1,9 @@
 """TorchServe entry of model `ocr`: the bytes of one page image in, Page JSON out. CPU, no weights.
 
 Headers, each optional: `X-LayoutLoop-Engine`, `X-LayoutLoop-Language` and `X-LayoutLoop-Psm` (as the pages were read
-that the model was trained with), and `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image
-branch looks at.
+that the model was trained with), `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image branch
+looks at, and `X-LayoutLoop-Words: 0` for a page without words: its size, and perhaps its thumbnail, where the words
+are known.
 """
 
 from __future__ import annotations
@@ -58,5 +59,6 @@ class OcrHandler:
                 language=item.parameters.get("language"),
                 psm=integer_parameter(item, "psm"),
                 thumbnail=item.parameters.get("thumbnail", "0") in ("1", "true"),
+                words=item.parameters.get("words", "1") not in ("0", "false"),
             )
         )

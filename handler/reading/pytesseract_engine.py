@@ -12,8 +12,9 @@ from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings, engine_name
-from handler.page import Word
+from handler.page import Page, Word
 from handler.reading.tesseract import credible_dpi, grey, parse_tsv, require_languages, timeout_message
+from handler.reading.tesseract_page import read_page
 
 _NOT_INSTALLED = "the tesseract program is not on PATH; `apt-get install tesseract-ocr`"
 
@@ -31,8 +32,11 @@ class PytesseractEngine:
         program = f"{settings.engine}-{pytesseract.get_tesseract_version()}"
         self.name = engine_name(program, settings.language, settings.psm)
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:
-        """Return the words of an RGB page in reading order."""
+    def read(self, image: Image.Image) -> Page:
+        """Return an RGB page with its words in reading order."""
+        return read_page(image, self.name, self._settings, self._read)
+
+    def _read(self, image: Image.Image, timeout_s: float) -> tuple[Word, ...]:
         dpi = credible_dpi(image)
         settings = self._settings
         command = ["tesseract", "stdin", "stdout", "-l", settings.language, "--psm", str(settings.psm)]
@@ -43,7 +47,7 @@ class PytesseractEngine:
                 [*command, *resolution, "tsv"],
                 input=_tiff(grey(image)),
                 capture_output=True,
-                timeout=settings.timeout_s,
+                timeout=timeout_s,
             )
         except subprocess.TimeoutExpired as error:
             raise OcrTimeout(timeout_message(settings)) from error

@@ -35,10 +35,11 @@ from layoutloop.store.copy import is_filling, store_of
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, image_references
 from layoutloop.studio.results import PredictionDict, Rendering, regions_to_results, results_to_prediction
+from layoutloop.studio.task_words import words_of_task
 from layoutloop.studio.version import config_fingerprint, reported_version
 from layoutloop.torchserve.in_service import InService
-from shim.predict.answering import PageAnswer, PageAnswerer
-from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
+from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
+from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool, bare
 from shim.predict.request import PredictRequest
@@ -162,12 +163,21 @@ class Predictor:
         self, request: PredictRequest, in_service: InService, task: Mapping[str, object], turn: int
     ) -> TaskPages | LayoutLoopError:
         try:
-            references = image_references(task, request.config)
+            pages = self._sources(request, task)
             if request.is_interactive:
-                references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
-            return TaskPages(self._answerer, self._pool, request.model, in_service, task.get("id"), references, turn)
+                pages, turn = (page_drawn_on(request.drawn, pages),), _FIRST
+            return TaskPages(self._answerer, self._pool, request.model, in_service, task.get("id"), pages, turn)
         except LayoutLoopError as error:
             return bare(error)
+
+    def _sources(self, request: PredictRequest, task: Mapping[str, object]) -> tuple[PageSource, ...]:
+        references = image_references(task, request.config)
+        brought = words_of_task(task, request.config, len(references))
+        key = (request.project_id, "a column of words")  # told once: every task may have it
+        if brought.own_column and key not in self._logged:
+            self._logged.add(key)
+            logger.warning("project %s: %s", request.project_id, brought.own_column)
+        return tuple(map(PageSource, references, brought.pages))
 
     def _entry(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from handler.errors import MachineFailed
 from handler.machine import is_of_machine, machine_failed
-from handler.ocr_settings import engine_kind
+from handler.ocr_settings import TASK_ENGINE, engine_kind
 from handler.page import Box, Page, Word
 from layoutloop.errors import (
     DatasetEmpty,
@@ -88,7 +88,8 @@ def build_examples(
 
     Raises:
         DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
-        DatasetFailed: not one page could be read, or two engines read them; or TorchServe or what has the images was
+        DatasetFailed: not one page could be read, or two engines read them (words that came with tasks go with either);
+            or TorchServe or what has the images was
             unreachable for 8 pages in a row, or for more than half of all.
     """
     if not selection.pages:
@@ -100,7 +101,7 @@ def build_examples(
     if not examples:
         first = left_out[NOT_READ].examples[0]
         raise DatasetFailed(f"none of {len(selection.pages)} annotated pages could be read; the first: {first}")
-    if len(kinds := sorted({engine_kind(example.page.engine) for example in examples})) > 1:
+    if len(kinds := sorted({engine_kind(example.page.engine) for example in examples} - {TASK_ENGINE})) > 1:
         raise DatasetFailed(
             f"pages were read by {' and '.join(kinds)}: another `ocr` came into service meanwhile; begin again"
         )

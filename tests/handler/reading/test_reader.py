@@ -156,3 +156,12 @@ def test_a_failed_page_is_not_kept(tmp_path: Path) -> None:
             reader.read(PAGE[: len(PAGE) // 2])
     assert entries(tmp_path) == []
     assert texts(reader.read(PAGE)) == WORDS
+
+
+def test_without_words_no_engine_reads_the_page(tmp_path: Path) -> None:
+    """The limit of a millisecond would stop any reading."""
+    hurried = Reader(OcrSettings(engine="tesserocr", timeout_s=0.001), ImageLimits(), FileCache(tmp_path, 2**20))
+    page = hurried.read(PAGE, thumbnail=True, words=False)
+    assert (page.size, page.engine, page.words) == (Size(*rendered_page().size), "", ())
+    assert page.thumbnail == make_thumbnail(open_page(PAGE, ImageLimits()))
+    assert texts(Reader(FAST, ImageLimits(), FileCache(tmp_path, 2**20)).read(PAGE)) == WORDS
