@@ -65,7 +65,7 @@ def test_a_full_disk_is_told_and_costs_no_page(small: Stack) -> None:
     assert refused.status_code in (202, 503), refused.text  # what the page cache gave back may be enough for a record
     assert "The disk of LAYOUTLOOP_HOME" in requests.get(f"{small.url}/dashboard", timeout=10).text
     filler.unlink()
-    assert not is_told(small, "is full")
+    wait_for(lambda: not is_told(small, "is full"), 20)  # the node says so with its next report
     assert ask(small, 3, 9) == [True, True]
 
 
