@@ -68,7 +68,7 @@ def setup() -> Response:
 @routes.post("/predict")
 def predict() -> Response:
     """Answer one entry per task, in order; a pre-labelling is also told why one is `[]`."""
-    parsed = parse_predict(_json_object())
+    parsed = parse_predict(_json_object(), context().settings.max_tasks)
     response = context().predictor.predict(parsed)
     answer: dict[str, Any] = {"results": response.results, "model_version": response.model_version}
     if parsed.is_background:

@@ -61,7 +61,7 @@ class PredictionFile:
         self._patience = Patience(listener.say, self._stopped)
 
     def tasks(self, studio: ProjectPredictions, only: Sequence[int] | None, size: int) -> Iterator[list[FileTask]]:
-        """Yield the tasks of a project in portions of about a size, whatever predictions they have."""
+        """Yield the tasks of a project in portions of a size, whatever predictions they have."""
 
         def listed() -> Iterator[Task]:
             for some in listed_tasks(studio, self._patience, None, only):

@@ -19,7 +19,8 @@ from layoutloop.studio.predictions import ProjectPredictions, TaskList, chunks
 
 REQUESTS = 6
 """Predict requests at a time. The shim answers 32, people's among them; its pool holds four times its workers."""
-_LEAST_PORTION, _LARGEST_PORTION = 4, 100
+LEAST_PORTION, LARGEST_PORTION = 4, 100
+"""Tasks in one of them."""
 _PAUSE_S = 5.0
 _STANDSTILL_S = 300.0
 
@@ -192,9 +193,8 @@ def listed_tasks(
 
 
 def portions(tasks: Iterable[Task], size: int) -> Iterator[list[Task]]:
-    """Yield the tasks in requests of about a size."""
+    """Yield the tasks in requests of a size."""
     remaining = iter(tasks)
-    size = min(max(size, _LEAST_PORTION), _LARGEST_PORTION)
     while portion := list(islice(remaining, size)):
         yield portion
 

@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from layoutloop.studio.results import PredictionDict
 
 TAKEN_S = 240.0
 """Label Studio waits 100 s for a prediction, and the import of a large project takes its time before that counts."""
@@ -25,6 +28,9 @@ TAKE_OVER_S = 20.0
 """After it another pre-labelling may take them: most imports are through, and doubles of the others are swept."""
 STORING_S, STORING_ONE_S = 60.0, 15.0
 """Label Studio stores a press of 300 tasks within seconds, the one that was opened at once; later on a busy machine."""
+
+Entry = PredictionDict | list[PredictionDict]
+"""What Label Studio gets for one task: a prediction, or `[]` for none (it may then request it another time)."""
 
 _PRESS, _OPENED = "a press", "an opened task"
 
@@ -65,6 +71,24 @@ class HandedOut:
             return age_s >= TAKEN_S
 
         return self._hand_out(_PRESS if is_press else _OPENED, version, tasks, is_free)
+
+    def without_taken(self, tasks: Sequence[Mapping[str, Any]], entries: Sequence[Entry]) -> list[Entry]:
+        """Return what Label Studio is answered: `[]` for each task whose prediction goes to somebody else."""
+        stored: dict[str, list[int]] = {}
+        for task, entry in zip(tasks, entries, strict=True):
+            if isinstance(entry, dict) and isinstance(task.get("id"), int):
+                stored.setdefault(entry["model_version"], []).append(task["id"])
+        is_press = len(tasks) > 1
+        given = {
+            (version, task)
+            for version, those in stored.items()
+            for task in self.give(version, those, is_press=is_press)
+        }
+        taken = {(version, task) for version, those in stored.items() for task in those} - given
+        return [
+            [] if isinstance(entry, dict) and (entry["model_version"], task.get("id")) in taken else entry
+            for task, entry in zip(tasks, entries, strict=True)
+        ]
 
     def _hand_out(
         self, owner: str, version: str, tasks: Iterable[int], is_free: Callable[[str, float], bool]
