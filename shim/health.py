@@ -77,7 +77,9 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
         missing.append(NO_KEY)
-    nodes = store.live_nodes()
+    reports = store.node_reports()
+    nodes = reports.live
+    missing += reports.problems
     if not nodes and not filling:
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")

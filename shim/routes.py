@@ -8,9 +8,9 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
+from layoutloop.errors import LabelConfigUnsupported, ModelNotReady, RequestInvalid
 from layoutloop.store.copy import store_of
-from layoutloop.store.manifest import OCR_MODEL, project_model
+from layoutloop.store.manifest import OCR_MODEL, Manifest, project_model
 from layoutloop.studio.label_config import parse_label_config, served_sentence
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
@@ -131,9 +131,11 @@ def versions() -> Response:
     """List the versions that are held, of `?project=7` or of every project."""
     project = parse_project(request.args.get("project"))
     store = context().store
-    names = [project_model(project)] if project is not None else store.models()
-    manifests = [store.manifest(name) for name in names if name != OCR_MODEL]
-    held = {version for manifest in manifests if manifest for version in manifest.load}
+    if project is not None:
+        found = [store.manifest(project_model(project))]
+    else:
+        found = [_manifest_or_none(name) for name in store.models() if name != OCR_MODEL]
+    held = {version for manifest in found if manifest for version in manifest.load}
     return jsonify({"versions": sorted(held, reverse=True)})
 
 
@@ -141,6 +143,15 @@ def versions() -> Response:
 def metrics() -> Response:
     """Answer Prometheus."""
     return Response(generate_latest(context().metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _manifest_or_none(name: str) -> Manifest | None:
+    """Return what is in service under a name; a file that cannot be understood hides no other project."""
+    try:
+        return context().store.manifest(name)
+    except ModelNotReady as error:
+        logger.warning("%s", error)
+        return None
 
 
 def _json_object() -> dict[str, Any]:
