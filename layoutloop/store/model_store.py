@@ -18,7 +18,7 @@ from layoutloop.store.manifest import Manifest, VersionCard, archive_name, proje
 from layoutloop.store.node_reports import NodeReports, read_reports
 from layoutloop.store.path import StorePath, children, store_access
 from layoutloop.store.stamps import is_stamp, next_stamp
-from layoutloop.store.writing import write_bytes
+from layoutloop.store.writing import private, write_bytes
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
@@ -207,7 +207,7 @@ class ModelStore:
                 write_bytes(last, stamp.encode())
                 return stamp
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".last-stamp", "a+") as file:
+        with open(folder / ".last-stamp", "a+", opener=private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             stamp = next_stamp([file.read(), *(path.name for path in folder.glob("*"))])
