@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes half of a character beyond the first 65,536; one without its other half is no text."""
+
 
 def parse_json(text: str | bytes) -> Any:
-    """Return what JSON says; all its numbers are finite.
+    """Return what JSON in UTF-8 says; all its numbers are finite, all its strings are text (see `parse_message`).
 
     Raises:
         ValueError: it is none, is no text, is nested too deeply, or has a number that no float can hold.
     """
+    return _parse(text, parse_constant=_finite, parse_float=_finite)
+
+
+def parse_message(text: bytes) -> Any:
+    """Return what a program sent, which may use any number that Python knows; half a character becomes `?`.
+
+    Raises:
+        ValueError: it is no JSON in UTF-8, or nested too deeply.
+    """
+    return _parse(text)
+
+
+def _parse(text: str | bytes, **options: Any) -> Any:
     try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.encode("utf-8", "replace").decode()
+        body = json.loads(decoded, **options)
+        if _HALF.search(decoded):
+            body = json.loads(json.dumps(body, ensure_ascii=False).encode("utf-8", "replace"), **options)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    return body
 
 
 def mapping_of(value: object, what: str) -> Mapping[str, Any]:

@@ -6,9 +6,11 @@ import logging
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from layoutloop.errors import LabelConfigUnsupported, ModelNotReady, RequestInvalid
+from layoutloop.foreign_json import parse_message
 from layoutloop.store.copy import store_of
 from layoutloop.store.manifest import OCR_MODEL, Manifest, project_model
 from layoutloop.studio.label_config import parse_label_config, served_sentence
@@ -156,12 +158,16 @@ def _manifest_or_none(name: str) -> Manifest | None:
 
 def _json_object() -> dict[str, Any]:
     try:
-        body = request.get_json(silent=True)
-    except RecursionError:
+        data = request.get_data()
+    except (OSError, ParseException) as error:
+        raise RequestInvalid(f"the body of this request breaks off or is malformed: {error!s:.200}") from error
+    try:
+        body = parse_message(data) if request.is_json else None
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise RequestInvalid(
             f"{request.path} takes a JSON object with Content-Type application/json, "
-            f"got {len(request.get_data(cache=True))} bytes of {request.content_type}"
+            f"got {len(data)} bytes of {request.content_type!s:.80}"
         )
     return body

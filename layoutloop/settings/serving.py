@@ -14,6 +14,7 @@ from layoutloop.errors import SettingsInvalid
 from layoutloop.settings.values import (
     LOOPBACK,
     TRUE,
+    check_host_names,
     convert,
     is_address,
     is_loopback,
@@ -77,6 +78,7 @@ class Settings:
         home: LAYOUTLOOP_HOME, all running state.
         host: LAYOUTLOOP_HOST, where the shim listens.
         port: LAYOUTLOOP_PORT.
+        hosts: LAYOUTLOOP_HOSTS, names besides localhost by which the shim may be called while Basic auth is off.
         torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT; inference there, management and metrics on the next two.
         torchserve_host: LAYOUTLOOP_TORCHSERVE_HOST, where its inference and metrics listen; management is on loopback.
         torchserve_url: LAYOUTLOOP_TORCHSERVE_URL, where predictions are requested: TorchServe elsewhere, on one or
@@ -108,6 +110,7 @@ class Settings:
     home: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 9090
+    hosts: tuple[str, ...] = ()
     torchserve_port: int = 7080
     torchserve_host: str = LOOPBACK
     torchserve_url: str = ""
@@ -169,6 +172,7 @@ class Settings:
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
         parse_host_rules(self.image_hosts)
+        check_host_names(self.hosts)
         for network in self.image_networks:
             try:
                 ipaddress.ip_network(network)

@@ -169,7 +169,7 @@ class Predictor:
         submitted: TaskPages | LayoutLoopError,
         deadline: float,
     ) -> tuple[Entry, TaskStatus]:
-        where = f"project {request.project_id} task {task.get('id')}"
+        where = f"project {request.project_id} task {task.get('id')!r:.40}"
         try:
             if isinstance(submitted, LayoutLoopError):
                 raise submitted
