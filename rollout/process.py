@@ -22,6 +22,7 @@ from layoutloop.store.model_store import ModelStore
 from layoutloop.store.node_reports import time_of
 from layoutloop.store.path import store_access
 from layoutloop.store.transfer import clear_copies
+from layoutloop.store.use_marks import heal_marks
 from layoutloop.store.writing import write_json
 from layoutloop.torchserve.inference import own_client, token_file
 from layoutloop.torchserve.management import ManagementClient
@@ -107,6 +108,7 @@ class WatcherProcess:
 
     def _tidy(self) -> None:
         clear_copies(self.watcher.near, self.watcher.archives)
+        heal_marks(self.watcher.near.path)
         try:
             with store_access(self.watcher.store.path):
                 forget_lost_nodes(self.watcher.store)
