@@ -17,6 +17,7 @@ from layoutloop.studio.label_config import parse_label_config, served_sentence
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
 from shim.health import health_now
+from shim.job_requests import submit
 from shim.predict.request import parse_predict, parse_project
 from shim.webhook import read_event
 
@@ -87,7 +88,7 @@ def webhook() -> Response:
         if event.why:
             logger.info("webhook %s is ignored: %s", event.action, event.why)
         return jsonify({"status": "ignored", "action": event.action})
-    job = context().jobs.submit(event.project, "retrain", event.trigger)
+    job = submit(event.project, "retrain", event.trigger)
     logger.info("webhook %s: job %s of project %d waits", event.action, job.id, event.project)
     return jsonify({"status": "queued", "job": job.id})
 
@@ -107,7 +108,7 @@ def train() -> tuple[Response, int]:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise RequestInvalid(f"`{name}` is true or false, got {value!r:.80}")
-    job = context().jobs.submit(project, "retrain", "api", flags)
+    job = submit(project, "retrain", "api", flags)
     logger.info("/train: job %s of project %d waits", job.id, project)
     return jsonify({"job": job.id}), 202
 

@@ -20,6 +20,7 @@ from shim.context import context
 from shim.dashboard.page import render
 from shim.dashboard.view import JobList, Project, StoreView, read_jobs, read_names
 from shim.health import health_now
+from shim.job_requests import submit
 from shim.predict.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ def refuse_strange_forms() -> None:
 
 def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
     refuse_strange_forms()
-    job = context().jobs.submit(project, kind, "dashboard", options)
+    job = submit(project, kind, "dashboard", options)
     logger.info("dashboard: job %s of project %d waits", job.id, project)
     return redirect(url_for("dashboard.overview", _anchor=f"job-{job.id}"), 303)
 
