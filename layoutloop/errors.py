@@ -16,6 +16,7 @@ LayoutLoopError                     500
 ├── HostUnreachable                 502  its name does not resolve, nothing takes connections there, or it breaks off
 ├── ImageUnavailable                424  what an image reference names cannot be had
 │   └── ImageSourceUnreachable      424  its source is down or unreachable; that says nothing about the image itself
+├── WordsInvalid                    422  the words that a task brings for a page cannot be those of the page
 ├── PageRejected                    422  TorchServe's handler refused this page; carries its code
 ├── ModelNotReady                   503  serving.json names a version that TorchServe does not hold (yet)
 │   └── NoModelYet                  503  the project has no model so far, and its label config draws nothing without one
@@ -25,6 +26,7 @@ LayoutLoopError                     500
 ├── DeadlineExceeded                504  no time is left for this item
 │   └── StillRunning                504  it goes on in the background; request it again
 ├── Overloaded                      503  too much is waiting already
+├── TooManyTasks                    413  one request has more tasks than are taken
 ├── StudioUnavailable               502  Label Studio's API did not answer, or not with what is needed
 │   └── StudioRefused               502  it does not have this, or the key may not see it; another try changes nothing
 ├── NotConnected                    502  Label Studio and the shim are not connected as they should be
@@ -103,6 +105,10 @@ class ImageSourceUnreachable(ImageUnavailable, code="image_source_unreachable"):
     """What has the image does not answer, or only with an error of its own: the next image would fare no better."""
 
 
+class WordsInvalid(LayoutLoopError, status=422, code="words_invalid"):
+    """The words that a task brings for a page are no Page of the wire, or cannot be those of the page."""
+
+
 class PageRejected(LayoutLoopError, status=422, code="page_rejected"):
     """TorchServe's handler refused this page; `code` is the handler's own."""
 
@@ -143,6 +149,10 @@ class StillRunning(DeadlineExceeded, code="still_running"):
 
 class Overloaded(LayoutLoopError, status=503, code="overloaded"):
     """Too much is waiting already; a later request is answered from what was done meanwhile."""
+
+
+class TooManyTasks(LayoutLoopError, status=413, code="too_many_tasks"):
+    """One request has more tasks than are taken at a time."""
 
 
 class StudioUnavailable(LayoutLoopError, status=502, code="studio_unavailable"):

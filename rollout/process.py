@@ -15,6 +15,7 @@ from pathlib import Path
 
 from layoutloop.errors import StoreUnavailable
 from layoutloop.foreign_json import parse_json
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.settings.node import NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
@@ -99,7 +100,7 @@ class WatcherProcess:
         if time.monotonic() - self._tidied > _TIDY_S:
             self._tidied = time.monotonic()
             self._tidy()
-        retire(self.watcher.store, self.watcher.near)
+        retire(self.watcher.store, self.watcher.near, self.settings.deadline_s)
         self.watcher.converge()
         self.look_elsewhere()
         if (found := (self.watcher.holds, self.watcher.errors)) != self._noted:
@@ -162,7 +163,7 @@ def forget_lost_nodes(store: ModelStore) -> None:
 
 def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
     """Return the model store as a folder, see `mirror.readable`; this node's report goes out from there."""
-    return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
+    return readable(node.model_dir, node.home / THREADS / "rollout", f".nodes/{node.node}.json")
 
 
 def make_watcher(node: NodeSettings, store: ModelStore, folder: Path) -> Watcher:
