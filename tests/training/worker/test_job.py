@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from layoutloop.jobs.job import Job
+from layoutloop.jobs.job import Job, Trigger
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.node import REPOSITORY
 from layoutloop.settings.serving import Settings
@@ -17,7 +18,7 @@ from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from tests.far_servers import LEGACY_KEY, serve
-from training.worker.first_look import unknown_project
+from training.worker.first_look import first_look
 
 
 @pytest.mark.parametrize(
@@ -50,18 +51,39 @@ def test_an_error_is_one_sentence_in_the_record(
         assert [path for path in left if not path.startswith("home/jobs.db")] == ["home"]
 
 
-@pytest.mark.parametrize(
-    ("status", "is_unknown"), [(404, True), (401, False), (403, False), (500, False), (503, False)]
-)
-def test_a_project_that_label_studio_does_not_know_is_found_without_a_process(status: int, is_unknown: bool) -> None:
+@pytest.mark.parametrize(("status", "fails"), [(404, True), (401, False), (403, False), (500, False), (503, False)])
+def test_a_project_that_label_studio_does_not_know_is_found_without_a_process(status: int, fails: bool) -> None:
     job = Job("0123456789ab", 999, "retrain", "api", 0.0)
     with serve("127.0.0.1", lambda request: request.reply(status)) as server:
         settings = Settings(label_studio_url=f"http://127.0.0.1:{server.port}", label_studio_api_key=LEGACY_KEY)
-        problem = unknown_project(settings, job)
-    assert ("the project does not exist" in problem) == is_unknown
-    assert bool(problem) == is_unknown
-    assert unknown_project(Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key=LEGACY_KEY), job) == ""
-    assert unknown_project(Settings(), job) == ""
+        ending = first_look(settings, job)
+    assert (ending is not None and ending.is_failure and "the project does not exist" in ending.sentence) == fails
+    assert first_look(Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key=LEGACY_KEY), job) is None
+    assert first_look(Settings(), job) is None
+
+
+@pytest.mark.parametrize(
+    ("trigger", "annotated", "train_every", "is_skipped"),
+    [
+        pytest.param("annotations", 9, 10, True, id="too few in all"),
+        pytest.param("annotations", 10, 10, False, id="perhaps enough"),
+        pytest.param("start_training", 0, 10, False, id="a person wants it"),
+        pytest.param("annotations", 0, 0, False, id="never by themselves, queued before that was set"),
+    ],
+)
+def test_too_few_annotations_in_all_are_found_without_an_export(
+    trigger: Trigger, annotated: int, train_every: int, is_skipped: bool
+) -> None:
+    body = {"id": 7, "title": "Seven", "label_config": "<View/>", "num_tasks_with_annotations": annotated}
+    with serve("127.0.0.1", lambda request: request.reply(200, json.dumps(body).encode())) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        settings = Settings(label_studio_url=url, label_studio_api_key=LEGACY_KEY, train_every=train_every)
+        ending = first_look(settings, Job("0123456789ab", 7, "retrain", trigger, 0.0))
+    assert [seen.target for seen in server.seen] == ["/api/projects/7/"]
+    assert (ending is not None) == is_skipped
+    if ending is not None:
+        assert not ending.is_failure
+        assert "at most 9 annotations are new since the last training; 10 start one" in ending.sentence
 
 
 def in_service(tmp_path: Path, card: VersionCard) -> None:
