@@ -37,7 +37,8 @@ CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image"><Label value="Total"/>'
     '<Label value="Date"/></RectangleLabels><TextArea name="text" toName="image" perRegion="true"/></View>'
 )
-SOON_S = 5.0
+SOON_S = 2.0
+"""Of the processor: how long the clock says depends on what else the machine does."""
 
 WORDS = st.sampled_from(
     [
@@ -136,12 +137,12 @@ CONFIGS = (
 
 @given(xml=CONFIGS, task=OBJECTS)
 def test_label_configs(xml: str, task: dict[str, Any]) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     with suppress(LayoutLoopError):
         config = parse_label_config(xml)
         served_sentence(xml, config)
         image_references(task, config)
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
 
 
 def _config() -> LabelConfig:
@@ -200,7 +201,7 @@ def test_results(results: Any) -> None:
 
 @given(text=REFERENCES)
 def test_references(text: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     reference = read_reference(text)
     assert all(isinstance(name, str) for name in (reference.file, *reference.file_names))
     for parse in (parse_web_address, parse_studio_url, lambda one: decode_data_uri(one, 100)):
@@ -208,7 +209,7 @@ def test_references(text: str) -> None:
             parse(text)
     with suppress(LayoutLoopError):
         check_path(reference.path, reference.query)
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
 
 
 ENTRIES = st.fixed_dictionaries(
@@ -284,13 +285,13 @@ QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 def _check(client: FlaskClient, method: str, path: str, caplog: pytest.LogCaptureFixture, **more: Any) -> None:
     caplog.clear()
-    began = time.monotonic()
+    began = time.process_time()
     with caplog.at_level(logging.ERROR):
         answer = client.open(path, method=method, **more)
         assert answer.status_code < 500 or answer.status_code == 503, answer.text
     assert not [record for record in caplog.records if record.exc_info], caplog.text
     assert "internal" not in answer.text.lower() or answer.status_code < 500
-    assert time.monotonic() - began < SOON_S
+    assert time.process_time() - began < SOON_S
 
 
 @QUICK
