@@ -14,6 +14,7 @@ from typing import Any
 from handler.errors import ImageTooLarge, PageInvalid
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
+from handler.turn import level_page, level_thumbnail
 from handler.wire import FORMAT, MAX_WORDS, page_from_json
 from layoutloop.errors import AddressRefused, ImageUnavailable, WordsInvalid
 from layoutloop.plural import counted
@@ -118,10 +119,12 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
         page = page_from_json(body, is_request=True)
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
-    given = _on_page(page.words, page.size, words)
+    given = replace(page, engine=TASK_ENGINE, words=_on_page(page.words, page.size, words), thumbnail=None)
     if not any("line" in word for word in body["words"]):
-        given = number_rows(given)
-    return Page(page.size, TASK_ENGINE, given)
+        rows = number_rows(level_page(given).words)
+        numbered = tuple(replace(word, line=row.line) for word, row in zip(given.words, rows, strict=True))
+        given = replace(given, words=numbered)
+    return given
 
 
 def with_picture(page: Page, picture: Page) -> Page:
@@ -140,7 +143,9 @@ def with_picture(page: Page, picture: Page) -> Page:
             f"the words are of a page of {ours.width} x {ours.height} pixels, and the image of this page has "
             f"{image.width} x {image.height}; give width, height and boxes in pixels of the image"
         )
-    return replace(page, thumbnail=picture.thumbnail)
+    if picture.thumbnail is None or not page.turn:
+        return replace(page, thumbnail=picture.thumbnail)
+    return replace(page, thumbnail=level_thumbnail(picture.thumbnail, page.turn))
 
 
 def _entry(entry: object) -> TaskWords | None:
