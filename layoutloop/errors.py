@@ -25,6 +25,7 @@ LayoutLoopError                     500
 ├── DeadlineExceeded                504  no time is left for this item
 │   └── StillRunning                504  it goes on in the background; request it again
 ├── Overloaded                      503  too much is waiting already
+├── TooManyTasks                    413  one request has more tasks than are taken
 ├── StudioUnavailable               502  Label Studio's API did not answer, or not with what is needed
 │   └── StudioRefused               502  it does not have this, or the key may not see it; another try changes nothing
 ├── NotConnected                    502  Label Studio and the shim are not connected as they should be
@@ -143,6 +144,10 @@ class StillRunning(DeadlineExceeded, code="still_running"):
 
 class Overloaded(LayoutLoopError, status=503, code="overloaded"):
     """Too much is waiting already; a later request is answered from what was done meanwhile."""
+
+
+class TooManyTasks(LayoutLoopError, status=413, code="too_many_tasks"):
+    """One request has more tasks than are taken at a time."""
 
 
 class StudioUnavailable(LayoutLoopError, status=502, code="studio_unavailable"):

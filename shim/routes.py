@@ -68,7 +68,7 @@ def setup() -> Response:
 @routes.post("/predict")
 def predict() -> Response:
     """Answer one entry per task, in order."""
-    response = context().predictor.predict(parse_predict(_json_object()))
+    response = context().predictor.predict(parse_predict(_json_object(), context().settings.max_tasks))
     return jsonify({"results": response.results, "model_version": response.model_version})
 
 

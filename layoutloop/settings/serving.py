@@ -59,7 +59,7 @@ MOST_PROJECT_WORKERS = 4
 """By default: each takes 400 MB and more, and one thread of a CPU."""
 _ABOVE_ZERO = (
     *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers"),
-    "node_silent_s",
+    *("node_silent_s", "max_tasks"),
 )
 
 
@@ -90,6 +90,7 @@ class Settings:
         read_only_boxes: LAYOUTLOOP_READ_ONLY_BOXES, drawn boxes cannot be moved.
         deadline_s: LAYOUTLOOP_DEADLINE_S, time for one predict; Label Studio gives up at 100 s.
         max_predicts: LAYOUTLOOP_MAX_PREDICTS, predicts answered at a time; further ones get [] at once.
+        max_tasks: LAYOUTLOOP_MAX_TASKS, of one predict; a request with more is refused.
         max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
         ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
         project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is not idle; the
@@ -120,6 +121,7 @@ class Settings:
     read_only_boxes: bool = False
     deadline_s: float = 90.0
     max_predicts: int = 32
+    max_tasks: int = 10_000
     max_waiting_pages: int = 2000
     ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     project_workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, MOST_PROJECT_WORKERS))

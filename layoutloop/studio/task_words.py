@@ -119,12 +119,12 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
         page = page_from_json(body, is_request=True)
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
-    given = replace(page, engine=TASK_ENGINE, words=_on_page(page.words, page.size, words), thumbnail=None)
-    if not any("line" in word for word in body["words"]):
-        rows = number_rows(level_page(given).words)
-        numbered = tuple(replace(word, line=row.line) for word, row in zip(given.words, rows, strict=True))
-        given = replace(given, words=numbered)
-    return given
+    given = Page(page.size, TASK_ENGINE, _on_page(page.words, page.size, words), turn=page.turn)
+    if any("line" in word for word in body["words"]):
+        return given
+    level = number_rows(level_page(given).words)
+    lined = [replace(word, line=other.line) for word, other in zip(given.words, level, strict=True)]
+    return replace(given, words=tuple(lined))
 
 
 def with_picture(page: Page, picture: Page) -> Page:

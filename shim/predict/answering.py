@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from handler.errors import MachineFailed
@@ -29,8 +29,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PAUSE_S = 0.5
-_MACHINE_PAUSE_S = 2.0
-"""For a machine that lacks something: a person, or the end of something else, must mend it."""
+_LONGEST_PAUSE_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class PageContent:
     """What was fetched of one page.
 
     Args:
-        image: its bytes.
+        image: its bytes; empty once they were given up.
         digest: of the image, and of the words that came with the task.
         words: those, as a page; None for a page that is to be read.
     """
@@ -131,13 +130,28 @@ class PageAnswerer:
         """Return when a page that begins now must be done, on the monotonic clock."""
         return time.monotonic() + self._time_limit_s
 
-    def answer(self, content: PageContent, in_service: InService, deadline: float) -> PageAnswer:
-        """Return the answer of a page: as TorchServe gives it, or gave it before."""
+    def answer(
+        self, content: PageContent, image: Callable[[], bytes], in_service: InService, deadline: float
+    ) -> PageAnswer:
+        """Return the answer of a page: as TorchServe gives it, or gave it before.
+
+        Args:
+            content: the page; its image is not looked at.
+            image: returns that, where TorchServe must have it.
+            in_service: what answers.
+            deadline: on the monotonic clock.
+        """
         page_key = (FORMAT, content.digest, in_service.ocr.version, *in_service.reading.values())
-        ask = self.models.read if content.words is None else self.models.picture
-        body, page = self._ask("read", page_key, lambda: ask(content.image, in_service, deadline), parse_page)
-        if content.words is not None:
-            page = with_picture(content.words, page)
+        words = content.words
+
+        def read() -> dict[str, Any]:
+            if words is None:
+                return self.models.read(image(), in_service, deadline)
+            return self.models.picture(image(), in_service, deadline, words.turn)
+
+        body, page = self._ask("read", page_key, read, parse_page)
+        if words is not None:
+            page = with_picture(words, page)
             body = page_to_json(page)
         model = in_service.model
         if model is None:
@@ -186,7 +200,7 @@ class PageAnswerer:
 
 
 class _PageJob:
-    """One page on its way; keeps what was fetched between tries."""
+    """One page on its way; between tries it keeps what its image is, and not the image."""
 
     def __init__(self, answerer: PageAnswerer, model: str | None, source: PageSource, task_id: int | None) -> None:
         self._answerer = answerer
@@ -194,17 +208,34 @@ class _PageJob:
         self._source = source
         self._task_id = task_id
         self._deadline = 0.0
+        self._pause_s = _PAUSE_S
         self._content: PageContent | None = None
 
     def __call__(self) -> PageAnswer:
-        if self._content is None:
+        content, image = self._content, b""
+        if content is None:
             self._deadline = self._answerer.deadline()
-            self._content = self._answerer.fetch(self._source, self._task_id)
+            content, image = self._fetch()
         in_service = self._answerer.models.in_service(self._model)
         try:
-            return self._answerer.answer(self._content, in_service, self._deadline)
+            return self._answerer.answer(content, lambda: image or self._fetch_again(), in_service, self._deadline)
         except (ModelNotReady, MachineFailed) as error:
-            pause_s = _PAUSE_S if isinstance(error, ModelNotReady) else _MACHINE_PAUSE_S
-            if time.monotonic() + pause_s > self._deadline:
+            if time.monotonic() + self._pause_s > self._deadline:
                 raise
-            raise Again(pause_s) from error
+            logger.debug("a page waits %.1f s: %s", self._pause_s, error)
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        raise Again(pause_s)
+
+    def _fetch(self) -> tuple[PageContent, bytes]:
+        """Return the page without its image, which is kept, and the image, which is not."""
+        fetched = self._answerer.fetch(self._source, self._task_id)
+        self._content = replace(fetched, image=b"")
+        return self._content, fetched.image
+
+    def _fetch_again(self) -> bytes:
+        """Return the image anew; one that changed meanwhile begins as another page does."""
+        before = self._content
+        content, image = self._fetch()
+        if content != before:
+            raise Again(0.0)
+        return image

@@ -21,8 +21,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from handler.errors import MachineFailed
@@ -40,8 +41,9 @@ from layoutloop.torchserve.in_service import InService
 from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
 from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
-from shim.predict.pool import PagePool
+from shim.predict.pool import PagePool, bare
 from shim.predict.request import PredictRequest
+from shim.predict.task_notes import TaskNotes
 from shim.predict.task_pages import TaskPages
 
 logger = logging.getLogger(__name__)
@@ -120,7 +122,7 @@ class Predictor:
         A task that failed, or did not fit the deadline, is `[]`; what did not fit goes on in the background, so
         that the next request finds it done.
         """
-        deadline = time.monotonic() + self._settings.deadline_s
+        deadline, notes = time.monotonic() + self._settings.deadline_s, TaskNotes(self._metrics, request.project_id)
         if not self._admitted.acquire(blocking=False):
             version = self.version(request.project_id, request.config)
             logger.warning(
@@ -132,12 +134,15 @@ class Predictor:
             return PredictResponse([[] for _ in request.tasks], version)
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
-            submitted = [self._submit_task(request, task, turn) for turn, task in enumerate(request.tasks)]
+            submit = partial(self._submit_task, request, self._answerer.models.in_service(request.model))
+            submitted = [submit(task, turn) for turn, task in enumerate(request.tasks)]
             entries = [
-                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, submitted, strict=True)
+                self._entry(request, task, one, deadline, notes)
+                for task, one in zip(request.tasks, submitted, strict=True)
             ]
         finally:
             self._admitted.release()
+            notes.log()
         outcomes = Counter(outcome for _, outcome in entries)
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
@@ -155,15 +160,15 @@ class Predictor:
         return PredictResponse([entry for entry, _ in entries], version)
 
     def _submit_task(
-        self, request: PredictRequest, task: Mapping[str, object], turn: int
+        self, request: PredictRequest, in_service: InService, task: Mapping[str, object], turn: int
     ) -> TaskPages | LayoutLoopError:
         try:
             pages = self._sources(request, task)
             if request.is_interactive:
                 pages, turn = (page_drawn_on(request.drawn, pages),), _FIRST
-            return TaskPages(self._answerer, self._pool, request.model, task.get("id"), pages, turn)
+            return TaskPages(self._answerer, self._pool, request.model, in_service, task.get("id"), pages, turn)
         except LayoutLoopError as error:
-            return error
+            return bare(error)
 
     def _sources(self, request: PredictRequest, task: Mapping[str, object]) -> tuple[PageSource, ...]:
         references = image_references(task, request.config)
@@ -180,36 +185,36 @@ class Predictor:
         task: Mapping[str, object],
         submitted: TaskPages | LayoutLoopError,
         deadline: float,
+        notes: TaskNotes,
     ) -> tuple[Entry, TaskStatus]:
-        where = f"project {request.project_id} task {task.get('id')}"
+        note = partial(notes.add, task.get("id"))
         try:
             if isinstance(submitted, LayoutLoopError):
                 raise submitted
-            pages = self._read(where, submitted.wait(deadline))
+            pages = self._read(note, submitted.wait(deadline))
             return self._prediction(request, pages, len(submitted)), "ok"
         except (DeadlineExceeded, Overloaded, MachineFailed) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
-            self._note(where, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
+            note(error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
         except NoModelYet as error:  # every project begins so, and the dashboard says it
-            self._note(where, error, logging.DEBUG)
+            note(error, logging.DEBUG)
             return [], "no_model"
         except LayoutLoopError as error:
-            self._note(where, error, logging.WARNING)
+            note(error, logging.WARNING)
         except Exception as error:
             if isinstance(error, OSError | MemoryError) and is_of_machine(error):
-                self._note(where, machine_failed(error), logging.WARNING)
+                note(machine_failed(error), logging.WARNING)
                 return [], "deferred"
-            logger.exception("%s", where)
-            unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
-            self._note(where, unforeseen, logging.WARNING)
+            logger.exception("project %s task %s", request.project_id, task.get("id"))
+            note(LayoutLoopError("this task failed in a way that was not foreseen; see the traceback"), logging.WARNING)
         return [], "failed"
 
-    def _read(self, where: str, pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
+    def _read(self, note: Callable[..., None], pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
         """Return the pages that could be read, by their index; name the others."""
         for index, page in enumerate(pages):
             if isinstance(page, LayoutLoopError):
-                self._note(where, page, logging.WARNING, f"page {index + 1} of {len(pages)}")
+                note(page, logging.WARNING, f"page {index + 1} of {len(pages)}")
         return {index: page for index, page in enumerate(pages) if isinstance(page, PageAnswer)}
 
     def _prediction(self, request: PredictRequest, pages: Mapping[int, PageAnswer], count: int) -> Entry:
@@ -252,9 +257,3 @@ class Predictor:
         threshold, read_only = self._settings.score_threshold, self._settings.read_only_boxes
         drawn = config_fingerprint(config, in_service.engine, threshold, read_only=read_only)
         return reported_version(in_service.stamp, drawn)
-
-    def _note(self, where: str, error: LayoutLoopError, level: int, page: str = "") -> None:
-        """Count an error and write it to the log; `page` is which of several it is about."""
-        self._metrics.errors.labels(error.code).inc()
-        sentence = {"sentence": f"{page}: {error}"} if page else {}  # for the dashboard, which else shows the error
-        logger.log(level, "%s: %s: %s", f"{where} {page}".rstrip(), error.code, error, extra=sentence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from layoutloop.errors import RequestInvalid
+from layoutloop.errors import RequestInvalid, TooManyTasks
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from shim.predict.interactive import Drawn, parse_context
@@ -36,11 +36,12 @@ class PredictRequest:
         return None if self.project_id is None else project_model(self.project_id)
 
 
-def parse_predict(body: object) -> PredictRequest:
-    """Read a /predict body.
+def parse_predict(body: object, max_tasks: int) -> PredictRequest:
+    """Read a /predict body with at most so many tasks.
 
     Raises:
         RequestInvalid: it is not what Label Studio sends.
+        TooManyTasks: it has more.
         LabelConfigUnsupported: the label config cannot be served.
     """
     if not isinstance(body, Mapping):
@@ -48,6 +49,11 @@ def parse_predict(body: object) -> PredictRequest:
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         raise RequestInvalid(f"`tasks` is a list of task objects, got {type(tasks).__name__}; found {sorted(body)}")
+    if len(tasks) > max_tasks:
+        raise TooManyTasks(
+            f"the request has {len(tasks):,} tasks, at most {max_tasks:,} are taken at a time; select fewer, or set "
+            "LAYOUTLOOP_MAX_TASKS"
+        )
     xml = body.get("label_config")
     if not isinstance(xml, str):
         kind = type(xml).__name__

@@ -7,6 +7,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as NotYet
 
 from layoutloop.errors import DeadlineExceeded, LayoutLoopError, StillRunning
+from layoutloop.torchserve.in_service import InService
 from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
 from shim.predict.pool import PagePool
 
@@ -27,6 +28,7 @@ class TaskPages:
         answerer: answers single pages.
         pool: runs them.
         model: of the project; None where the request names none.
+        in_service: what answers for it now.
         task: Label Studio's id, if it is one.
         sources: of the pages: every one of the task, or the one drawn on where the request is interactive.
         turn: in the pool.
@@ -40,6 +42,7 @@ class TaskPages:
         answerer: PageAnswerer,
         pool: PagePool[PageAnswer],
         model: str | None,
+        in_service: InService,
         task: object,
         sources: tuple[PageSource, ...],
         turn: int,
@@ -49,7 +52,7 @@ class TaskPages:
         self._model = model
         self._task_id = task if isinstance(task, int) else None
         self._sources = sources
-        self._futures = [self._submit(source, turn) for source in sources]
+        self._futures = [self._submit(source, turn, in_service) for source in sources]
 
     def __len__(self) -> int:
         """How many pages."""
@@ -69,16 +72,15 @@ class TaskPages:
             tries += 1
             if tries > _VERSION_TRIES:
                 raise DeadlineExceeded("versions changed again and again while its pages were read; try again")
-            current = self._answerer.models.in_service(self._model).versions
+            current = self._answerer.models.in_service(self._model)
             for index, page in enumerate(pages):
-                if isinstance(page, PageAnswer) and page.in_service.versions != current:
-                    pages[index] = _outcome(self._submit(self._sources[index], index), deadline)
+                if isinstance(page, PageAnswer) and page.in_service.versions != current.versions:
+                    pages[index] = _outcome(self._submit(self._sources[index], index, current), deadline)
         if all(isinstance(page, LayoutLoopError) for page in pages):
             raise next(page for page in pages if isinstance(page, LayoutLoopError))
         return pages
 
-    def _submit(self, source: PageSource, turn: int) -> Future[PageAnswer]:
-        in_service = self._answerer.models.in_service(self._model)
+    def _submit(self, source: PageSource, turn: int, in_service: InService) -> Future[PageAnswer]:
         # With the version in the key, nothing is answered from a version that was gone before it was sent.
         key = (self._model, in_service.versions, source, _needs_task(source) and self._task_id)
         return self._pool.submit(key, turn, self._answerer.job(self._model, source, self._task_id))

@@ -198,7 +198,11 @@ def test_a_failed_page_is_not_kept(tmp_path: Path) -> None:
 def test_without_words_no_engine_reads_the_page(tmp_path: Path) -> None:
     """The limit of a millisecond would stop any reading."""
     hurried = Reader(OcrSettings(engine="tesserocr", timeout_s=0.001), ImageLimits(), FileCache(tmp_path, 2**20))
-    page = hurried.read(PAGE, thumbnail=True, words=False)
+    page = hurried.read(PAGE, thumbnail=True, known_turn=0.0)
     assert (page.size, page.engine, page.words) == (Size(*rendered_page().size), "", ())
     assert page.thumbnail == make_thumbnail(open_page(PAGE, ImageLimits()))
+    turned = hurried.read(PAGE, thumbnail=True, known_turn=90.0)
+    assert (turned.size, turned.turn) == (page.size, 90.0)
+    sideways = open_page(PAGE, ImageLimits()).transpose(Image.Transpose.ROTATE_270)
+    assert turned.thumbnail == make_thumbnail(sideways)
     assert texts(Reader(FAST, ImageLimits(), FileCache(tmp_path, 2**20)).read(PAGE)) == WORDS

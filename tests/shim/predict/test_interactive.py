@@ -437,9 +437,9 @@ def test_a_snapped_box_can_be_moved_even_where_predicted_ones_cannot(bench: Benc
 @pytest.mark.parametrize(("context", "is_interactive"), [(None, False), ({}, True), ([], True), ("", True)], ids=repr)
 def test_any_context_makes_an_ask_interactive(context: object, is_interactive: bool) -> None:
     body = {"tasks": [], "label_config": RECTANGLES, "params": {"context": context}}
-    assert parse_predict(body).is_interactive is is_interactive
+    assert parse_predict(body, 10).is_interactive is is_interactive
 
 
 @pytest.mark.parametrize("params", [None, [], "x", 5, {}], ids=repr)
 def test_no_context_is_an_ordinary_ask(params: object) -> None:
-    assert not parse_predict({"tasks": [], "label_config": RECTANGLES, "params": params}).is_interactive
+    assert not parse_predict({"tasks": [], "label_config": RECTANGLES, "params": params}, 10).is_interactive
