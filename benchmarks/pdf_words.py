@@ -1,7 +1,8 @@
 """The words that PDFs hold as text: what they are worth against OCR, and how often the decision to take them is right.
 
-`python -m benchmarks.pdf_words DIR --documents 40 --pages 2` looks at the first pages of the PDFs in a folder. Each
-page is judged as `scripts.import_documents` does, and read by OCR whole; both are compared as bags of bare words.
+`python -m benchmarks.pdf_words DIR --documents 20 --pages 1 --varied 5` looks at the first pages of the PDFs in a
+folder. Each is judged as `scripts.import_documents` does, and read by OCR whole; both are compared as bags of bare
+words.
 
 Whether to take a page's text is known by how it was made: the text of born-digital pages is visible, and its words
 are those of OCR; text laid invisibly over a scan is not visible. Of the pages whose text was taken, variants are made
@@ -11,11 +12,11 @@ that must not be taken any more, and two that must.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import io
 import re
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ import pypdfium2
 import pypdfium2.raw as pdfium
 from PIL import Image
 
-from benchmarks.timing import machine
+from benchmarks.timing import Clock, machine
 from handler.images import ImageLimits
 from handler.ocr_settings import OcrSettings
 from handler.page import Page
@@ -66,7 +67,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Words:
-    """How the text's words and OCR's compare, over the pages whose text was taken; times in seconds."""
+    """How the text's words and OCR's compare, over the pages whose text was taken; CPU times in seconds."""
 
     text: int = 0
     ocr: int = 0
@@ -80,8 +81,9 @@ class Words:
 class Bench:
     """Everything that is measured."""
 
-    def __init__(self) -> None:
-        """Load the OCR engine."""
+    def __init__(self, varied: int) -> None:
+        """Load the OCR engine; make variants of a page of so many documents."""
+        self.varied = varied
         self.reader = Reader(OcrSettings(timeout_s=TIMEOUT_S), ImageLimits(), None)
         self.originals = Tally()
         self.variants: dict[str, Tally] = {}
@@ -89,23 +91,23 @@ class Bench:
 
     def document(self, path: Path, pages: int) -> None:
         """Judge a document's first pages, and variants of the first one whose text is taken."""
-        layers, varied = TextLayers(self.reader.read, reading_order), False
+        layers, last = TextLayers(self.reader.read, reading_order), self.varied
         with pypdfium2.PdfDocument(path) as document:
             document.init_forms()
             for number in range(min(pages, len(document))):
                 picture = document[number].render(scale=SCALE).to_pil().convert("RGB")
-                started = time.perf_counter()
+                clock = Clock()
                 judged = layers.judge(document, number, picture, SCALE)
-                judging_s, started = time.perf_counter() - started, time.perf_counter()
+                judging_s, clock = clock.spent().cpu_s, Clock()
                 read = self.reader.read(encoded(picture))
-                reading_s = time.perf_counter() - started
+                reading_s = clock.spent().cpu_s
                 visible = visible_words(path, number)
                 should = bool(visible) and shared(read, visible) >= SAME * max(1, len(bag(read)))
                 self.originals.add(f"{path.name} page {number + 1}", judged, should=should)
                 if judged.page is not None:
                     self.compare(judged.page, read, judging_s, reading_s)
-                    if not varied:
-                        varied = True
+                    if self.varied == last > 0:
+                        self.varied -= 1
                         self.vary(path, number, picture)
 
     def compare(self, text: Page, read: Page, judging_s: float, reading_s: float) -> None:
@@ -221,7 +223,7 @@ def turned(path: Path, number: int, picture: Image.Image) -> bytes:  # noqa: ARG
     for one in page.get_objects(max_depth=1):
         pdfium.FPDFPageObj_Transform(one, 0, 1, -1, 0, top + left, bottom - left)
     page.set_mediabox(left, bottom, left + top - bottom, bottom + right - left)
-    page.set_rotation(90)
+    page.set_rotation((page.get_rotation() + 90) % 360)
     return saved(document, page)
 
 
@@ -289,19 +291,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with PDFs")
     parser.add_argument("--documents", type=int, default=40)
     parser.add_argument("--pages", type=int, default=2, help="of each document")
+    parser.add_argument("--varied", type=int, default=40, help="documents of which variants of one page are made")
     options = parser.parse_args()
     print(machine())
-    bench = Bench()
-    for path in sorted(options.folder.glob("*.pdf"))[: options.documents]:
-        bench.document(path, options.pages)
-        print(
-            f"{path.name}: {bench.originals.taken} of {bench.originals.pages} pages so far", file=sys.stderr, flush=True
-        )
+    bench = Bench(options.varied)
+    with contextlib.suppress(KeyboardInterrupt):  # what was measured by then is printed
+        for path in sorted(options.folder.glob("*.pdf"))[: options.documents]:
+            bench.document(path, options.pages)
+            print(f"{path.name}: {bench.originals.taken} of {bench.originals.pages} pages", file=sys.stderr, flush=True)
     words, pages = bench.words, max(1, bench.words.pages)
     print(f"\n{pages} pages with their own words: {words.text:,}, OCR reads {words.ocr:,}, {words.both:,} alike")
     print(f"OCR reads {words.both / max(1, words.text):.1%} of the text's words")
     print(f"the text has {words.both / max(1, words.ocr):.1%} of OCR's; both in order: {words.in_order / pages:.2f}")
-    print(f"judging {words.judging_s / pages:.2f} s a page, OCR {words.reading_s / pages:.2f}")
+    print(f"judging {words.judging_s / pages:.2f} CPU s a page, OCR {words.reading_s / pages:.2f}")
     print("\n| pages | looked at | taken | decided rightly |\n|---|---|---|---|")
     for name, tally in {"as they are": bench.originals, **bench.variants}.items():
         print(f"| {name} | {tally.pages} | {tally.taken} | {tally.right} |")

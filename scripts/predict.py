@@ -187,7 +187,9 @@ def _page(models: InServiceModels, in_service: InService, job: _Job, deadline: f
         return models.read(job.data, in_service, deadline)
     if in_service.model is None or not in_service.model.uses_image:
         return page_to_json(job.words)
-    return page_to_json(with_picture(job.words, parse_page(models.picture(job.data, in_service, deadline))))
+    return page_to_json(
+        with_picture(job.words, parse_page(models.picture(job.data, in_service, deadline, job.words.turn)))
+    )
 
 
 def _refusal(error: LayoutLoopError) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def turn_of(runs: NDArray[np.float64]) -> float:
     quarter = int(np.bincount(quarters, weights=lengths).argmax())
     of_most = quarters == quarter
     tilt = _median((angles[of_most] + 45) % 90 - 45, lengths[of_most])
-    return round((-90 * quarter - (tilt if LEAST_TILT <= abs(tilt) <= MAX_TILT else 0)) % 360, 1)
+    return round((-90.0 * quarter - (tilt if LEAST_TILT <= abs(tilt) <= MAX_TILT else 0)) % 360, 1)
 
 
 def _median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -22,16 +22,18 @@ _READING = 3
 pages that the cache kept before are read anew."""
 
 
+@dataclass(frozen=True, slots=True)
 class _NoEngine:
-    """In an engine's place for pages whose words are known."""
+    """In an engine's place for pages whose words are known, and so the page's turn."""
 
-    name = ""
+    turn: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.turn:g}"
 
     def read(self, image: Image.Image) -> Page:
-        return Page(Size(*image.size), self.name, ())
-
-
-_NO_ENGINE = _NoEngine()
+        return Page(Size(*image.size), "", (), turn=self.turn)
 
 
 class Reader:
@@ -58,7 +60,7 @@ class Reader:
         language: str | None = None,
         psm: int | None = None,
         thumbnail: bool = False,
-        words: bool = True,
+        known_turn: float | None = None,
     ) -> Page:
         """Return the page in `data`.
 
@@ -68,7 +70,7 @@ class Reader:
             language: Tesseract's name.
             psm: Tesseract's page segmentation mode.
             thumbnail: whether a model will look at the image.
-            words: whether they are wanted; else no engine reads the page, and its engine is "".
+            known_turn: of a page whose words are known. No engine reads it, and its engine is "".
 
         Raises:
             HandlerError: the image's or the engine's fault, see `handler.errors`.
@@ -80,7 +82,7 @@ class Reader:
                 decoded.append(open_page(data, self._limits))
             return decoded[0]
 
-        reads = self._engine_for(engine, language, psm) if words else _NO_ENGINE
+        reads = self._engine_for(engine, language, psm) if known_turn is None else _NoEngine(known_turn)
         page = self._cached_page(data, reads, image)
         if not thumbnail:
             return page

@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from handler.ocr_settings import OcrSettings
-from handler.page import Page, Size, Word
+from handler.page import Box, Page, Size, Word
 from handler.reading.direction import turn_of
-from handler.turn import level_image, words_of_picture
+from handler.turn import level_image, split_turn, words_of_picture
 
 ReadWords = Callable[[Image.Image, float], tuple[Word, ...]]
 """An image, and seconds that this may take, to its words in reading order."""
@@ -33,6 +34,9 @@ _LEAST_SURE, _LEAST_CHARACTERS = 0.07, 12
 receipts, on their head or side the surest has a share of 0.06; upright, half have more than 0.4."""
 _CLEARLY = 2.0  # times as sure is a page that is turned upside down for it
 _STILL = 0.5  # of that share must be left when a page is turned
+
+_ENLARGED, _SMALL_PIXELS = 2, 4_000_000
+"""A small picture is enlarged to be made level: of letters of few pixels, new pixels in between leave too little."""
 
 _LEAST_S = 1e-3  # no time at all would mean no limit
 
@@ -68,24 +72,41 @@ def read_page(image: Image.Image, engine: str, settings: OcrSettings, read: Read
     ends = time.perf_counter() + settings.timeout_s
     size = Size(*image.size)
 
+    @cache
     def look(turn: float) -> _Look:
-        level = level_image(image, turn, whole=True)
+        factor = _ENLARGED if split_turn(turn)[1] and image.width * image.height <= _SMALL_PIXELS else 1
+        level = level_image(_enlarged(image, factor), turn, whole=True)
         words = read(level, max(_LEAST_S, ends - time.perf_counter()))
-        return _Look(words_of_picture(words, Size(*level.size), turn, size), turn)
+        there = words_of_picture(words, Size(*level.size), turn, Size(factor * size.width, factor * size.height))
+        return _Look(tuple(replace(word, box=_reduced(word.box, factor)) for word in there), turn)
 
     found = _best_look(look) if settings.psm in _WHOLE_PAGES else look(0.0)
     return Page(size, engine, found.words, turn=found.turn)
 
 
+def _enlarged(image: Image.Image, factor: int) -> Image.Image:
+    if factor == 1:
+        return image
+    larger = ImageOps.scale(image, factor)
+    if "dpi" in image.info:
+        larger.info = image.info | {"dpi": tuple(factor * dpi for dpi in image.info["dpi"])}
+    return larger
+
+
+def _reduced(box: Box, factor: int) -> Box:
+    return Box(*(edge / factor for edge in astuple(box))) if factor > 1 else box
+
+
 def _best_look(look: Callable[[float], _Look]) -> _Look:
-    """Return what is read of a page at the turn that makes most sense."""
+    """Return what is read of a page at the turn that makes most sense; to look twice at one turn costs nothing."""
     first = look(0.0)
-    # Where Tesseract finds no line at all, it may find them on the side; they tell how the page lies.
-    turn = turn_of(_runs(first.words or look(90.0).words))
-    best = first
-    if turn and (turned := look(turn)).sure >= _STILL * first.sure:
+    # Where Tesseract finds hardly a line, it may find them on the side; they tell how the page lies.
+    found = first if first.characters >= _LEAST_CHARACTERS else look(90.0)
+    turn = turn_of(_runs(found.words))
+    best, turned = first, look(turn)
+    if turned.sure >= (_STILL * first.sure if found is first else _LEAST_SURE):
         best = turned
-    if best.characters < _LEAST_CHARACTERS or best.sure >= _LEAST_SURE:
+    if found.characters < _LEAST_CHARACTERS or best.sure >= _LEAST_SURE:
         return best
     other = look(round((turn + 180) % 360, 1))
     return other if other.sure >= max(_LEAST_SURE, _CLEARLY * best.sure) else best

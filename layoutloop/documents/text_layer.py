@@ -28,7 +28,7 @@ from handler.page import Box, Page, Size, Word
 from handler.wire import MAX_WORDS
 from layoutloop.documents.page_ink import is_seen, writing_in
 from layoutloop.documents.pdf_text import LayerWord, Pixels, flattened, without_text, words_of
-from layoutloop.documents.text_sample import count_shared, lines_of, plain, sample_of, sheet_of
+from layoutloop.documents.text_sample import count_shared, lines_of, plain, runs_level, sample_of, sheet_of
 
 _MOST_ILLEGIBLE = 0.02
 """Share of words with a character that stands for none."""
@@ -109,6 +109,8 @@ class TextLayers:
         """Return why the words that are seen are not the page's; "" where they are."""
         if not seen:
             return "none of its text is visible"
+        if not runs_level(seen):
+            return "its text is turned"
         if len(seen) > MAX_WORDS:
             return f"it has {len(seen):,} words, at most {MAX_WORDS:,} are read"
         illegible = sum(not word.is_legible for word in seen)

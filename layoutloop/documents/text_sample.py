@@ -13,6 +13,9 @@ from handler.page import Box
 from layoutloop.documents.pdf_text import LayerWord, Pixels
 from layoutloop.studio.text_rows import follows
 
+_TELLING = 4
+"""Letters of a word that is wider than high wherever it stands level."""
+_MOST_TURNED = 0.2
 _LINES_OF_A_FONT, _LINES_OF_A_SHEET, _LONGEST_LINE = 3, 12, 32
 
 
@@ -25,6 +28,13 @@ def lines_of(words: Sequence[LayerWord]) -> list[list[LayerWord]]:
         else:
             lines.append([word])
     return lines
+
+
+def runs_level(words: Sequence[LayerWord]) -> bool:
+    """Whether all but a few words are wider than high; only those with letters enough to tell count."""
+    long = [word.box for word in words if len(plain(word.text)) >= _TELLING]
+    turned = sum(box.bottom - box.top > box.right - box.left for box in long)
+    return turned <= _MOST_TURNED * len(long)
 
 
 def sample_of(lines: Sequence[Sequence[LayerWord]]) -> list[Sequence[LayerWord]]:

@@ -14,6 +14,7 @@ from typing import Any
 from handler.errors import ImageTooLarge, PageInvalid
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
+from handler.turn import level_page
 from handler.wire import FORMAT, MAX_WORDS, page_from_json
 from layoutloop.errors import AddressRefused, ImageUnavailable, WordsInvalid
 from layoutloop.plural import counted
@@ -118,10 +119,12 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
         page = page_from_json(body, is_request=True)
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
-    given = _on_page(page.words, page.size, words)
-    if not any("line" in word for word in body["words"]):
-        given = number_rows(given)
-    return Page(page.size, TASK_ENGINE, given)
+    given = Page(page.size, TASK_ENGINE, _on_page(page.words, page.size, words), turn=page.turn)
+    if any("line" in word for word in body["words"]):
+        return given
+    level = number_rows(level_page(given).words)
+    lined = [replace(word, line=other.line) for word, other in zip(given.words, level, strict=True)]
+    return replace(given, words=tuple(lined))
 
 
 def with_picture(page: Page, picture: Page) -> Page:

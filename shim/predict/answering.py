@@ -142,10 +142,16 @@ class PageAnswerer:
             deadline: on the monotonic clock.
         """
         page_key = (FORMAT, content.digest, in_service.ocr.version, *in_service.reading.values())
-        ask = self.models.read if content.words is None else self.models.picture
-        body, page = self._ask("read", page_key, lambda: ask(image(), in_service, deadline), parse_page)
-        if content.words is not None:
-            page = with_picture(content.words, page)
+        words = content.words
+
+        def read() -> dict[str, Any]:
+            if words is None:
+                return self.models.read(image(), in_service, deadline)
+            return self.models.picture(image(), in_service, deadline, words.turn)
+
+        body, page = self._ask("read", page_key, read, parse_page)
+        if words is not None:
+            page = with_picture(words, page)
             body = page_to_json(page)
         model = in_service.model
         if model is None:

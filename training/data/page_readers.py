@@ -104,7 +104,7 @@ class TorchServeReader:
         wanted = VersionCard("", "", engine=engine, language=self.language, psm=self.psm, uses_image=self.thumbnail)
         in_service, deadline = InService(ocr, wanted), time.monotonic() + PAGE_LIMIT_S
         if given is not None:
-            return with_picture(given, page_from_json(self.models.picture(data, in_service, deadline)))
+            return with_picture(given, page_from_json(self.models.picture(data, in_service, deadline, given.turn)))
         return page_from_json(self.models.read(data, in_service, deadline))
 
 
@@ -130,7 +130,7 @@ class LocalReader:
         given = words_given(page, self.files or self.images)
         data = self.images(page)
         if given is not None:
-            return with_picture(given, self.reader.read(data, thumbnail=self.thumbnail, words=False))
+            return with_picture(given, self.reader.read(data, thumbnail=self.thumbnail, known_turn=given.turn))
         with nullcontext() if self.reader.settings.engine == "pytesseract" else self._alone:
             return self.reader.read(data, thumbnail=self.thumbnail)
 

@@ -106,10 +106,15 @@ class RapidOcrEngine:
         """Return the words of each line, as long as there is time."""
         spans: list[list[Span]] = [[] for _ in lines]
         pieces = _pieces(lines)
-        self._check_time(ends)
+        seen: set[int] = set()
         for batch, width in batches_of([piece.end - piece.start for piece in pieces], self._batch_pixels):
+            if time.perf_counter() > ends:
+                raise OcrTimeout(
+                    f"{timeout_message(self._settings)}: of its {len(lines):,} lines of text {len(seen):,} were read; "
+                    "split or crop the page, or set LAYOUTLOOP_OCR_TIMEOUT_S"
+                )
             self._recognise([pieces[number] for number in batch], width, spans)
-            self._check_time(ends)
+            seen.update(pieces[number].row for number in batch)
         return spans
 
     def _recognise(self, pieces: Sequence[_Piece], width: int, spans: Sequence[list[Span]]) -> None:
@@ -119,10 +124,6 @@ class RapidOcrEngine:
             found = words_of(of_piece, self._characters, (piece.end - piece.start) / STEP)
             if found and float(np.mean([span.confidence for span in found])) >= _LEAST_CONFIDENCE:
                 spans[piece.row].extend(span.moved(piece.start / STEP) for span in found)
-
-    def _check_time(self, ends: float) -> None:
-        if time.perf_counter() > ends:
-            raise OcrTimeout(timeout_message(self._settings))
 
 
 def _pieces(lines: Sequence[Line]) -> list[_Piece]:

@@ -127,6 +127,7 @@ def test_a_filled_form_has_the_words_of_its_fields(read: CountedReader) -> None:
             "words are in pictures on it",
             id="a stamped scan",
         ),
+        pytest.param(f"q 0 1 -1 0 300 -100 cm {lines(INVOICE, x=110)} Q", "its text is turned", id="on its side"),
         pytest.param("0 0 10 10 re f", "", id="no text"),
     ],
 )

@@ -136,6 +136,14 @@ def test_lines_are_counted_where_no_word_says_its_line() -> None:
     assert [word.line for word in read(PAGE | {"words": bare}).words] == [0, 0, 4]
 
 
+def test_a_page_that_lies_on_its_side_keeps_its_turn_and_lines_are_counted_as_its_text_runs() -> None:
+    boxes = ([60, 0, 69, 9], [60, 10, 69, 19], [40, 0, 49, 9])
+    page = read(PAGE | {"turn": 270, "words": [{"text": "a", "box": box} for box in boxes]})
+    assert page.turn == 270
+    assert [word.line for word in page.words] == [0, 0, 1]
+    assert [word.box for word in page.words] == [Box(*box) for box in boxes]
+
+
 def test_what_reaches_past_the_edge_is_cut_off() -> None:
     (word,) = read(PAGE | {"words": [{"text": "Total", "box": [-3, 40, 60, 52]}]}).words
     assert word.box == Box(0, 40, 60, 50)
@@ -164,6 +172,7 @@ def word_at(*box: float) -> dict[str, Any]:
             PAGE | {"words": [{"text": "secret"}]}, "word 0: `box` is [left, top, right, bottom]", id="no box"
         ),
         pytest.param(PAGE | {"words": [{"text": 5, "box": [0, 0, 1, 1]}]}, "`text` is a string, got 5", id="no text"),
+        pytest.param(PAGE | {"turn": 30}, "`turn` is degrees in [0, 360)", id="an impossible turn"),
         pytest.param(word_at(0, 0, float("nan"), 9), "needs four finite numbers", id="not a number"),
     ],
 )

@@ -85,6 +85,14 @@ def test_cold_start_draws_the_lines_that_came_with_the_task(bench: Bench) -> Non
     assert texts(entry) == ["Total 12.50", "Thanks"]
 
 
+def test_a_page_that_lies_on_its_side_is_turned_for_the_model(bench: Bench) -> None:
+    bench.serve_project(uses_image=True)
+    bench.predict(image("x") | {"words": words("Total", turn=90)})
+    reading, labelling = bench.fake.seen
+    assert reading.headers["X-LayoutLoop-Turn"] == "90"
+    assert json.loads(labelling.body)["turn"] == 90
+
+
 def test_an_ocr_archive_of_before_reads_the_page_and_its_words_do_not_count(bench: Bench) -> None:
     bench.serve_project()
     bench.fake.models["ocr", OCR_CARD.version] = lambda _: (200, read_page(b"Date Date"))

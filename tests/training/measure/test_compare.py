@@ -36,6 +36,7 @@ from training.data.collect import Collected
 from training.data.examples import Entity, Example
 from training.data.page_readers import TorchServeReader
 from training.measure.compare import Candidate, Comparison, KeptVersion, compare, rivals
+from training.report.report import Report
 from training.request import TrainingContext, TrainingRequest
 from training.retrain import _Training
 from training.summary import verdict_of
@@ -287,3 +288,19 @@ def test_words_that_came_with_a_task_are_read_for_no_version_again(tmp_path: Pat
     assert second is given
     assert isinstance(first, Example)
     assert engine_kind(first.page.engine) == "pytesseract"
+
+
+@pytest.mark.parametrize(
+    ("read_by", "going_on", "archived"),
+    [
+        pytest.param("rapidocr-1.0-eng-psm3", None, "rapidocr-1.0-eng-psm3", id="pages that an engine read"),
+        pytest.param(TASK_ENGINE, None, None, id="given words alone: as `ocr` is set"),
+        pytest.param(TASK_ENGINE, "pytesseract", "pytesseract", id="given words alone, from a version that goes on"),
+    ],
+)
+def test_a_version_names_the_engine_that_reads_pages_without_words(
+    tmp_path: Path, read_by: str, going_on: str | None, archived: str | None
+) -> None:
+    one = training(tmp_path, 9, {})
+    one = replace(one, context=replace(one.context, read=replace(one.context.read, engine=going_on)))
+    assert one.archive_settings(Report("project-7", (LABEL,), engine=read_by)).engine == archived
