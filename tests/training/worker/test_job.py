@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from handler.errors import MachineFailed
+from layoutloop.errors import TrainingRefused
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.node import REPOSITORY
@@ -16,6 +19,7 @@ from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from tests.far_servers import LEGACY_KEY, serve
+from training.worker.job import _is_unreachable
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,20 @@ def test_an_error_is_one_sentence_in_the_record(
     assert says in after.error
     assert "\n" not in after.error
     assert not list((tmp_path / "home" / "training").glob("*/*")) or state == "queued"
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        pytest.param(OSError(errno.ENOSPC, "No space left on device", "/t"), True, id="a full disk"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), True, id="open files"),
+        pytest.param(MachineFailed("a node's disk is full"), True, id="a node's"),
+        pytest.param(FileNotFoundError(errno.ENOENT, "No such file or directory", "/t"), False, id="a missing file"),
+        pytest.param(TrainingRefused("one label alone"), False, id="another try would say the same"),
+    ],
+)
+def test_a_training_waits_for_what_the_machine_lacks(error: Exception, waits: bool) -> None:
+    assert _is_unreachable(error) == waits
 
 
 def in_service(tmp_path: Path, card: VersionCard) -> None:
