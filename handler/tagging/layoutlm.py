@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import safe_open
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, LayoutLMv3Config, LayoutLMv3ForTokenClassification
 
-from handler.errors import CheckpointInvalid
+from handler.errors import CheckpointInvalid, LayoutLoopError
 from handler.tagging.encoding import Batch
 from handler.tagging.fast_encoder import FastLayoutLM
 from handler.tagging.labels import LabelSet
 
+ATTENTION = "eager"
+"""Never the checkpoint's own choice: transformers would fetch and run a kernel that config.json names."""
+_NUMBER_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -92,6 +97,7 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
     pad_id = config.pad_token_id
     if not isinstance(pad_id, int):
         raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which LayoutLMv3 counts positions")
+    _refuse_sizes(folder, config, pad_id)
     model: Any = _model(folder, config, number_type)
     return LayoutLM(
         model=model.to(chosen),
@@ -124,11 +130,9 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    with as_invalid(f"{folder} is no checkpoint with a tokenizer"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, attn_implementation=ATTENTION)
         wrapper: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointInvalid(f"{folder} is no checkpoint with a tokenizer: {error}") from error
     if not isinstance(config, LayoutLMv3Config):
         raise CheckpointInvalid(f"{folder} is a {config.model_type} checkpoint; this handler serves layoutlmv3")
     tokenizer = getattr(wrapper, "backend_tokenizer", None)
@@ -147,23 +151,61 @@ def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokeniz
 
 def _model(folder: Path | str, config: LayoutLMv3Config, dtype: torch.dtype) -> LayoutLMv3ForTokenClassification:
     """Return the checkpoint's model in evaluation mode, every weight of it from the checkpoint."""
-    try:
+    with as_invalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint"):
         loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=dtype,
+            attn_implementation=ATTENTION,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
     untyped, report = loaded
     if report["missing_keys"]:
         raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
+    _refuse_number_types(folder, {name for name, _ in untyped.named_parameters()})
     untyped.eval()
     model: LayoutLMv3ForTokenClassification = untyped
     return model
+
+
+@contextmanager
+def as_invalid(what: str) -> Iterator[None]:
+    """Turn what three libraries say of a strange checkpoint into one sentence.
+
+    They raise nearly everything: transformers whatever its own code runs into with a wrong type or size, tokenizers
+    plain Exception.
+    """
+    try:
+        yield
+    except (LayoutLoopError, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointInvalid(f"{what}: {' '.join(str(error).split())[:400] or type(error).__name__}") from error
+
+
+def _refuse_sizes(folder: Path | str, config: LayoutLMv3Config, pad_id: int) -> None:
+    """Refuse a config.json with which a model would be made that cannot run, or is another one than was trained."""
+    if not 0 <= pad_id < config.vocab_size:
+        raise CheckpointInvalid(
+            f"{folder}/config.json has pad_token_id {pad_id}, which is none of its {config.vocab_size} tokens"
+        )
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+        if getattr(config, name) < 1:
+            raise CheckpointInvalid(f"{folder}/config.json has {name} {getattr(config, name)}; it is at least 1")
+
+
+def _refuse_number_types(folder: Path | str, parameters: Set[str]) -> None:
+    """Refuse weights that are no plain floating point: they would be cast to it, and mean something else."""
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_slice(name).get_dtype() for name in file.keys() if name in parameters}  # noqa: SIM118
+        for name, number_type in found.items():
+            if number_type not in _NUMBER_TYPES:
+                raise CheckpointInvalid(
+                    f"{path} has {name} in {number_type}; weights are in {', '.join(sorted(_NUMBER_TYPES))}"
+                )
 
 
 def _device(name: str) -> torch.device:

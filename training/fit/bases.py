@@ -20,7 +20,7 @@ from transformers import (
 
 from handler.errors import CheckpointInvalid
 from handler.tagging.labels import LabelSet
-from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.layoutlm import ATTENTION, LayoutLM, as_invalid, load
 from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import GRAFT_PREFIX, MINILM_BASE, SCRATCH
 from training.fit.graft import graft, minilm_folder
@@ -106,8 +106,9 @@ def uses_image(base: str, image: bool) -> bool:
     if kind_of(base) == "scratch":
         return image
     try:
-        config = AutoConfig.from_pretrained(_place(base), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        with as_invalid("it cannot be understood"):
+            config = AutoConfig.from_pretrained(_place(base), trust_remote_code=False, attn_implementation=ATTENTION)
+    except (CheckpointInvalid, OSError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
     return image if kind_of(base) == "graft" else bool(getattr(config, "visual_embed", False))
 
@@ -132,8 +133,9 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
             model, tokenizer = graft(_place(base), labels, visual_embed=image)
             model.config.attention_probs_dropout_prob = 0.0
             return Base(model, tokenizer, kind, _GRAFTED)
-        return _checkpoint(base, labels)
-    except (OSError, ValueError) as error:
+        with as_invalid("it cannot be loaded"):
+            return _checkpoint(base, labels)
+    except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
 
 
@@ -152,7 +154,8 @@ def continue_from(checkpoint: Path, base: str, labels: Sequence[str]) -> Base:
     """
     try:
         before = load(checkpoint, device="cpu", dtype="float32")
-        made = _checkpoint(str(checkpoint), labels)
+        with as_invalid(f"{checkpoint} cannot be loaded"):
+            made = _checkpoint(str(checkpoint), labels)
     except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(f"the version to continue from cannot be loaded: {error}") from error
     if type(made.model.classifier) is type(before.model.classifier):
@@ -179,7 +182,7 @@ transformers 5.23 computes them under no_grad: they never train.)"""
 
 def _checkpoint(name: str, labels: Sequence[str]) -> Base:
     """Load a LayoutLMv3 with a new head of 2 x labels + 1 classes; only safetensors, no code of its own."""
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, attn_implementation=ATTENTION)
     if not isinstance(config, LayoutLMv3Config):
         raise ValueError(f"it is a {config.model_type} model; a base is a LayoutLMv3, or graft:<text encoder>")
     config.id2label, config.label2id = _label_maps(labels)
@@ -189,6 +192,7 @@ def _checkpoint(name: str, labels: Sequence[str]) -> Base:
         dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
+        attn_implementation=ATTENTION,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
