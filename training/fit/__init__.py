@@ -5,9 +5,10 @@
 `callback` writes it from the Trainer's events. The Trainer's checkpoints are in `steps/`; `checkpoint/` is renamed
 into place when it is whole.
 
-Bases: `graft` grows a LayoutLMv3 out of a text encoder (`text_encoders`: BERT, RoBERTa, XLM-RoBERTa, MPNet). Its weights
-are copied; places get wave embeddings and each head a rule for where it looks (along the line, around, anywhere), so
-that few pages suffice. A LayoutLMv3 or LiLT checkpoint gets a new head. Each kind of base has its own recipe.
+Bases: `graft` grows a LayoutLMv3 out of a text encoder (`text_encoders`: BERT, RoBERTa, XLM-RoBERTa, MPNet). Its
+weights are copied; places get wave embeddings and each head a rule for where it looks (along the line, around,
+anywhere), so that few pages suffice. A LayoutLMv3 or LiLT checkpoint gets a new head. Each kind of base has its own
+recipe.
 
 `windows` cuts examples with serving's own Encoder, so that a word is learned in the window that will answer for it.
 `variation`, and the jitter in `windows`: grafts and scratch see each page with other digits and names and moved a
