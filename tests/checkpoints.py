@@ -117,6 +117,7 @@ def make_lilt_checkpoint(
     seed: int = 0,
     outside_bias: float = 0.0,
     initializer_range: float = 0.3,
+    max_position_embeddings: int = 514,
 ) -> Path:
     """Save a two-layer LiLT with random weights, as `make_checkpoint` does a LayoutLMv3; small ones learn faster."""
     tokenizer = tokenizer or roberta_tokenizer()
@@ -127,7 +128,7 @@ def make_lilt_checkpoint(
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=514,
+        max_position_embeddings=max_position_embeddings,
         type_vocab_size=1,
         channel_shrink_ratio=4,
         pad_token_id=tokenizer.pad_token_id,

@@ -22,6 +22,7 @@ from handler.errors import CheckpointInvalid
 from handler.tagging.architectures import ARCHITECTURES
 from handler.tagging.labels import LabelSet
 from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import GRAFT_PREFIX, MINILM_BASE, SCRATCH
 from training.fit.graft import graft, minilm_folder
@@ -136,10 +137,13 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
         if kind == "graft":
             model, tokenizer = graft(_place(base), labels, visual_embed=image)
             model.config.attention_probs_dropout_prob = 0.0
-            return Base(model, tokenizer, kind, _GRAFTED)
-        return _checkpoint(base, labels)
+            made = Base(model, tokenizer, kind, _GRAFTED)
+        else:
+            made = _checkpoint(base, labels)
+        _check_length(made.model.config)
     except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
+    return made
 
 
 def continue_from(checkpoint: Path, base: str, labels: Sequence[str]) -> Base:
@@ -210,6 +214,13 @@ def _checkpoint(name: str, labels: Sequence[str]) -> Base:
         raise ValueError("it has no fast tokenizer (tokenizer.json)")
     architecture.check_tokenizer(tokenizer, config)
     return Base(model, tokenizer, "checkpoint", ("classifier",))
+
+
+def _check_length(config: Any) -> None:
+    """Refuse now what could not serve in the end."""
+    tokens, needed = config.max_position_embeddings - int(config.pad_token_id or 0) - 1, TaggerSettings().max_tokens
+    if tokens < needed:
+        raise ValueError(f"it has positions for {tokens} tokens, and a window has {needed}")
 
 
 def _scratch(labels: Sequence[str], image: bool, words: Sequence[str]) -> Base:

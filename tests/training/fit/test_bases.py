@@ -76,6 +76,13 @@ def test_a_lilt_without_a_head_is_a_base(tmp_path: Path) -> None:
     assert "lilt.pooler.dense.weight" not in base.model.state_dict()
 
 
+def test_a_base_that_is_too_short_to_serve_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    """A LiLT beside a BERT has positions for 511 tokens: it counts from behind the padding token, as RoBERTa does."""
+    folder = make_lilt_checkpoint(tmp_path, max_position_embeddings=513)
+    with pytest.raises(BaseUnavailable, match="positions for 511 tokens, and a window has 512"):
+        make_base(str(folder), LABELS)
+
+
 def test_a_lilt_with_the_tokenizer_of_another_text_half_is_refused(tmp_path: Path) -> None:
     folder = make_lilt_checkpoint(tmp_path)
     word_piece().save_pretrained(folder)
