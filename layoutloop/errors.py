@@ -15,6 +15,7 @@ LayoutLoopError                     500
 ├── HostUnreachable                 502  its name does not resolve, nothing takes connections there, or it breaks off
 ├── ImageUnavailable                424  what an image reference names cannot be had
 │   └── ImageSourceUnreachable      424  its source is down or unreachable; that says nothing about the image itself
+├── WordsInvalid                    422  the words that a task brings for a page cannot be those of the page
 ├── PageRejected                    422  TorchServe's handler refused this page; carries its code
 ├── ModelNotReady                   503  serving.json names a version that TorchServe does not hold (yet)
 │   └── NoModelYet                  503  the project has no model so far, and its label config draws nothing without one
@@ -96,6 +97,10 @@ class ImageUnavailable(LayoutLoopError, status=424, code="image_unavailable"):
 
 class ImageSourceUnreachable(ImageUnavailable, code="image_source_unreachable"):
     """What has the image does not answer, or only with an error of its own: the next image would fare no better."""
+
+
+class WordsInvalid(LayoutLoopError, status=422, code="words_invalid"):
+    """The words that a task brings for a page are no Page of the wire, or cannot be those of the page."""
 
 
 class PageRejected(LayoutLoopError, status=422, code="page_rejected"):

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layoutloop.errors import StoreUnavailable
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.settings.node import NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
@@ -75,7 +76,7 @@ class WatcherProcess:
                 if time.monotonic() - tidied > _TIDY_S:
                     self._tidy()
                     tidied = time.monotonic()
-                retire(self.watcher.store, self.watcher.near)
+                retire(self.watcher.store, self.watcher.near, self.settings.deadline_s)
                 self.watcher.converge()
                 self.look_elsewhere()
                 if (found := (self.watcher.holds, self.watcher.errors)) != noted:
@@ -142,7 +143,7 @@ def forget_lost_nodes(store: ModelStore) -> None:
 
 def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
     """Return the model store as a folder, see `mirror.readable`; this node's report goes out from there."""
-    return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
+    return readable(node.model_dir, node.home / THREADS / "rollout", f".nodes/{node.node}.json")
 
 
 def make_watcher(node: NodeSettings, store: ModelStore, folder: Path) -> Watcher:

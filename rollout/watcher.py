@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layoutloop.errors import LayoutLoopError, ManagementError, NotFetched, RolloutFailed, TorchServeUnreachable
+from layoutloop.store.disk import disk_problem
 from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_name
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import fetch_archive
@@ -122,14 +123,9 @@ class Watcher:
         if not self.near.path.is_dir():
             return  # a report would make the folder, and an empty model store means to unload everything
         body = {
-            "node": self.node,
-            "time": time.time(),
-            "silent_s": self.silent_s,
-            "checked": self.checked,
-            "away_since": self.away_since,
-            "holds": self.holds,
-            "asleep": sorted(self.asleep),
-            "errors": self.errors,
+            **{"node": self.node, "time": time.time(), "silent_s": self.silent_s, "away_since": self.away_since},
+            **{"checked": self.checked, "holds": self.holds, "asleep": sorted(self.asleep), "errors": self.errors},
+            "disk": disk_problem(self.archives.parents[1], "LAYOUTLOOP_HOME"),  # NodeSettings.archives
         }
         try:
             write_json(self.near.path / ".nodes" / f"{self.node}.json", body)

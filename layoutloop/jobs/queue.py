@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from layoutloop.errors import JobNotFound
 from layoutloop.jobs import rules
 from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Kind, Scalar, Trigger
-from layoutloop.jobs.records import Records, open_records
+from layoutloop.jobs.records import BUSY_S, Records, open_records
 from layoutloop.jobs.rules import RETRY_PAUSE_S, Jobs
 
 
@@ -120,10 +120,10 @@ class JobStore:
         return moved
 
 
-def open_jobs(url: str, clock: Callable[[], float] = time.time) -> JobStore:
-    """Return the jobs at an address (`Settings.jobs_url`); nothing is connected yet.
+def open_jobs(url: str, clock: Callable[[], float] = time.time, wait_s: float = BUSY_S) -> JobStore:
+    """Return the jobs at an address (`Settings.jobs_url`), see `open_records`; nothing is connected yet.
 
     Raises:
         SettingsInvalid: it is no address of job records.
     """
-    return JobStore(open_records(url), clock)
+    return JobStore(open_records(url, wait_s), clock)

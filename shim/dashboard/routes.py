@@ -12,6 +12,7 @@ from flask import Blueprint, Response, abort, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from handler.machine import machine_failed
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
 from layoutloop.store.manifest import project_model, project_of
@@ -75,6 +76,12 @@ def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
     is_first = isinstance(error, Unauthorized) and request.authorization is None
     headers = log_refusal(error, logging.INFO if is_first else logging.WARNING)
     return render("error", title="This was not done", message=str(error)), error.status, headers
+
+
+@dashboard.errorhandler(OSError)
+def on_system_error(error: OSError) -> tuple[str, int, dict[str, str]]:
+    """Show what the system refuses."""
+    return on_error(machine_failed(error))
 
 
 @dashboard.errorhandler(HTTPException)

@@ -25,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from handler.errors import MachineFailed
+from handler.machine import is_of_machine, machine_failed
 from layoutloop.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, NoModelYet, Overloaded, StillRunning
 from layoutloop.plural import counted
 from layoutloop.settings.serving import Settings
@@ -32,10 +34,11 @@ from layoutloop.store.copy import is_filling, store_of
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, image_references
 from layoutloop.studio.results import PredictionDict, Rendering, regions_to_results, results_to_prediction
+from layoutloop.studio.task_words import words_of_task
 from layoutloop.studio.version import config_fingerprint, reported_version
 from layoutloop.torchserve.in_service import InService
-from shim.predict.answering import PageAnswer, PageAnswerer
-from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
+from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
+from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
 from shim.predict.request import PredictRequest
@@ -155,12 +158,21 @@ class Predictor:
         self, request: PredictRequest, task: Mapping[str, object], turn: int
     ) -> TaskPages | LayoutLoopError:
         try:
-            references = image_references(task, request.config)
+            pages = self._sources(request, task)
             if request.is_interactive:
-                references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
-            return TaskPages(self._answerer, self._pool, request.model, task.get("id"), references, turn)
+                pages, turn = (page_drawn_on(request.drawn, pages),), _FIRST
+            return TaskPages(self._answerer, self._pool, request.model, task.get("id"), pages, turn)
         except LayoutLoopError as error:
             return error
+
+    def _sources(self, request: PredictRequest, task: Mapping[str, object]) -> tuple[PageSource, ...]:
+        references = image_references(task, request.config)
+        brought = words_of_task(task, request.config, len(references))
+        key = (request.project_id, "a column of words")  # told once: every task may have it
+        if brought.own_column and key not in self._logged:
+            self._logged.add(key)
+            logger.warning("project %s: %s", request.project_id, brought.own_column)
+        return tuple(map(PageSource, references, brought.pages))
 
     def _entry(
         self,
@@ -175,7 +187,7 @@ class Predictor:
                 raise submitted
             pages = self._read(where, submitted.wait(deadline))
             return self._prediction(request, pages, len(submitted)), "ok"
-        except (DeadlineExceeded, Overloaded) as error:
+        except (DeadlineExceeded, Overloaded, MachineFailed) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             self._note(where, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
             return [], "deferred"
@@ -184,7 +196,10 @@ class Predictor:
             return [], "no_model"
         except LayoutLoopError as error:
             self._note(where, error, logging.WARNING)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError | MemoryError) and is_of_machine(error):
+                self._note(where, machine_failed(error), logging.WARNING)
+                return [], "deferred"
             logger.exception("%s", where)
             unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
             self._note(where, unforeseen, logging.WARNING)

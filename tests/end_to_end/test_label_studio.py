@@ -6,6 +6,7 @@ TEST_PICTURES names.
 
 from __future__ import annotations
 
+import base64
 import html
 import os
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from demo.sheet import GoldRegion
 from demo.studio import Account, RunningStudio, running_studio
 from demo.tasks import annotation_result, label_config
 from layoutloop.settings.node import NodeSettings
+from layoutloop.studio.label_config import parse_label_config
 from tests.end_to_end.conftest import LayoutLoop, free_port, free_settings, running, wait_for
 from tests.end_to_end.screen import DrawnRegion, Screen, open_screen
 from tests.end_to_end.training_stack import (
@@ -33,6 +35,7 @@ from tests.end_to_end.training_stack import (
     model_folder,
     wait_for_job,
 )
+from tests.layoutloop.documents.pdf_files import INVOICE, lines, text_pdf
 
 pytestmark = pytest.mark.end_to_end
 
@@ -181,6 +184,36 @@ def test_before_any_model_each_line_is_a_box_with_its_text(world: World, project
     assert {label for region in drawn for label in region.labels} == set()
     read = " ".join(text for region in drawn for text in region.texts)
     assert all(region.text in read for region in pages[-1].regions)
+
+
+def test_words_that_come_with_a_task_are_drawn_and_no_ocr_reads_the_page(world: World, pages: list[DrawnPage]) -> None:
+    """A PDF's own words, imported; another engine's, in a task made by hand; a page whose words are another page's."""
+    made = world.new_project("Own words", label_config(LABELS, "ocr"))
+    key = parse_label_config(label_config(LABELS, "ocr")).value_key
+    path = text_pdf(world.folder / "order.pdf", [lines(INVOICE)])
+    imported = world.loop.command("scripts.import_documents", "--project", str(made), str(path))
+    assert (imported.returncode, imported.stderr.count("left to OCR")) == (0, 0), imported.stderr
+    assert "1 with the file's own words" in imported.stdout
+    (order,) = world.tasks(made)
+    assert order["data"]["words"].endswith(".json")
+    image = f"data:image/png;base64,{base64.b64encode(pages[0].png).decode()}"
+    words = [{"text": f"engine-{number}", "box": [40, 40 + 60 * number, 240, 70 + 60 * number]} for number in range(3)]
+    theirs = {"format": 1, "width": WIDTH, "height": HEIGHT, "engine": "another", "words": words}
+    wrong = theirs | {"width": HEIGHT, "height": WIDTH}
+    tasks = [{"data": {key: image, "words": page}} for page in (theirs, wrong)]
+    world.ask("POST", f"/api/projects/{made}/import", json=tasks)
+    connected = world.loop.command("scripts.connect", "--project", str(made))
+    assert connected.returncode == 0, connected.stderr + connected.stdout
+    by_hand, other_page = [task["id"] for task in world.tasks(made)[1:]]
+    for task, texts in ((order["id"], list(INVOICE)), (by_hand, [word["text"] for word in words])):
+        drawn = world.screen.open_task(made, task)
+        world.screen.picture(f"1-own-words-{texts[0]}")
+        assert [text for region in drawn for text in region.texts] == texts
+    world.retrieve_predictions(made)
+    assert world.predictions(other_page) == []
+    assert f"the words are of a page of {HEIGHT} x {WIDTH} pixels, and the image of this page has" in world.loop.log(
+        "shim"
+    )
 
 
 def draw_roughly(world: World, gold: GoldRegion) -> DrawnRegion:

@@ -126,6 +126,19 @@ def test_the_thumbnail_comes_on_request(ocr: tuple[OcrHandler, Context], wish: s
     assert ("thumbnail" in page) is given
 
 
+def test_a_page_whose_words_are_known_is_not_read(ocr: tuple[OcrHandler, Context]) -> None:
+    headers = {"X-LayoutLoop-Words": "0", "X-LayoutLoop-Thumbnail": "1", "X-LayoutLoop-Psm": "6"}
+    headers_of_turned = [headers | {"X-LayoutLoop-Turn": turn} for turn in ("90", "30", "north")]
+    rows = [{"body": PNG}, {"body": PNG}, {"body": CUT}, *[{"body": PNG}] * 3]
+    plain, known, broken, turned, *senseless = ask(*ocr, rows, {}, headers, headers, *headers_of_turned)
+    assert (turned[0], turned[1]["turn"], turned[1]["words"]) == (200, 90, [])
+    assert [outcome(one) for one in senseless] == [(400, "request_invalid")] * 2
+    size = {name: plain[1][name] for name in ("width", "height")}
+    assert known[1].pop("thumbnail")
+    assert known == (200, {"format": 1, "engine": "", "words": [], **size})
+    assert outcome(broken) == (422, "image_truncated")
+
+
 def test_the_page_cache_is_where_the_environment_says(ocr: tuple[OcrHandler, Context], tmp_path: Path) -> None:
     ask(*ocr, [{"body": PNG}])
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -23,6 +23,7 @@ from layoutloop.store.writing import write_json
 from scripts.predict import in_order, main
 from tests.far_servers import _Handler, serve
 from tests.handler.image_files import CASES
+from tests.layoutloop.documents.pdf_files import INVOICE, lines, text_pdf
 from tests.layoutloop.torchserve.test_inference import NO_WORKER
 
 VERSION = "20261122T083000Z"
@@ -241,3 +242,18 @@ def test_what_stops_the_command_leaves_no_job_running() -> None:
     assert finished <= 4
     time.sleep(0.2)
     assert len(done) == finished
+
+
+def test_a_pdfs_own_words_are_labelled(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The far `ocr` reads "Total 12.50" wherever it is sent to; a page that says just that shows its own box."""
+    path = text_pdf(instance / "order.pdf", [lines(["Total 12.50"]), lines(INVOICE), lines(INVOICE, extra="3 Tr")])
+    assert main([str(path), "--dpi", "144"]) == 0
+    captured = capsys.readouterr()
+    own, misread, hidden = [json.loads(line)["regions"] for line in captured.out.splitlines()]
+    assert [(region["text"], region["box"][0]) for region in own] == [("Total 12.50", pytest.approx(80, abs=4))]
+    assert [region["box"] for region in misread] == [region["box"] for region in hidden] == [[10, 10, 100, 20]]
+    assert f"page 2 of {path} is read by OCR: its text is not what is seen: " in captured.err
+    assert f"page 3 of {path} is read by OCR: none of its text is visible" in captured.err
+    assert "of 3 pages of PDFs 1 with the file's own words, 2 by OCR" in captured.err
+    assert main([str(path), "--dpi", "144", "--ocr"]) == 0
+    assert all(json.loads(line)["regions"] == hidden for line in capsys.readouterr().out.splitlines())

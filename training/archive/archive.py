@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from handler.errors import CheckpointInvalid
-from handler.ocr_settings import OcrSettings, engine_name, engine_program
-from handler.reading.engines import make_engine
+from handler.errors import CheckpointInvalid, HandlerError
+from handler.ocr_settings import OcrSettings, engine_kind, engine_name, engine_program
+from handler.reading.engines import check_settings, make_engine
 from handler.tagging.labels import LabelSet
-from layoutloop.errors import ArchiveFailed, ModelNotReady
+from layoutloop.errors import ArchiveFailed, ModelNotReady, SettingsInvalid
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import built_for
@@ -87,10 +87,12 @@ def build_project(
 
     Raises:
         ArchiveFailed, CheckpointInvalid: nothing was changed.
+        SettingsInvalid: its engine has no such language or mode, and no page could be read for it.
     """
+    engine = settings.engine or _engine_in_service(store, settings)
+    _check_reading(engine, settings)
     name = project_model(project_id)
     version = version or store.new_stamp(name)
-    engine = settings.engine or _engine_in_service(store, settings)
     card = VersionCard(name, version, engine=engine, restored_from=settings.restored_from)
     with built_for(store, name, version) as folder:
         kept = folder / store.checkpoint_path(name, version).name
@@ -153,6 +155,13 @@ def _engine_in_service(store: ModelStore, settings: ProjectSettings) -> str:
     if ocr is None:
         return default
     return engine_name(engine_program(ocr.engine or ocr.engine_kind), settings.language, settings.psm)
+
+
+def _check_reading(engine: str, settings: ProjectSettings) -> None:
+    try:
+        check_settings(OcrSettings(engine_kind(engine), settings.language, settings.psm))
+    except HandlerError as error:
+        raise SettingsInvalid(f"engine, language and psm of the training pages: {error}") from error
 
 
 def build_ocr(store: ModelStore, settings: OcrSettings) -> VersionCard:

@@ -19,7 +19,7 @@ from layoutloop.store.writing import write_json
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from training.data.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
 from training.data.dataset import Dataset
-from training.data.examples import Example, read_examples, write_examples
+from training.data.examples import Example, engine_of, read_examples, write_examples
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
 
@@ -42,7 +42,7 @@ class Collected:
         annotations: the `fingerprint` of all pages that are learned from; the next training counts what is new by it.
         held_out: documents forced into validation because too few fell there by themselves.
         left_out: what could not be used.
-        engine: what read the pages.
+        engine: what read the pages, see `training.data.examples.engine_of`.
         references: `task/page` -> its image, to draw it in the report.
     """
 
@@ -116,7 +116,7 @@ def collect(folder: Path, memory: StorePath, source: Source, build: Build, least
         annotations=learned,
         held_out=tuple(sorted(forced)),
         left_out={reason: dataset.left_out[reason] for reason in dataset.left_out},
-        engine=dataset.examples[0].page.engine,
+        engine=engine_of(dataset.examples),
         references={f"{page.task}/{page.item}": page.reference for page in selection.pages},
     )
     collected.write(folder)

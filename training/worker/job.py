@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from handler.machine import is_of_machine
 from layoutloop.errors import (
     DatasetFailed,
     DeadlineExceeded,
@@ -208,7 +209,9 @@ def _stat(option: str, path: Path) -> tuple[int, int]:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    return isinstance(error, _UNREACHABLE) or (isinstance(error, StudioUnavailable) and error.is_temporary)
+    """Whether a wait may mend it: something is down, or this machine's disk is full."""
+    is_down = isinstance(error, _UNREACHABLE) or (isinstance(error, StudioUnavailable) and error.is_temporary)
+    return is_down or is_of_machine(error)
 
 
 @contextmanager

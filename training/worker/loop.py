@@ -29,6 +29,7 @@ from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.rules import RETRY_PAUSE_S
 from layoutloop.processes.command import as_command
 from layoutloop.processes.logs import set_up_logging
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
@@ -258,7 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = StopSignals()
     with worker_lock(node.home, stop) as held:
         if held:
-            with with_local_store(settings, node.home / "store" / "trainer") as near:
+            with with_local_store(settings, node.home / THREADS / "trainer") as near:
                 _work(near, node, environ, stop)
     return 0
 

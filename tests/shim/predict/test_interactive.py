@@ -112,6 +112,13 @@ def test_the_ocr_template_gets_rectangle_label_and_text_under_the_same_id(bench:
     assert boxes(entry) == [(0.0, 0.0, 19.0, 4.5)]
 
 
+def test_text_is_joined_as_its_script_is_written(bench: Bench) -> None:
+    bench.serve_project()
+    sheet = data_uri("发 票 Total".encode())  # the words stand a space's width apart
+    entry = ask(bench, {"result": drawn_apart(0, 0, 40, 5, "Total")}, OCR_TEMPLATE, ocr=sheet)
+    assert texts(entry) == ["发票 Total"]
+
+
 @pytest.mark.parametrize(
     ("rough", "covered"),
     [

@@ -33,7 +33,7 @@ from shim.predict.pool import PagePool
 from shim.predict.predictor import Predictor
 from shim.predict.request import parse_predict, parse_project
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, Seen, _Server, serve
-from tests.layoutloop.torchserve.test_inference import FakeTorchServe, Reply, data_uri, start
+from tests.layoutloop.torchserve.test_inference import DISK_FULL, FakeTorchServe, Reply, data_uri, start
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
 ENGINE = "pytesseract-5.3.0-eng-psm3"
@@ -676,6 +676,31 @@ def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog
     assert [bool(entry) for entry in response.results] == [True, False, True]
     assert "nobody foresaw this" in caplog.text
     fetcher.close()
+
+
+def test_a_machine_that_lacks_something_for_a_while_costs_no_page(bench: Bench) -> None:
+    bench.serve_project()
+    bench.fake.script += [(507, DISK_FULL)] * 4
+    assert labels(bench.predict(image("Total"))["results"][0]) == ["Total"]
+    assert bench.metric("tasks_total", outcome="ok") == 1
+
+
+def test_a_machine_that_goes_on_to_lack_something_is_told_and_no_fault_of_the_page(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.make_app(deadline_s=1.5)
+    bench.serve_project()
+    bench.fake.models["ocr", OCR_CARD.version] = lambda _: (507, DISK_FULL)
+    assert bench.predict(image("Total"))["results"] == [[]]
+    bench.wait_until_idle()
+    assert (bench.metric("tasks_total", outcome="deferred"), bench.metric("tasks_total", outcome="failed")) == (1, 0)
+    health = bench.app.test_client().get("/health").get_json()
+    assert any("No space left on device" in note for note in health["notes"])
+    assert "No space left on device" in bench.app.test_client().get("/dashboard").get_data(as_text=True)
+    bench.fake.models["ocr", OCR_CARD.version] = ocr
+    assert labels(bench.predict(image("Total"))["results"][0]) == ["Total"]
+    health = bench.app.test_client().get("/health").get_json()
+    assert not any("No space left on device" in note for note in health["notes"])
 
 
 def test_a_failure_is_not_remembered(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -220,6 +221,29 @@ def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoi
     assert after.engine == str(ocr.engine).replace("psm6", "psm3")
     assert chosen.engine == "tesserocr-5.5.4-eng-psm3"
     assert ModelStore(tmp_path).card("project-7", chosen.version) == chosen
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        pytest.param(("--psm", "6"), "psm 6 is a mode of Tesseract; .* set psm 3, or engine pytesseract", id="a mode"),
+        pytest.param(("--language", "rus"), "rapidocr does not read rus; set engine pytesseract", id="a language"),
+        pytest.param(("--engine", "pytesseract", "--psm", "2"), "psm is one of", id="a mode that nobody has"),
+    ],
+)
+def test_what_no_page_could_be_read_for_is_not_archived(
+    tmp_path: Path,
+    text_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    assert main(["--project", "7", "--checkpoint", str(text_checkpoint), *flags]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(f"error: engine, language and psm of the training pages: .*{sentence}", error)
+    assert not (tmp_path / "project-7").exists()
 
 
 def test_what_was_unpacked_can_be_loaded(store: Path, card: VersionCard, tmp_path: Path) -> None:

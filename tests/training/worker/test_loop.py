@@ -21,7 +21,7 @@ from layoutloop.jobs.rules import LEASE_S, MAX_ATTEMPTS
 from layoutloop.settings.node import REPOSITORY
 from tests.redis_server import RedisServer
 from training.worker.loop import Timing
-from training.worker.process import KEPT_LOGS, Place, start_training, stop_group, tail
+from training.worker.process import KEPT_LOGS, NICENESS, Place, start_training, stop_group, tail
 
 WORKER = """
 import logging, os, sys
@@ -173,6 +173,14 @@ def test_a_command_that_cannot_be_started_is_no_end_of_the_worker(home: Home, tm
     with home.worker(FINISHES):
         failed = home.wait_until(job, "failed", attempt=MAX_ATTEMPTS)
     assert "attempt 5 could not be started: [Errno 21] Is a directory" in failed.error
+
+
+def test_a_process_is_nice_and_in_a_session_of_its_own(home: Home) -> None:
+    home.jobs.submit(7, "retrain", "api")
+    with home.worker(SLEEPS_FIRST) as worker:
+        process = home.process(1)
+        assert process.nice() == psutil.Process(worker.pid).nice() + NICENESS
+        assert os.getsid(process.pid) == process.pid
 
 
 def test_a_killed_worker_takes_its_process_along_and_the_next_one_goes_on(home: Home) -> None:
