@@ -30,6 +30,7 @@ LayoutLoopError                     500
 ├── StudioUnavailable               502  Label Studio's API did not answer, or not with what is needed
 │   └── StudioRefused               502  it does not have this, or the key may not see it; another try changes nothing
 ├── NotConnected                    502  Label Studio and the shim are not connected as they should be
+│   └── ShimUnavailable             503  the shim does not answer, or has nothing in service; another try may do
 ├── StoreUnavailable                503  the model store, or the Redis that keeps its locks, does not answer
 │   └── LeaseLost                   503  another process may hold the lock by now: nothing is changed
 ├── StoreBusy                       409  another process holds the model's lock
@@ -182,6 +183,10 @@ class StudioRefused(StudioUnavailable, code="studio_refused"):
 
 class NotConnected(LayoutLoopError, status=502, code="not_connected"):
     """Label Studio and the shim are not connected as they should be; says what to do."""
+
+
+class ShimUnavailable(NotConnected, status=503, code="shim_unavailable"):
+    """The shim does not answer now, or has nothing in service."""
 
 
 class StoreUnavailable(LayoutLoopError, status=503, code="store_unavailable"):

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from layoutloop.errors import LabelConfigUnsupported, ModelNotReady, RequestInvalid
+from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, ModelNotReady, RequestInvalid
 from layoutloop.foreign_json import parse_message
 from layoutloop.store.copy import store_of
 from layoutloop.store.manifest import OCR_MODEL, Manifest, project_model
@@ -70,9 +70,28 @@ def setup() -> Response:
 
 @routes.post("/predict")
 def predict() -> Response:
-    """Answer one entry per task, in order."""
-    response = context().predictor.predict(parse_predict(_json_object(), context().settings.max_tasks))
-    return jsonify({"results": response.results, "model_version": response.model_version})
+    """Answer one entry per task, in order; a pre-labelling is also told why one is `[]`."""
+    parsed = parse_predict(_json_object(), context().settings.max_tasks)
+    response = context().predictor.predict(parsed)
+    answer: dict[str, Any] = {"results": response.results, "model_version": response.model_version}
+    if parsed.is_background:
+        answer["errors"] = [error and _error_json(error) for error in response.errors]
+    return jsonify(answer)
+
+
+@routes.post("/take")
+def take() -> Response:
+    """Return those of the tasks that a pre-labelling may store now: `{"owner": ..., "version": ..., "tasks": [...]}`.
+
+    For Label Studio they have no prediction for a few minutes, which nothing needs to end.
+    """
+    refuse_other_sites()
+    body = _json_object()
+    owner, version, tasks = body.get("owner"), body.get("version"), body.get("tasks")
+    named = isinstance(owner, str) and owner and isinstance(version, str)
+    if not named or not isinstance(tasks, list) or not all(type(task) is int for task in tasks):
+        raise RequestInvalid("/take needs `owner` and `version`, both text, and `tasks`, a list of task ids")
+    return jsonify({"tasks": context().predictor.handed_out.take(str(owner), str(version), tasks)})
 
 
 @routes.post("/webhook")
@@ -155,6 +174,10 @@ def _manifest_or_none(name: str) -> Manifest | None:
     except ModelNotReady as error:
         logger.warning("%s", error)
         return None
+
+
+def _error_json(error: LayoutLoopError) -> dict[str, Any]:
+    return {"code": error.code, "status": error.status, "message": str(error)}
 
 
 def _json_object() -> dict[str, Any]:

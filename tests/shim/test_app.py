@@ -45,6 +45,7 @@ ROUTES = [
     ("POST", "/setup"),
     ("POST", "/predict"),
     ("POST", "/webhook"),
+    ("POST", "/take"),
     ("POST", "/train"),
     ("GET", "/versions"),
     ("GET", "/jobs"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from handler.errors import MachineFailed
+from layoutloop.errors import TrainingRefused
 from layoutloop.jobs.job import Job, Trigger
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.node import REPOSITORY
@@ -19,6 +22,7 @@ from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from tests.far_servers import LEGACY_KEY, serve
 from training.worker.first_look import first_look
+from training.worker.job import _is_unreachable
 
 
 @pytest.mark.parametrize(
@@ -84,6 +88,20 @@ def test_too_few_annotations_in_all_are_found_without_an_export(
     if ending is not None:
         assert not ending.is_failure
         assert "at most 9 annotations are new since the last training; 10 start one" in ending.sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        pytest.param(OSError(errno.ENOSPC, "No space left on device", "/t"), True, id="a full disk"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), True, id="open files"),
+        pytest.param(MachineFailed("a node's disk is full"), True, id="a node's"),
+        pytest.param(FileNotFoundError(errno.ENOENT, "No such file or directory", "/t"), False, id="a missing file"),
+        pytest.param(TrainingRefused("one label alone"), False, id="another try would say the same"),
+    ],
+)
+def test_a_training_waits_for_what_the_machine_lacks(error: Exception, waits: bool) -> None:
+    assert _is_unreachable(error) == waits
 
 
 def in_service(tmp_path: Path, card: VersionCard) -> None:
