@@ -122,8 +122,7 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
     """Make the model that a training starts from.
 
     Args:
-        base: `graft:minilm`, `graft:<hub name or folder>`, `scratch`, or a LayoutLMv3's or LiLT's hub name or
-            folder.
+        base: `graft:minilm`, `graft:<hub name or folder>`, `scratch`, or hub name or folder of a LayoutLMv3 or LiLT.
         labels: entity labels, in order; classes are O, then B- and I- of each.
         image: build the image branch into a graft or a scratch model; a checkpoint has what it has.
         words: texts that the vocabulary of `scratch` is learned from.
@@ -140,8 +139,7 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
             model.config.attention_probs_dropout_prob = 0.0
             made = Base(model, tokenizer, kind, _GRAFTED)
         else:
-            with as_invalid("it cannot be loaded"):
-                made = _checkpoint(base, labels)
+            made = _checkpoint(base, labels)
         _check_length(made.model.config)
     except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
@@ -149,9 +147,7 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
 
 
 def continue_from(checkpoint: Path, base: str, labels: Sequence[str]) -> Base:
-    """Make a model that goes on from an earlier version: its weights, and its head's rows by label name.
-
-    Labels that the version does not have get rows that start at random.
+    """Make a model that goes on from an earlier version: its weights, and its head's rows by label name or at random.
 
     Args:
         checkpoint: the earlier version's folder.
@@ -163,8 +159,7 @@ def continue_from(checkpoint: Path, base: str, labels: Sequence[str]) -> Base:
     """
     try:
         before = load(checkpoint, device="cpu", dtype="float32")
-        with as_invalid(f"{checkpoint} cannot be loaded"):
-            made = _checkpoint(str(checkpoint), labels)
+        made = _checkpoint(str(checkpoint), labels)
     except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(f"the version to continue from cannot be loaded: {error}") from error
     if type(made.model.classifier) is type(before.model.classifier):
@@ -189,6 +184,7 @@ _GRAFTED = (
 transformers 5.23 computes them under no_grad: they never train.)"""
 
 
+@as_invalid("it cannot be loaded")
 def _checkpoint(name: str, labels: Sequence[str]) -> Base:
     """Load a LayoutLMv3 or LiLT with a new head of 2 x labels + 1 classes; only safetensors, no code of its own."""
     config = AutoConfig.from_pretrained(name, trust_remote_code=False, attn_implementation=ATTENTION)
