@@ -7,6 +7,7 @@ LayoutLoopError                     500
 ├── SettingsInvalid                 500  raised at start: a setting that cannot be used
 ├── Unauthorized                    401  Basic auth is on and was not given
 ├── CrossSite                       403  a page of another site made a browser send a change
+├── HostUnknown                     421  without Basic auth, the shim was called by a name that is none of its own
 ├── JobNotFound                     404  no job has this id (any more)
 ├── Superseded                      409  this attempt is no longer the one that may go on with its job
 ├── LabelConfigUnsupported          422  the label config has no Image with rectangles
@@ -29,6 +30,7 @@ LayoutLoopError                     500
 ├── StudioUnavailable               502  Label Studio's API did not answer, or not with what is needed
 │   └── StudioRefused               502  it does not have this, or the key may not see it; another try changes nothing
 ├── NotConnected                    502  Label Studio and the shim are not connected as they should be
+│   └── ShimUnavailable             503  the shim does not answer, or has nothing in service; another try may do
 ├── StoreUnavailable                503  the model store, or the Redis that keeps its locks, does not answer
 │   └── LeaseLost                   503  another process may hold the lock by now: nothing is changed
 ├── StoreBusy                       409  another process holds the model's lock
@@ -66,6 +68,10 @@ class Unauthorized(LayoutLoopError, status=401, code="unauthorized"):
 
 class CrossSite(LayoutLoopError, status=403, code="cross_site"):
     """A page of another site made a browser send a change here."""
+
+
+class HostUnknown(LayoutLoopError, status=421, code="host_unknown"):
+    """While Basic auth is off, the shim was called by a name that no setting has: a page's browser may be misled."""
 
 
 class JobNotFound(LayoutLoopError, status=404, code="job_not_found"):
@@ -177,6 +183,10 @@ class StudioRefused(StudioUnavailable, code="studio_refused"):
 
 class NotConnected(LayoutLoopError, status=502, code="not_connected"):
     """Label Studio and the shim are not connected as they should be; says what to do."""
+
+
+class ShimUnavailable(NotConnected, status=503, code="shim_unavailable"):
+    """The shim does not answer now, or has nothing in service."""
 
 
 class StoreUnavailable(LayoutLoopError, status=503, code="store_unavailable"):

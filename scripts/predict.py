@@ -12,13 +12,12 @@ import json
 import os
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
@@ -31,6 +30,7 @@ from layoutloop.documents.drawing import draw_regions
 from layoutloop.documents.split import add_dpi, is_pdf, page_count, page_files
 from layoutloop.documents.text_layer import TextLayers
 from layoutloop.errors import DocumentUnreadable, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from layoutloop.in_order import in_order
 from layoutloop.plural import counted
 from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
@@ -47,9 +47,6 @@ from training.data.page_readers import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
 _PAUSE_S = 0.5
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +93,6 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
         if options.draw and job.data and "error" not in answer:
             _draw(_target(options.draw, job, drawn), job, answer["regions"])
     return 1 if failed else 0
-
-
-def in_order(answer: Callable[[T], U], jobs: Iterable[T], window: int) -> Iterator[tuple[T, U]]:
-    """Yield each job with its answer, in order; at most `window` jobs are taken that were not yielded yet."""
-    waiting: deque[tuple[T, Future[U]]] = deque()
-    pool = ThreadPoolExecutor(window)
-    try:
-        for job in jobs:
-            waiting.append((job, pool.submit(answer, job)))
-            del job  # the window alone keeps pages in memory
-            while waiting and (len(waiting) >= window or waiting[0][1].done()):
-                yield _first(waiting)
-        while waiting:
-            yield _first(waiting)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _first(waiting: deque[tuple[T, Future[U]]]) -> tuple[T, U]:
-    job, future = waiting.popleft()
-    return job, future.result()
 
 
 def _parser() -> argparse.ArgumentParser:

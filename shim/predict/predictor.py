@@ -34,11 +34,12 @@ from layoutloop.settings.serving import Settings
 from layoutloop.store.copy import is_filling, store_of
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, image_references
-from layoutloop.studio.results import PredictionDict, Rendering, regions_to_results, results_to_prediction
+from layoutloop.studio.results import Rendering, regions_to_results, results_to_prediction
 from layoutloop.studio.task_words import words_of_task
 from layoutloop.studio.version import config_fingerprint, reported_version
 from layoutloop.torchserve.in_service import InService
 from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
+from shim.predict.handed_out import Entry, HandedOut
 from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool, bare
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
+_BACKGROUND = 10**9  # added to a pre-labelling's turns: its pages come behind those that a person waits for
 
 _NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
@@ -58,16 +60,20 @@ _NO_MODEL = (
 )
 TaskStatus = Literal["ok", "no_model", "deferred", "failed"]
 
-Entry = PredictionDict | list[PredictionDict]
-"""What Label Studio gets for one task: a prediction, or `[]` for none (it may then request it another time)."""
-
 
 @dataclass(frozen=True, slots=True)
 class PredictResponse:
-    """What /predict answers."""
+    """What /predict answers.
+
+    Args:
+        results: one entry per task, in order.
+        model_version: for Label Studio.
+        errors: why a task's entry is `[]`; None where it is not.
+    """
 
     results: list[Entry]
     model_version: str
+    errors: list[LayoutLoopError | None]
 
 
 class Predictor:
@@ -84,6 +90,7 @@ class Predictor:
         self, settings: Settings, answerer: PageAnswerer, pool: PagePool[PageAnswer], metrics: Metrics
     ) -> None:
         """Keep the parts; nothing starts yet."""
+        self.handed_out = HandedOut()
         self._settings = settings
         self._answerer = answerer
         self._pool = pool
@@ -131,11 +138,15 @@ class Predictor:
                 counted(len(request.tasks), "task"),
             )
             self._metrics.tasks.labels("deferred").inc(len(request.tasks))
-            return PredictResponse([[] for _ in request.tasks], version)
+            full = Overloaded("too many predict requests at a time; try again")
+            return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
+            if request.is_background:
+                self.handed_out.note_run()
+            first = _BACKGROUND if request.is_background else 0
             submit = partial(self._submit_task, request, self._answerer.models.in_service(request.model))
-            submitted = [submit(task, turn) for turn, task in enumerate(request.tasks)]
+            submitted = [submit(task, turn) for turn, task in enumerate(request.tasks, first)]
             entries = [
                 self._entry(request, task, one, deadline, notes)
                 for task, one in zip(request.tasks, submitted, strict=True)
@@ -143,7 +154,7 @@ class Predictor:
         finally:
             self._admitted.release()
             notes.log()
-        outcomes = Counter(outcome for _, outcome in entries)
+        outcomes = Counter(outcome for _, outcome, _ in entries)
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         if outcomes["no_model"]:
@@ -157,7 +168,10 @@ class Predictor:
                 counted(len(entries), "task"),
                 self._settings.deadline_s,
             )
-        return PredictResponse([entry for entry, _ in entries], version)
+        results = [entry for entry, _, _ in entries]
+        if not request.is_background and not request.is_interactive:
+            results = self.handed_out.without_taken(request.tasks, results)
+        return PredictResponse(results, version, [error for _, _, error in entries])
 
     def _submit_task(
         self, request: PredictRequest, in_service: InService, task: Mapping[str, object], turn: int
@@ -186,29 +200,30 @@ class Predictor:
         submitted: TaskPages | LayoutLoopError,
         deadline: float,
         notes: TaskNotes,
-    ) -> tuple[Entry, TaskStatus]:
+    ) -> tuple[Entry, TaskStatus, LayoutLoopError | None]:
         note = partial(notes.add, task.get("id"))
         try:
             if isinstance(submitted, LayoutLoopError):
                 raise submitted
             pages = self._read(note, submitted.wait(deadline))
-            return self._prediction(request, pages, len(submitted)), "ok"
+            return self._prediction(request, pages, len(submitted)), "ok", None
         except (DeadlineExceeded, Overloaded, MachineFailed) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
             note(error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
-            return [], "deferred"
+            return [], "deferred", error
         except NoModelYet as error:  # every project begins so, and the dashboard says it
             note(error, logging.DEBUG)
-            return [], "no_model"
+            return [], "no_model", error
         except LayoutLoopError as error:
-            note(error, logging.WARNING)
+            failure = error
         except Exception as error:
             if isinstance(error, OSError | MemoryError) and is_of_machine(error):
-                note(machine_failed(error), logging.WARNING)
-                return [], "deferred"
+                note(failed := machine_failed(error), logging.WARNING)
+                return [], "deferred", failed
             logger.exception("project %s task %s", request.project_id, task.get("id"))
-            note(LayoutLoopError("this task failed in a way that was not foreseen; see the traceback"), logging.WARNING)
-        return [], "failed"
+            failure = LayoutLoopError("this task failed in a way that was not foreseen; see the traceback")
+        note(failure, logging.WARNING)
+        return [], "failed", failure
 
     def _read(self, note: Callable[..., None], pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
         """Return the pages that could be read, by their index; name the others."""

@@ -22,6 +22,7 @@ class PredictRequest:
         is_interactive: for what a person is drawing. It is never answered like an ordinary request, whatever is
             drawn: the editor would take the whole page's boxes for its suggestions.
         drawn: the rectangle of an interactive request; None where it has none that can be answered.
+        is_background: a pre-labelling's: it comes behind all others, and stores nothing that it did not take.
     """
 
     tasks: tuple[Mapping[str, object], ...]
@@ -29,6 +30,7 @@ class PredictRequest:
     config: LabelConfig
     is_interactive: bool = False
     drawn: Drawn | None = None
+    is_background: bool = False
 
     @property
     def model(self) -> str | None:
@@ -65,7 +67,12 @@ def parse_predict(body: object, max_tasks: int) -> PredictRequest:
     params = body.get("params")
     context = params.get("context") if isinstance(params, Mapping) else None
     return PredictRequest(
-        tuple(tasks), parse_project(project), config, context is not None, parse_context(context, config)
+        tuple(tasks),
+        parse_project(project),
+        config,
+        context is not None,
+        parse_context(context, config),
+        is_background=body.get("background") is True,
     )
 
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +35,7 @@ from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
+from training.worker.first_look import unknown_project
 from training.worker.process import Place, has_ended, start_training, stop_group, tail
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Worker:
         place: where its training processes run.
         stop: counts the signals that end it.
         timing: seconds between things.
+        problem_of: returns why a job would come to nothing, before it gets a process; "" where that is not known.
         alive: a file that is touched while the worker goes round, with a job and without. The containers' health
             checks look at its time.
     """
@@ -88,6 +91,7 @@ class Worker:
         stop: StopSignals,
         timing: Timing | None = None,
         alive: Path | None = None,
+        problem_of: Callable[[Job], str] = lambda _: "",
     ) -> None:
         self._jobs = jobs
         self._name = name
@@ -95,6 +99,7 @@ class Worker:
         self._stop = stop
         self._timing = timing or Timing()
         self._unreachable = False
+        self._problem_of = problem_of
         self._alive = alive
         self._alive_at = 0.0
 
@@ -118,6 +123,11 @@ class Worker:
 
     def _work(self, job: Job) -> None:
         logger.info("job %s of project %d: attempt %d begins (%s)", job.id, job.project, job.attempt, job.trigger)
+        if problem := self._problem_of(job):
+            logger.warning("job %s fails: %s", job.id, problem)
+            with suppress(Superseded):
+                self._insist(lambda: self._jobs.fail(job.id, job.attempt, problem))
+            return
         log = self._place.logs / f"{job.id}.log"
         try:
             child = start_training(self._place, job, log)
@@ -270,6 +280,7 @@ def _work(settings: Settings, node: NodeSettings, environ: Mapping[str, str], st
     jobs = open_jobs(settings.jobs_url)
     place = Place(RETRAIN, node.logs / "jobs", environ)
     logger.info("worker %s waits for jobs", node.node)
-    Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive").run()
+    look = partial(unknown_project, settings)
+    Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive", problem_of=look).run()
     jobs.close()
     titles.end()

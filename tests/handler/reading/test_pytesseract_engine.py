@@ -13,7 +13,7 @@ from tests.handler.samples import rendered_page
 engine = make_engine(OcrSettings(engine="pytesseract"))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-print(len(engine.read(rendered_page())))
+print(len(engine.read(rendered_page()).words))
 """
 
 

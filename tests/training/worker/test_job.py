@@ -15,10 +15,12 @@ from layoutloop.errors import TrainingRefused
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.node import REPOSITORY
+from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
 from tests.far_servers import LEGACY_KEY, serve
+from training.worker.first_look import unknown_project
 from training.worker.job import _is_unreachable
 
 
@@ -47,6 +49,23 @@ def test_an_error_is_one_sentence_in_the_record(
     assert says in after.error
     assert "\n" not in after.error
     assert not list((tmp_path / "home" / "training").glob("*/*")) or state == "queued"
+    if "exist" in says:
+        left = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")]
+        assert [path for path in left if not path.startswith("home/jobs.db")] == ["home"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_unknown"), [(404, True), (401, False), (403, False), (500, False), (503, False)]
+)
+def test_a_project_that_label_studio_does_not_know_is_found_without_a_process(status: int, is_unknown: bool) -> None:
+    job = Job("0123456789ab", 999, "retrain", "api", 0.0)
+    with serve("127.0.0.1", lambda request: request.reply(status)) as server:
+        settings = Settings(label_studio_url=f"http://127.0.0.1:{server.port}", label_studio_api_key=LEGACY_KEY)
+        problem = unknown_project(settings, job)
+    assert ("the project does not exist" in problem) == is_unknown
+    assert bool(problem) == is_unknown
+    assert unknown_project(Settings(label_studio_url="http://127.0.0.1:9", label_studio_api_key=LEGACY_KEY), job) == ""
+    assert unknown_project(Settings(), job) == ""
 
 
 @pytest.mark.parametrize(
@@ -82,7 +101,7 @@ def in_service(tmp_path: Path, card: VersionCard) -> None:
 def test_what_the_engine_reads_on_no_page_ends_the_job_at_once(
     tmp_path: Path, variables: dict[str, str], says: str
 ) -> None:
-    in_service(tmp_path, VersionCard("ocr", "20260101-000000-000000", engine="rapidocr-3.10.0-eng-psm3"))
+    in_service(tmp_path, VersionCard("ocr", "20260101T000000Z", engine="rapidocr-3.10.0-eng-psm3"))
     done, after = run_job(tmp_path, variables)
     assert done.returncode == 0, done.stderr
     assert (after.state, after.tries) == ("failed", 1)
@@ -91,7 +110,7 @@ def test_what_the_engine_reads_on_no_page_ends_the_job_at_once(
 
 
 def test_what_another_engine_reads_is_left_to_it(tmp_path: Path) -> None:
-    in_service(tmp_path, VersionCard("ocr", "20260101-000000-000000", engine="pytesseract-5.3.0-eng-psm3"))
+    in_service(tmp_path, VersionCard("ocr", "20260101T000000Z", engine="pytesseract-5.3.0-eng-psm3"))
     done, after = run_job(tmp_path, {"LAYOUTLOOP_TRAIN_PSM": "6"})
     assert done.returncode == 0, done.stderr
     assert (after.state, after.away) == ("queued", 1), "it came as far as Label Studio, which is away"
