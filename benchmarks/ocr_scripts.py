@@ -217,7 +217,7 @@ def render(sample: Sample, font_file: Path, size: int) -> Image.Image:
 def read_lines(engine: OcrEngine, image: Image.Image, count: int) -> list[str]:
     """Return the joined text of each line's words."""
     words: list[list[Word]] = [[] for _ in range(count)]
-    for word in engine.read(image):
+    for word in engine.read(image).words:
         row = int(((word.box.top + word.box.bottom) / 2 - TOP + STEP / 4) // STEP)
         words[min(max(row, 0), count - 1)].append(word)
     return [join_words(row) for row in words]

@@ -131,7 +131,7 @@ def measure(data: DataSet, pages: int, engines: Sequence[OcrEngine]) -> dict[str
     sums: dict[str, list[list[int]]] = {}
     for annotation in islice(readable(data), pages):
         image = open_page(data.image_of(annotation).read_bytes(), ImageLimits())
-        for truth, found in measure_page(data, annotation, [engine.read(image) for engine in engines]).items():
+        for truth, found in measure_page(data, annotation, [engine.read(image).words for engine in engines]).items():
             totals = sums.setdefault(truth, [[0, 0] for _ in found])
             for total, (right, of_all) in zip(totals, found, strict=True):
                 total[0] += right

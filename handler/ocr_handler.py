@@ -19,6 +19,7 @@ from handler.items import Item, each, integer_parameter, items_of, respond
 from handler.ocr_settings import OcrSettings
 from handler.page import Page, Size
 from handler.reading.cache import FileCache
+from handler.reading.free_memory import return_free_memory
 from handler.reading.reader import Reader
 from handler.wire import page_to_json
 
@@ -48,7 +49,9 @@ class OcrHandler:
         context.metrics.add_counter("PagesRead", len(answers))
         seconds = time.perf_counter() - started
         context.metrics.add_metric("OcrSeconds", seconds, "Seconds", metric_type=MetricTypes.HISTOGRAM)
-        return respond(context, answers)
+        bodies = respond(context, answers)
+        return_free_memory()
+        return bodies
 
     def _read(self, item: Item) -> dict[str, Any]:
         if not isinstance(item.body, bytes) or not item.body:

@@ -7,6 +7,7 @@ LayoutLoopError                     500
 ├── SettingsInvalid                 500  raised at start: a setting that cannot be used
 ├── Unauthorized                    401  Basic auth is on and was not given
 ├── CrossSite                       403  a page of another site made a browser send a change
+├── HostUnknown                     421  without Basic auth, the shim was called by a name that is none of its own
 ├── JobNotFound                     404  no job has this id (any more)
 ├── Superseded                      409  this attempt is no longer the one that may go on with its job
 ├── LabelConfigUnsupported          422  the label config has no Image with rectangles
@@ -67,6 +68,10 @@ class Unauthorized(LayoutLoopError, status=401, code="unauthorized"):
 
 class CrossSite(LayoutLoopError, status=403, code="cross_site"):
     """A page of another site made a browser send a change here."""
+
+
+class HostUnknown(LayoutLoopError, status=421, code="host_unknown"):
+    """While Basic auth is off, the shim was called by a name that no setting has: a page's browser may be misled."""
 
 
 class JobNotFound(LayoutLoopError, status=404, code="job_not_found"):

@@ -16,7 +16,7 @@ from layoutloop.errors import LayoutLoopError, ManagementError, NotFetched, Roll
 from layoutloop.store.disk import disk_problem
 from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_name
 from layoutloop.store.model_store import ModelStore
-from layoutloop.store.transfer import fetch_archive
+from layoutloop.store.transfer import delete_copy, fetch_archive
 from layoutloop.store.writing import write_json
 from layoutloop.torchserve.management import ManagementClient, ServedVersion
 from rollout.promotion import NO_WORKER, reported
@@ -283,7 +283,7 @@ class Watcher:
             raise
         except ManagementError as error:
             logger.warning("%s %s stays registered: %s", name, version, error)
-        (self.archives / archive_name(name, version)).unlink(missing_ok=True)
+        delete_copy(self.archives / archive_name(name, version))
 
     def _unload(self, name: str, versions: list[str]) -> None:
         """Drain and unregister; the default version goes last, TorchServe refuses it while there are others."""
@@ -293,4 +293,4 @@ class Watcher:
             self.management.drain(name, version)
             self.management.unregister(name, version)
             self._proven.discard((name, version))
-            (self.archives / archive_name(name, version)).unlink(missing_ok=True)
+            delete_copy(self.archives / archive_name(name, version))

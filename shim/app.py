@@ -25,6 +25,7 @@ from layoutloop.torchserve.inference import inference_client
 from shim.access import log_refusal
 from shim.context import Context
 from shim.dashboard.routes import dashboard
+from shim.names import refuse_unknown_names
 from shim.predict.answer_cache import AnswerCache
 from shim.predict.answering import PageAnswer, PageAnswerer
 from shim.predict.metrics import Metrics
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> Flask:
     if not settings.label_studio_api_key:
         logger.warning("%s", NO_KEY)
     app.extensions["layoutloop"] = _state(settings, warnings)
+    app.before_request(refuse_unknown_names)
     app.register_blueprint(routes)
     app.register_blueprint(dashboard)
     app.register_error_handler(LayoutLoopError, _on_error)

@@ -93,7 +93,9 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         if name == TITLES or is_copy:
             moment = f"{datetime.fromtimestamp(since, timezone.utc):%Y-%m-%d %H:%M} UTC"
             missing.append(f"{_THREADS.get(name, name)} since {moment}: that thread has stopped; {_RESTART}")
-    nodes = store.live_nodes()
+    reports = store.node_reports()
+    nodes = reports.live
+    missing += reports.problems
     if not nodes and not filling:
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")

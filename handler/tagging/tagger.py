@@ -17,7 +17,7 @@ from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOf
 from handler.page import BoxLevel, Page, TaggedPage
 from handler.tagging.decoding import label_words, regions_of
 from handler.tagging.encoding import LENGTH_STEP, Batch, Encoder, Encoding, Window, collate
-from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.layoutlm import LayoutLM, as_invalid, load
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,9 @@ class Tagger:
             CheckpointInvalid: see `handler.tagging.layoutlm.load`.
         """
         settings = settings or TaggerSettings()
-        return cls(load(folder, settings.device, settings.dtype).accelerated(), settings)
+        model = load(folder, settings.device, settings.dtype)
+        with as_invalid(f"{folder} cannot be run"):
+            return cls(model.accelerated(), settings)
 
     def tag(self, pages: Sequence[Page]) -> list[TaggedPage | HandlerError]:
         """Label every page, in order.
@@ -207,7 +209,7 @@ class Tagger:
         """Run once what costs time only once; a GPU sees its largest batch, so that memory is found early."""
         on_gpu = self.model.device.type == "cuda"
         length, rows = (max_tokens, self._batch_windows) if on_gpu else (16, 1)
-        ids = np.full(length, self.model.pad_id + 1, dtype=np.int64)
+        ids = np.full(length, 0 if self.model.pad_id else 1, dtype=np.int64)  # any token but padding
         nothing = np.zeros(0, dtype=np.int64)
         window = Window(ids, np.zeros((length, 4), dtype=np.int64), nothing, nothing)
         pixels = np.zeros((3, 224, 224), dtype=np.float32) if self.model.uses_image else None

@@ -30,14 +30,32 @@ class JobStore:
         self._clock = clock
 
     def submit(
-        self, project: int, kind: Kind, trigger: Trigger, options: Mapping[str, Scalar | None] | None = None
+        self,
+        project: int,
+        kind: Kind,
+        trigger: Trigger,
+        options: Mapping[str, Scalar | None] | None = None,
+        *,
+        is_known: bool = True,
     ) -> Job:
-        """Queue a job, or join the one that already waits for the same; options that are off are left out."""
+        """Queue a job, or join the one that already waits for the same; options that are off are left out.
+
+        Args:
+            project: Label Studio's id.
+            kind: of the job.
+            trigger: what queues it.
+            options: of the job.
+            is_known: whether anything but the request speaks of the project; for others there is less room.
+
+        Raises:
+            Overloaded: too many jobs wait already.
+        """
         now = self._clock()
         chosen = {name: value for name, value in (options or {}).items() if value is not None and value is not False}
         not_before = now + DEBOUNCE_S if trigger == "annotations" else now
         wanted = Job(secrets.token_hex(6), project, kind, trigger, now, chosen, updated=now, not_before=not_before)
-        return self._records.change(lambda jobs: rules.submit(jobs, wanted))
+        room = rules.MOST_QUEUED if is_known else rules.MOST_UNKNOWN
+        return self._records.change(lambda jobs: rules.submit(jobs, wanted, room))
 
     def claim(self, worker: str, job_id: str | None = None) -> Job | None:
         """Take the oldest job that may start (or only `job_id`); None where there is none."""

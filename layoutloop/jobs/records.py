@@ -291,4 +291,5 @@ def _rows(connection: sqlite3.Connection, only: str | None) -> dict[str, str]:
 
 
 def _text(job: Job) -> str:
-    return json.dumps(job.to_json(), ensure_ascii=False)
+    # A sentence may quote anything: half a character would fail where the record is written.
+    return json.dumps(job.to_json(), ensure_ascii=False).encode("utf-8", "replace").decode()

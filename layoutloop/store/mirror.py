@@ -50,7 +50,8 @@ _HALF = ".new-"
 _COPIED = re.compile(
     r"\.nodes/[\w.-]+\.json|\.asked/[\w-]+|(ocr|project-\d+)/([\w.-]+\.json|[\w.-]+\.report\.html)", re.ASCII
 )
-_CHECKPOINT = re.compile(r"(project-\d+/checkpoint-[\w.-]+)/[^/]+", re.ASCII)
+_CHECKPOINT_FOLDER = re.compile(r"project-\d+/checkpoint-[\w.-]+", re.ASCII)
+_CHECKPOINT = re.compile(rf"({_CHECKPOINT_FOLDER.pattern})/[^/]+", re.ASCII)
 """Of a checkpoint only the folder is made: it says that the version can be brought back."""
 
 _Listing = Mapping[str, Mapping[str, Any]]
@@ -213,7 +214,7 @@ class StoreMirror:
         for path in self.folder.glob("*/*"):
             name = path.relative_to(self.folder).as_posix()
             if path.is_dir():
-                if name not in checkpoints:
+                if _CHECKPOINT_FOLDER.fullmatch(name) and name not in checkpoints:
                     path.rmdir()
             elif _COPIED.fullmatch(name) and name not in found and not self._is_own(name):
                 path.unlink(missing_ok=True)

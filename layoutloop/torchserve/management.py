@@ -144,7 +144,12 @@ class ManagementClient:
             return None
         if answer.status_code >= 300:
             raise ManagementError(f"{method} {path}: {answer.status_code} {torchserve_error(answer)}")
-        return answer.json()
+        try:
+            return answer.json()
+        except (ValueError, RecursionError) as error:
+            raise ManagementError(
+                f"{method} {path}: the answer is no JSON; is it TorchServe that listens there?"
+            ) from error
 
 
 def _path(model: str, version: str) -> str:

@@ -42,7 +42,7 @@ class TaskNotes:
             self._places[reason] = (place, page, count + 1)
         elif self._kinds[kind] < _SHOWN:
             self._kinds[kind] += 1
-            self._places[reason] = (f"project {self.project} task {task} {page}".rstrip(), page, 1)
+            self._places[reason] = (f"project {self.project} task {task!r:.40} {page}".rstrip(), page, 1)
         else:
             self._others[kind] += 1
 

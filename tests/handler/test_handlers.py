@@ -13,6 +13,7 @@ import yaml
 from handler.layoutlmv3_handler import LayoutLMv3Handler
 from handler.ocr_handler import OcrHandler
 from handler.wire import page_to_json
+from tests.checkpoints import make_lilt_checkpoint
 from tests.handler.samples import (
     INVOICE_LINES,
     METRICS,
@@ -58,12 +59,15 @@ def ocr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[OcrHandler, Co
     return handler, context
 
 
-@pytest.fixture(scope="module", params=["text", "image"])
+@pytest.fixture(scope="module", params=["text", "image", "LiLT"])
 def tagging(
     request: pytest.FixtureRequest, text_checkpoint: Path, image_checkpoint: Path, tmp_path_factory: Any
 ) -> tuple[LayoutLMv3Handler, Context]:
     folder = tmp_path_factory.mktemp("model")
-    shutil.copytree(text_checkpoint if request.param == "text" else image_checkpoint, folder / "checkpoint")
+    if request.param == "LiLT":
+        make_lilt_checkpoint(folder / "checkpoint")
+    else:
+        shutil.copytree(text_checkpoint if request.param == "text" else image_checkpoint, folder / "checkpoint")
     context, handler = context_of(folder, TAGGER), LayoutLMv3Handler()
     handler.initialize(context)
     return handler, context
@@ -203,7 +207,7 @@ def test_a_bad_thumbnail_is_its_own_items_error(tagging: tuple[LayoutLMv3Handler
     rows = [{"body": body} for body in (PAGE, PAGE | {"thumbnail": "AAAA"}, bare, PAGE)]
     answers = ask(handler, context, rows)
     config = json.loads((Path(context.system_properties["model_dir"]) / "checkpoint" / "config.json").read_text())
-    expected = (422, "page_invalid") if config["visual_embed"] else (200, "ok")
+    expected = (422, "page_invalid") if config.get("visual_embed") else (200, "ok")
     assert [outcome(answer) for answer in answers] == [(200, "ok"), expected, expected, (200, "ok")]
     assert answers[3] == answers[0]
 

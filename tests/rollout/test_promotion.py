@@ -17,7 +17,7 @@ import yaml
 
 from layoutloop.errors import ModelNotReady, NoNodeTried, RolloutFailed, StoreBusy, TorchServeUnavailable
 from layoutloop.settings.node import REPOSITORY
-from layoutloop.store.changes import add_to_load, flip, write_manifest
+from layoutloop.store.changes import add_to_load, drop_from_load, flip, write_manifest
 from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import clear_copies
@@ -488,6 +488,43 @@ def test_copies_that_nobody_asks_for_are_cleared(site: Site) -> None:
         (site.fake.archives / name).touch()
     clear_copies(site.store, site.fake.archives)
     assert [path.name for path in site.fake.archives.iterdir()] == [f"ocr-{V1}.mar"]
+
+
+def test_folders_in_the_place_of_archives_stop_nothing(site: Site) -> None:
+    """The folder of archives may be a disk of its own, with its `lost+found`."""
+    site.ask_for("ocr", V2, V1, current=V1)
+    (site.fake.archives / "lost+found").mkdir(parents=True)
+    clear_copies(site.store, site.fake.archives)
+    (site.fake.archives / f"ocr-{V2}.mar").mkdir()
+    assert not site.watcher.converge()
+    assert site.watcher.holds == {"ocr": [V1]}
+    assert list(site.watcher.errors) == [f"ocr {V2}"]
+    drop_from_load(site.store, "ocr", {V2})
+    assert site.watcher.converge()
+    assert sorted(path.name for path in site.fake.archives.iterdir()) == [
+        "lost+found",
+        f"ocr-{V1}.mar",
+        f"ocr-{V2}.mar",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('{"load": ["../../../etc/passwd"], "current": null, "sha256": {}}', id="a path"),
+        pytest.param('{"load": ["1"], "current": null, "sha256": {}}', id="no stamp"),
+        pytest.param('{"load": 7, "current": null, "sha256": {}}', id="a number"),
+    ],
+)
+def test_a_strange_serving_json_holds_up_no_other_model(site: Site, content: str) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    (site.model_dir / "project-7").mkdir()
+    (site.model_dir / "project-7" / "serving.json").write_text(content)
+    assert not site.watcher.converge()
+    assert site.watcher.holds == {"ocr": [V1], "project-7": []}
+    assert [what.split()[0] for what in site.watcher.errors] == ["project-7"]
+    retire(site.store, site.store, 90.0)
 
 
 def test_promotion_through_a_running_watcher(site: Site) -> None:

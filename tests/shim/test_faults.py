@@ -1,7 +1,7 @@
 """A table of what can be wrong with the shim's machine: what is answered, what is said, and that it goes well again.
 
-Each fault is real: a folder in place of a file, a file that another program locks, a full disk, a TorchServe that
-lacks something. Nothing is started anew when it is over.
+Each fault is real: a folder in a file's place, a file that another program locks, a disk that is full, a TorchServe
+that lacks something. Nothing is started anew when it is over.
 """
 
 from __future__ import annotations

@@ -8,11 +8,13 @@ validated (`split.json`), and which annotations the last one learned from (`lear
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from layoutloop.foreign_json import mapping_of, parse_json
 from layoutloop.plural import counted
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
@@ -22,6 +24,8 @@ from training.data.dataset import Dataset
 from training.data.examples import Example, engine_of, read_examples, write_examples
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
+
+logger = logging.getLogger(__name__)
 
 _FILE = "dataset.json"
 _LEARNED = "learned.json"
@@ -128,11 +132,15 @@ def learned_before(memory: StorePath) -> dict[str, str]:
 
     A rejected training counts like a promoted one: the same annotations once more would be rejected once more.
     """
+    path = memory / _LEARNED
     try:
-        body = json.loads((memory / _LEARNED).read_text())
+        body = mapping_of(parse_json(path.read_bytes()), _LEARNED)
     except FileNotFoundError:
         return {}
-    return {str(annotation): str(moment) for annotation, moment in body.items()}
+    except ValueError as error:
+        logger.warning("%s cannot be understood (%s): every annotation counts as new once more", path, error)
+        return {}
+    return {annotation: str(moment) for annotation, moment in body.items()}
 
 
 def remember(memory: StorePath, annotations: Mapping[str, str]) -> None:

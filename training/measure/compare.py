@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from handler.errors import CheckpointInvalid, HandlerError, PageInvalid
+from handler.errors import HandlerError
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import BOX_LEVELS, TaggedPage
+from handler.tagging.layoutlm import as_invalid
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import ModelNotReady, PageRejected
 from layoutloop.store.manifest import VersionCard, project_model
@@ -145,9 +146,10 @@ def compare(
         try:
             theirs = _rival_answers(one, candidate, as_read_for)
             measured.append(Compared(one.card.version, _counted(candidate.pages, theirs, collected, by_boxes)))
-        except (CheckpointInvalid, PageInvalid, PageRejected) as error:
-            logger.warning("version %s cannot be compared with: %s", one.card.version, error)
-            unmeasured[one.card.version] = str(error)
+        except (HandlerError, PageRejected, MemoryError) as error:
+            why = str(error) or "there is not enough memory for it"
+            logger.warning("version %s cannot be compared with: %s", one.card.version, why)
+            unmeasured[one.card.version] = why
         told(done, 1 + len(kept))
     best_first = sorted(measured, key=lambda one: one.scores.overall.f1, reverse=True)
     scores = _counted(candidate.pages, answers, collected, by_boxes=False)
@@ -173,7 +175,10 @@ def _rival_answers(one: KeptVersion, candidate: Candidate, as_read_for: AsReadFo
     refused = [page for page in pages if isinstance(page, HandlerError)]
     if refused and not read:
         raise PageRejected(refused[0].code, f"its engine reads none of these pages: {refused[0]}", refused[0].status)
-    with TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch:
+    with (
+        TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch,
+        as_invalid("it cannot be run"),
+    ):
         checkpoint = folder_here(one.checkpoint, Path(scratch) / "checkpoint")
         answered = iter(_answers(checkpoint, one.card.box_level, read))
     return [page if isinstance(page, HandlerError) else next(answered) for page in pages]

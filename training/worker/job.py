@@ -222,6 +222,7 @@ def training_context(
 
     Raises:
         BaseUnavailable: the base cannot be loaded, which is found before any page is read.
+        StudioUnavailable: Label Studio does not know the project, or does not answer.
     """
     settings, store, training = trainer.settings, trainer.store, trainer.training
     training, engine = reading_of(store, request, training)
@@ -239,6 +240,8 @@ def training_context(
             psm=training.psm,
             thumbnail=_needs_images(store, request, training),
         )
+        if files.annotations is None and not folder.exists():
+            read_project(studio, request.project)  # before there are folders in its name
         yield TrainingContext(
             store=store,
             folder=folder,

@@ -51,7 +51,8 @@ def start_training(place: Place, job: Job, log: Path) -> subprocess.Popen[bytes]
         SubprocessError: the same.
     """
     place.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    newest_first = sorted(place.logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+    logs = (path for path in place.logs.glob("*.log") if path.is_file())
+    newest_first = sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)
     for old in newest_first[KEPT_LOGS - 1 :]:
         if old != log:
             old.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
+from handler.machine import machine_failed
 from handler.ocr_settings import OcrSettings, engine_name
 from handler.page import Page, Size
 from handler.reading.rapidocr import model_files
@@ -32,6 +33,8 @@ _BATCH_PIXELS: dict[Device, int] = {"cpu": 1, "gpu": 64 * 640}
 
 _THREADS = 1  # there are as many workers as cores
 _LEAST_CONFIDENCE = 0.5  # of a piece of a line; what is below is mostly no text
+_SHORT_OF_MEMORY = ("memory", "alloc")
+"""What OpenCV and the networks' runtimes say of it, each in its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,15 @@ class RapidOcrEngine:
         Raises:
             OcrTimeout: the page took longer than its time limit.
             OcrFailed: a network, or OpenCV, gave up on it.
+            MachineFailed: there is not enough memory for it.
         """
         ends = time.perf_counter() + self._settings.timeout_s
         try:
             read = read_upright(image, partial(lines_of, detector=self._detector), partial(self._read_lines, ends=ends))
         except (RuntimeError, MemoryError, cv2.error) as error:
-            cause = str(error).strip() or "there is not enough memory"  # Pillow's MemoryError says nothing
+            cause = str(error).strip()  # Pillow's MemoryError says nothing
+            if isinstance(error, MemoryError) or any(word in cause.lower() for word in _SHORT_OF_MEMORY):
+                raise machine_failed(MemoryError(cause)) from error
             raise OcrFailed(f"engine rapidocr gave up on this page: {cause}") from error
         size = Size(*image.size)
         words = words_of_picture(page_words(read.lines, read.spans), read.size, read.turn, size)

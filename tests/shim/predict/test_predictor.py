@@ -719,8 +719,8 @@ def test_a_page_that_waits_holds_no_image(bench: Bench, lacks: str) -> None:
     name, version = ("project-7", V1) if lacks == "model" else ("ocr", OCR_CARD.version)
     served = bench.fake.models.pop((name, version))
     bench.fake.models[name, "another"] = served
-    big = 4 * 2**20
-    text = "Total" + "\n" * big
+    big = 2**20
+    text = "Total" + " " * big
     threading.Timer(2.0, lambda: bench.fake.models.update({(name, version): served})).start()
     reference = {"image": data_uri(text.encode())}
     with ThreadPoolExecutor(1) as threads:

@@ -189,6 +189,19 @@ def test_a_page_that_an_engine_refuses_costs_that_version_its_entities_alone(pla
     assert verdict.f1_before == pytest.approx(2 * right / (2 * right + missed))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", "[" * 100_000), ("config.json", "null"), ("tokenizer.json", "{}"), ("model.safetensors", "")],
+    ids=["deep config", "config: null", "half a tokenizer", "no weights"],
+)
+def test_a_version_that_fails_in_any_way_is_unmeasured(place: Place, name: str, content: str) -> None:
+    place.keep(OLD, place.candidate.engine_kind, "all")
+    (place.store.checkpoint_path(project_model(7), OLD) / name).write_text(content)
+    found = place.compare(partial(other_words, [], {}))
+    assert (found.rivals, list(found.unmeasured)) == ((), [OLD])
+    assert not verdict_of(found, OLD, forced=False).promote
+
+
 def test_a_version_whose_engine_refuses_every_page_is_unmeasured(place: Place) -> None:
     place.keep(OLD, FLIP[place.candidate.engine_kind], "all")
     found = place.compare(partial(other_words, [], dict.fromkeys(range(PAGES), tesseract_refusal())))

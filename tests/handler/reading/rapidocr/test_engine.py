@@ -102,7 +102,7 @@ def test_a_page_that_takes_too_long_costs_the_next_nothing() -> None:
 SHORT_OF_MEMORY = """
 import resource
 from PIL import Image
-from handler.errors import OcrFailed
+from handler.errors import MachineFailed
 from handler.ocr_settings import OcrSettings
 from handler.reading.rapidocr.engine import RapidOcrEngine
 from tests.handler.samples import rendered_page
@@ -114,21 +114,23 @@ for more in (20, 60, 250, 450):
     resource.setrlimit(resource.RLIMIT_AS, (used + more * 2**20, resource.RLIM_INFINITY))
     try:
         print("read", engine.read(large))
-    except OcrFailed as error:
+    except MachineFailed as error:
         print(" ".join(str(error).split()))
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     print(len(engine.read(small).words))
 """
 
 
-def test_too_little_memory_is_the_pages_error_and_the_next_is_read() -> None:
+def test_too_little_memory_is_the_machines_error_and_the_next_page_is_read() -> None:
     """Really too little, in a process of its own: Pillow, OpenCV or the network fails, whichever comes first."""
     run = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True, check=True, cwd=ROOT)
     first, *lines = run.stdout.splitlines()
     large, small = lines[::2], lines[1::2]
     assert [first, *small] == ["15"] * 5
-    assert all(re.fullmatch(r"engine rapidocr gave up on this page: \S.*|read .*", line) for line in large)
-    assert large[0].startswith("engine rapidocr gave up on this page: ")
+    assert all(
+        re.fullmatch(r"the machine could not do this: \S.*; give it more memory.*|read .*", line) for line in large
+    )
+    assert large[0].startswith("the machine could not do this: ")
 
 
 @pytest.mark.parametrize(
