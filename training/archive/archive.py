@@ -15,6 +15,8 @@ import yaml
 from handler.errors import CheckpointInvalid
 from handler.ocr_settings import OcrSettings, engine_name, engine_program
 from handler.reading.engines import make_engine
+from handler.tagging.box_prior import FILE as BOX_PRIOR
+from handler.tagging.box_prior import BoxPrior
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import ArchiveFailed, ModelNotReady
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 _CHECKPOINT_FILES = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "preprocessor_config.json"),
+    BOX_PRIOR,
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
 )
 """What serving needs. A folder of the Trainer also holds its optimizer, its arguments and earlier checkpoints."""
@@ -126,6 +129,7 @@ def _project_card(card: VersionCard, checkpoint: Path, settings: ProjectSettings
     from handler.tagging.layoutlm import load  # torch takes seconds to import, and the `ocr` archive needs none of it
 
     model = load(checkpoint, device="cpu", dtype="float32")
+    BoxPrior.find(checkpoint, model.labels.names)  # one that is damaged is refused here, not by TorchServe
     return replace(
         card,
         labels=model.labels.names,

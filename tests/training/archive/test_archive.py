@@ -17,6 +17,7 @@ import yaml
 
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
+from handler.tagging.box_prior import FILE as BOX_PRIOR
 from handler.tagging.layoutlm import load
 from layoutloop.errors import ArchiveFailed
 from layoutloop.store.changes import add_to_load, flip
@@ -27,6 +28,7 @@ from scripts.archive import main
 from tests.checkpoints import LABELS
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 from training.archive.packing import HANDLER, handler_sha256
+from training.fit.box_prior import fit_prior
 
 BASE = "graft:all-MiniLM-L6-v2"
 SETTINGS = ProjectSettings("eng", psm=6, box_level="lines", base_model=BASE, engine="tesserocr-5.5.4-eng-psm6")
@@ -149,12 +151,22 @@ def test_of_a_trainers_folder_only_what_serving_needs_is_kept(tmp_path: Path, te
     for name in ("merges.txt", "special_tokens_map.json"):
         (source / name).write_text("{}" if name.endswith(".json") else "")
     (source / "tokenizer_notes.json").mkdir()
+    write_json(source / BOX_PRIOR, fit_prior([], LABELS).to_json())
     card = build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
-    expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json"}
+    expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json", BOX_PRIOR}
     assert set(names(tmp_path / "store" / "project-7" / f"checkpoint-{card.version}")) == expected
     with opened(tmp_path / "store", card) as archive:
         inside = {name for name in archive.namelist() if name.startswith("checkpoint/") and not name.endswith("/")}
     assert inside == {f"checkpoint/{name}" for name in expected}
+
+
+def test_a_damaged_prior_is_refused_before_anything_is_archived(tmp_path: Path, text_checkpoint: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(text_checkpoint, source)
+    (source / BOX_PRIOR).write_text("{")
+    with pytest.raises(CheckpointInvalid, match=BOX_PRIOR):
+        build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
+    assert names(tmp_path / "store" / "project-7") == []
 
 
 def test_no_archive_is_ever_seen_without_its_card(tmp_path: Path) -> None:
