@@ -8,7 +8,7 @@ What is summed up is, in logarithms:
 - for each label the prior's probability of so many boxes on a page.
 
 The first three are maximised exactly, by dynamic programming over the runs of words that may be in a box at all. The
-last couples the whole page; it is climbed: a box is given up, or one more is made, while that gains.
+last couples the whole page; it is climbed: a box is given up, joined to the one before or made while that gains.
 """
 
 from __future__ import annotations
@@ -101,6 +101,12 @@ class _Run:
             gain[word][label] = _NEVER
         return replace(self, gain=gain)
 
+    def joined(self, label: int, word: int) -> _Run:
+        """Return a run in which no box of a label begins with a word."""
+        begin = list(self.begin)
+        begin[word] = [_NEVER if one == label else row for one, row in enumerate(begin[word])]
+        return replace(self, begin=begin)
+
     def with_one(self, label: int, taken: Sequence[Span]) -> _Run | None:
         """Return a run in which the words of the best box of a label that is not taken have no other label."""
         found = self._most_probable(label, {word for one, *span in taken if one == label for word in range(*span)})
@@ -147,10 +153,13 @@ class _Divided:
         return cls(run, chosen, chosen.best())
 
     def moves(self, counts: Sequence[int], prior: Sequence[Sequence[float]]) -> Iterator[_Divided]:
-        """Yield this run with one box less of a label that pages have less often, and with one more of the others."""
-        for span in self.spans:
-            if _more(prior[span[0]], counts[span[0]], -1) > 0:
+        """Yield this run with one box less, or two joined, of a label that pages have less often, and with one more."""
+        for before, span in zip(((-1, 0, -1), *self.spans), self.spans, strict=False):
+            label, first, _ = span
+            if _more(prior[label], counts[label], -1) > 0:
                 yield _Divided.of(self.run, self.decided.without(span))
+                if (label, first) == (before[0], before[2]):
+                    yield _Divided.of(self.run, self.decided.joined(label, first))
         for label, count in enumerate(counts):
             if _more(prior[label], count, 1) > 0:
                 decided = self.decided.with_one(label, self.spans)

@@ -116,6 +116,14 @@ def test_how_many_boxes_a_page_has_decides_where_the_model_is_not_sure() -> None
     assert [text for _, text in found(lines, doubtful, once)] == ["12 Jan 2018"], "the most probable one is made"
 
 
+def test_two_halves_are_joined_where_pages_have_one() -> None:
+    halves = page("No 4 Jalan Besar", "43300 Kuala Lumpur")
+    either = {"same line": 6.0, "next line": 0.0}
+    once = prior(either, {0: {0: -5.0, 1: -0.1, 2: -5.0, 3: -5.0, 4: -5.0}})
+    assert len(found(halves, logits("DdddDdd"), prior(either))) == 2, "the tags say that another begins"
+    assert found(halves, logits("DdddDdd"), once) == [("date", "No 4 Jalan Besar 43300 Kuala Lumpur")]
+
+
 def divisions(words: int, first: int = 0) -> Iterator[tuple[tuple[int, int, int], ...]]:
     """Every way to put words into boxes of two labels, or into none."""
     if first == words:
