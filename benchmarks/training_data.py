@@ -14,8 +14,10 @@ from PIL import Image
 from benchmarks.invoice_pages import read_invoices
 from handler.errors import HandlerError
 from handler.images import ImageLimits, make_thumbnail, open_page
-from handler.page import Box, Page, Size, Word
-from handler.tagging.tagger import TaggerSettings
+from handler.page import Box, Page, Size, TaggedPage, Word
+from handler.tagging.box_prior import BoxPrior
+from handler.tagging.decoding import decode
+from handler.tagging.tagger import Tagger, TaggerSettings
 from training.data.dataset import assign_words
 from training.data.examples import Entity, Example, write_examples
 from training.fit.plan import Plan
@@ -63,6 +65,22 @@ def measure(trained: Trained, plan: Plan, examples: Sequence[Example], dtype: st
     """Score a training's checkpoint on pages as a report does."""
     answers = tag_examples(trained.checkpoint, examples, TaggerSettings(dtype=dtype, box_level=plan.box_level))
     return score(examples, answers, plan.labels)
+
+
+def both_decoders(trained: Trained, plan: Plan, examples: Sequence[Example]) -> tuple[float, float]:
+    """Return F1 of a checkpoint's boxes with what was learned about boxes, and of the same logits word by word."""
+    tagger = Tagger.load(trained.checkpoint, TaggerSettings(box_level=plan.box_level))
+    pages = [example.page for example in examples]
+    logits = tagger.word_logits(pages)
+
+    def f1(prior: BoxPrior | None) -> float:
+        answers = [
+            one if isinstance(one, HandlerError) else TaggedPage(decode(page, one, tagger.labels, prior), 1)
+            for page, one in zip(pages, logits, strict=True)
+        ]
+        return score(examples, answers, plan.labels).overall.f1
+
+    return f1(tagger.prior), f1(None)
 
 
 def invoices(first_seed: int, count: int, layouts: Sequence[int], folder: Path) -> list[Example]:
