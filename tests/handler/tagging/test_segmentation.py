@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from handler.page import Box, Page, Size, Word
-from handler.tagging import segmentation
 from handler.tagging.box_prior import MOST_COUNTED, BoxPrior
 from handler.tagging.decoding import decode
 from handler.tagging.junctions import FEATURES, FORMS
@@ -122,31 +118,6 @@ def test_two_halves_are_joined_where_pages_have_one() -> None:
     once = prior(either, {0: {0: -5.0, 1: -0.1, 2: -5.0, 3: -5.0, 4: -5.0}})
     assert len(found(halves, logits("DdddDdd"), prior(either))) == 2, "the tags say that another begins"
     assert found(halves, logits("DdddDdd"), once) == [("date", "No 4 Jalan Besar 43300 Kuala Lumpur")]
-
-
-def divisions(words: int, first: int = 0) -> Iterator[tuple[tuple[int, int, int], ...]]:
-    """Every way to put words into boxes of two labels, or into none."""
-    if first == words:
-        yield ()
-        return
-    for rest in divisions(words, first + 1):
-        yield rest
-    for end, label in product(range(first + 1, words + 1), range(2)):
-        for rest in divisions(words, end):
-            yield ((label, first, end), *rest)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_the_best_division_is_found(seed: int) -> None:
-    """Against every division of five words, summed up by the definition."""
-    generator = np.random.default_rng(seed)
-    size = (6, 2)
-    run = segmentation._Run(0, *(generator.normal(0, 2, shape).tolist() for shape in ((5, 2), (5, 2), size, size)))
-    every = list(divisions(5))
-    best = max(every, key=run.worth)
-    assert len(every) > 300
-    assert run.worth(run.best()) == pytest.approx(run.worth(best))
-    assert run.best() == best
 
 
 def test_a_page_without_words_has_no_boxes() -> None:
