@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -99,6 +99,8 @@ def invoices(first_seed: int, count: int, layouts: Sequence[int], folder: Path) 
 def funsd(folder: Path, *, image: bool = False) -> list[Example]:
     """Return the FUNSD pages by name, with words and word boxes as annotated; blank words are left out.
 
+    Text lines are rows of words by their height on the page: the annotated groups would tell where entities end.
+
     Args:
         folder: with `annotations/*.json` and `images/*.png`.
         image: give each page its thumbnail; a damaged image is then named and its page left out.
@@ -138,14 +140,25 @@ def _size_and_thumbnail(path: Path, image: bool) -> tuple[Size, bytes | None]:
 def _form(groups: Sequence[dict[str, object]]) -> tuple[tuple[Word, ...], tuple[Entity, ...]]:
     words: list[Word] = []
     entities: list[Entity] = []
-    for number, group in enumerate(groups):
+    for group in groups:
         first = len(words)
         words += [
-            Word(word["text"], Box.from_corners(*word["box"]), line=number)
+            Word(word["text"], Box.from_corners(*word["box"]))
             for word in group["words"]  # type: ignore[attr-defined]
             if word["text"].strip()
         ]
         if group["label"] in FUNSD_LABELS and len(words) > first:
             box = Box.around(word.box for word in words[first:])
             entities.append(Entity(str(group["label"]), box, tuple(range(first, len(words)))))
-    return tuple(words), tuple(entities)
+    return tuple(_in_rows(words)), tuple(entities)
+
+
+def _in_rows(words: Sequence[Word]) -> list[Word]:
+    """Return the words, in order, with the number of their row: a word whose middle is below a row begins the next."""
+    numbers, row, bottom = dict[int, int](), 0, -1.0
+    for index in sorted(range(len(words)), key=lambda one: words[one].box.top + words[one].box.bottom):
+        box = words[index].box
+        if (box.top + box.bottom) / 2 > bottom:
+            row, bottom = row + 1, box.bottom
+        numbers[index] = row
+    return [replace(word, line=numbers[index]) for index, word in enumerate(words)]

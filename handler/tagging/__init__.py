@@ -3,6 +3,7 @@
 `encoding` cuts the Page into windows of at most 512 tokens; each word is answered by the window where it stands
 farthest from a cut. `layoutlm` loads and runs batches, on `fast_encoder`: the same weights with one fused attention,
 the biases of `position_bias` looked up once for all layers, and `weights` to check names and shapes (training uses
-transformers' own modules). `decoding` makes one label per word and joins words to Regions. `tagger` is all of that in
-one call and needs no TorchServe.
+transformers' own modules). `decoding` joins words to Regions: word by word, or, where a checkpoint has a `box_prior`
+(what its project's annotations say about boxes), by `segmentation`, which divides the `runs` of words that may be in a
+box by what stands at their `junctions`. `tagger` is all of that in one call and needs no TorchServe.
 """

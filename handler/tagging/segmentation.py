@@ -3,6 +3,7 @@
 What is summed up is, in logarithms:
 
 - for each word the probability of its label, B- and I- together, softened, since few pages make a model too sure;
+- for each word how much more often words of its form are in boxes of the label than elsewhere;
 - for each junction beside a word that is in a box the prior's probability that the box goes on, or that it does not;
 - where a box goes on or another of its label begins, what the model's B- and I- say about that;
 - for each label the prior's probability of so many boxes on a page.
