@@ -1,4 +1,4 @@
-"""Synthetic invoices read by real Tesseract, kept in a folder so that one benchmark after another can use them."""
+"""Synthetic invoices read by a real OCR engine, kept in a folder so that one benchmark after another can use them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from handler.wire import page_from_json, page_to_json
 
 SEEN_LAYOUTS = (0, 1, 2, 3)
 """The project's pages come from these; the other ten are layouts never seen in training."""
+DEFAULT_ENGINE = OcrSettings().engine
 UNSEEN_LAYOUTS = tuple(layout for layout in range(LAYOUTS) if layout not in SEEN_LAYOUTS)
 
 
-def read_invoice(seed: int, layout: int, folder: Path, psm: int = 3) -> tuple[Page, tuple[GoldRegion, ...]]:
-    """Return one invoice as Tesseract reads it, with its gold regions (from the generator, never from OCR)."""
-    path = folder / f"invoice-{layout:02d}-{seed:07d}-psm{psm}.json"
+def read_invoice(seed: int, layout: int, folder: Path, engine: str) -> tuple[Page, tuple[GoldRegion, ...]]:
+    """Return one invoice as the engine reads it, with its gold regions (from the generator, never from OCR)."""
+    path = folder / f"invoice-{layout:02d}-{seed:07d}-{engine}.json"
     if path.exists():
         body = json.loads(path.read_text())
         regions = tuple(GoldRegion(label, Box(*box), text) for label, box, text in body["regions"])
@@ -35,7 +36,7 @@ def read_invoice(seed: int, layout: int, folder: Path, psm: int = 3) -> tuple[Pa
     invoice = make_invoice(seed, layout)
     buffer = io.BytesIO()
     invoice.image.save(buffer, format="PNG")
-    page = Reader(OcrSettings(psm=psm), ImageLimits(), cache=None).read(buffer.getvalue())
+    page = Reader(OcrSettings(engine), ImageLimits(), cache=None).read(buffer.getvalue())
     body = {
         "page": page_to_json(page),
         "regions": [[region.label, list(astuple(region.box)), region.text] for region in invoice.regions],
@@ -46,13 +47,13 @@ def read_invoice(seed: int, layout: int, folder: Path, psm: int = 3) -> tuple[Pa
 
 
 def read_invoices(
-    first_seed: int, count: int, layouts: Sequence[int], folder: Path, processes: int = 2
+    first_seed: int, count: int, layouts: Sequence[int], folder: Path, engine: str = DEFAULT_ENGINE, processes: int = 2
 ) -> list[tuple[Page, tuple[GoldRegion, ...]]]:
     """Return `count` invoices, layouts taken in turn, read on several processes."""
     seeds = range(first_seed, first_seed + count)
     chosen = [layouts[index % len(layouts)] for index in range(count)]
     with ProcessPoolExecutor(processes) as pool:
-        return list(pool.map(partial(read_invoice, folder=folder), seeds, chosen))
+        return list(pool.map(partial(read_invoice, folder=folder, engine=engine), seeds, chosen))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.learning_curve --pages-folder DIR --out FILE --plot FILE` trains as a job does: the same process,
 the same split. An annotated page is any page a person labelled, so those that the split holds out for validation count
-among the N. The pages come from 4 layouts, read by real Tesseract; F1 is measured on pages of these layouts that no
+among the N. The pages come from 4 layouts, read by a real OCR engine; F1 is measured on pages of these layouts that no
 training saw, on all 14 layouts mixed, and on the 10 layouts that no training ever saw. A gold box in which no word was
 read counts as missed. Controls are `scratch` (no pre-training) and `lookup` (each word gets the label that its text had
 most often on the training pages).
@@ -22,16 +22,18 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from statistics import mean
 
 import numpy as np
 
-from benchmarks.invoice_pages import SEEN_LAYOUTS, UNSEEN_LAYOUTS
+from benchmarks.invoice_pages import DEFAULT_ENGINE, SEEN_LAYOUTS, UNSEEN_LAYOUTS
 from benchmarks.learning_plot import draw
 from benchmarks.timing import machine
 from benchmarks.training_data import invoices, measure, train
 from demo.invoices import LABELS, LAYOUTS
+from handler.ocr_settings import ENGINES
 from handler.page import Page, TaggedPage
 from handler.tagging.decoding import WordLabels, regions_of
 from handler.tagging.labels import LabelSet
@@ -56,12 +58,13 @@ TESTS: dict[str, tuple[int, int, Sequence[int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is trained: `epochs` instead of the recipe's, or None."""
+    """What is trained: `epochs` instead of the recipe's, or None; `engine` reads the pages."""
 
     base: str
     pages: int
     seed: int
     epochs: int | None = None
+    engine: str = DEFAULT_ENGINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +90,14 @@ class Result:
 
 def measure_run(run: Run, folder: Path, work: Path) -> Result:
     """Train and measure; `folder` keeps pages as they were read, `work` is where it trains."""
-    annotated = _invoices(run.seed * 1000, MOST_PAGES, tuple(SEEN_LAYOUTS), folder)[: run.pages]
+    annotated = _invoices(run.seed * 1000, MOST_PAGES, tuple(SEEN_LAYOUTS), folder, run.engine)[: run.pages]
     split = validation_tasks([example.task for example in annotated])
     training = [example for example in annotated if example.task in split.training]
     validation = [example for example in annotated if example.task in split.validation]
-    tests = {name: _invoices(first, count, tuple(layouts), folder) for name, (first, count, layouts) in TESTS.items()}
+    tests = {
+        name: _invoices(first, count, tuple(layouts), folder, run.engine)
+        for name, (first, count, layouts) in TESTS.items()
+    }
     if run.base == LOOKUP:
         began = time.monotonic()
         table = lookup_table(training)
@@ -107,8 +113,8 @@ def measure_run(run: Run, folder: Path, work: Path) -> Result:
 
 
 @cache
-def _invoices(first_seed: int, count: int, layouts: tuple[int, ...], folder: Path) -> list[Example]:
-    return invoices(first_seed, count, layouts, folder)
+def _invoices(first_seed: int, count: int, layouts: tuple[int, ...], folder: Path, engine: str) -> list[Example]:
+    return invoices(first_seed, count, layouts, folder, engine)
 
 
 def lookup_table(training: Sequence[Example]) -> dict[str, str]:
@@ -155,21 +161,24 @@ def measure_missing(runs: Sequence[Run], out: Path, folder: Path, work: Path) ->
         with open(out, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(result)) + "\n")
         shares = ", ".join(f"{name} {f1:.3f}" for name, f1 in result.f1.items())
-        print(f"{run.base}, {run.pages} pages, seed {run.seed}: {shares} ({result.seconds:.0f} s)", flush=True)
+        print(
+            f"{run.base}, {run.engine}, {run.pages} pages, seed {run.seed}: {shares} ({result.seconds:.0f} s)",
+            flush=True,
+        )
 
 
 def table(results: Sequence[Result]) -> Iterator[str]:
     """Yield the lines of a Markdown table: mean over seeds, and the lowest and highest."""
-    yield f"| base | pages | trained + held out | seeds | {' | '.join(TESTS)} | steps | s |"
-    yield "|---|---|---|---|" + "---|" * (len(TESTS) + 2)
-    groups: dict[tuple[str, int], list[Result]] = {}
+    yield f"| base | engine | pages | trained + held out | seeds | {' | '.join(TESTS)} | steps | s |"
+    yield "|---|---|---|---|---|" + "---|" * (len(TESTS) + 2)
+    groups: dict[tuple[str, str, int], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.run.base, result.run.pages), []).append(result)
-    for (base, pages), group in groups.items():
+        groups.setdefault((result.run.base, result.run.engine, result.run.pages), []).append(result)
+    for (base, engine, pages), group in groups.items():
         f1 = [_mean_and_range([result.f1[name] for result in group]) for name in TESTS]
         split = f"{group[0].trained} + {group[0].validated}"
         pace = f"{mean(one.steps for one in group):.0f} | {_seconds([one.seconds for one in group])}"
-        yield f"| {base} | {pages} | {split} | {len(group)} | {' | '.join(f1)} | {pace} |"
+        yield f"| {base} | {engine} | {pages} | {split} | {len(group)} | {' | '.join(f1)} | {pace} |"
 
 
 def _mean_and_range(values: Sequence[float]) -> str:
@@ -178,6 +187,14 @@ def _mean_and_range(values: Sequence[float]) -> str:
 
 def _seconds(values: Sequence[float]) -> str:
     return f"{mean(values):.0f} (at most {max(values):.0f})"
+
+
+def _place(run: Run, bases: Sequence[str], engines: Sequence[str]) -> tuple[int, int, int, int]:
+    return bases.index(run.base), engines.index(run.engine), run.pages, run.seed
+
+
+def _line(run: Run, engines: Sequence[str]) -> str:
+    return run.base if len(engines) == 1 else f"{run.base}, {run.engine}"
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -191,6 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="results, one JSON object a line")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=".svg or .png")
     parser.add_argument("--base", action="append", help=f"several times for several (default: {', '.join(BASES)})")
+    parser.add_argument("--engine", action="append", choices=ENGINES, help=f"likewise (default: {DEFAULT_ENGINE})")
     parser.add_argument("--pages", type=_numbers, default=PAGES, metavar="N,N,...")
     parser.add_argument("--seeds", type=_numbers, default=SEEDS, metavar="N,N,...")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's, for a quick look")
@@ -199,16 +217,20 @@ def main() -> None:
     print(machine())
     # Seed by seed, so that an interrupted run has every point once before any twice.
     bases = given.base or BASES
-    runs = [Run(base, pages, seed, given.epochs) for seed in given.seeds for base in bases for pages in given.pages]
+    engines = given.engine or (DEFAULT_ENGINE,)
+    runs = [
+        Run(base, pages, seed, given.epochs, engine)
+        for seed, engine, base, pages in product(given.seeds, engines, bases, given.pages)
+    ]
     if not given.only_show:
         with tempfile.TemporaryDirectory() as work:
             measure_missing(runs, given.out, given.pages_folder, Path(work))
     wanted = [result for result in read_results(given.out) if result.run in runs]
-    wanted.sort(key=lambda result: (bases.index(result.run.base), result.run.pages, result.run.seed))
+    wanted.sort(key=lambda result: _place(result.run, bases, engines))
     print("\n".join(table(wanted)))
     if given.plot:
         given.plot.parent.mkdir(parents=True, exist_ok=True)
-        draw([(result.run.base, result.run.pages, result.f1) for result in wanted], given.plot)
+        draw([(_line(result.run, engines), result.run.pages, result.f1) for result in wanted], given.plot)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ TIMEOUT_S = 600.0
 Read = Callable[[Image.Image], tuple[Word, ...]]
 
 
+def words_of(settings: OcrSettings) -> Read:
+    """Return an engine of ours."""
+    engine = make_engine(settings)
+    return lambda image: engine.read(image).words
+
+
 def ours(language: str = "eng", **changed: Any) -> Read:
     """Return our engine, attributes of its modules changed: `module__attribute`."""
     import importlib
@@ -50,7 +56,7 @@ def ours(language: str = "eng", **changed: Any) -> Read:
     for name, value in changed.items():
         module, attribute = name.split("__", 1)
         setattr(importlib.import_module(f"handler.reading.rapidocr.{module}"), attribute, value)
-    return make_engine(OcrSettings("rapidocr", language=language, timeout_s=TIMEOUT_S)).read
+    return words_of(OcrSettings("rapidocr", language=language, timeout_s=TIMEOUT_S))
 
 
 def float32() -> Read:
@@ -114,7 +120,7 @@ def package(engine: str) -> Read:
 
 
 SIDES: dict[str, Callable[[], Read]] = {
-    TESSERACT: lambda: make_engine(OcrSettings("pytesseract", timeout_s=TIMEOUT_S)).read,
+    TESSERACT: lambda: words_of(OcrSettings("pytesseract", timeout_s=TIMEOUT_S)),
     OURS: ours,
     "the package, OpenVINO": lambda: package("OPENVINO"),
     "the package, ONNX Runtime": lambda: package("ONNXRUNTIME"),

@@ -40,7 +40,7 @@ def open_pages(folders: Sequence[Path], count: int) -> Iterator[Image.Image]:
 
 def read_all(engine: RapidOcrEngine, pages: Sequence[Image.Image]) -> list[tuple[Word, ...]]:
     """Return the words of all pages."""
-    return [engine.read(page) for page in pages]
+    return [engine.read(page).words for page in pages]
 
 
 def shared(some: Sequence[Sequence[Word]], others: Sequence[Sequence[Word]]) -> float:

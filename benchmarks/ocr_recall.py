@@ -188,7 +188,7 @@ def readable_pages(data: DataSet) -> Iterator[tuple[Image.Image, list[Word]]]:
 def measure_page(engine: OcrEngine, image: Image.Image, gold: Sequence[Word], data: DataSet, tally: Tally) -> None:
     """Read one page and add what came of it to the tally; only the reading is timed."""
     clock = Clock()
-    words = engine.read(image)
+    words = engine.read(image).words
     spent = clock.spent()
     tally.wall_s += spent.wall_s
     tally.cpu_s += spent.cpu_s

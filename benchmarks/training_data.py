@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.invoice_pages import read_invoices
+from benchmarks.invoice_pages import DEFAULT_ENGINE, read_invoices
 from handler.errors import HandlerError
 from handler.images import ImageLimits, make_thumbnail, open_page
 from handler.page import Box, Page, Size, TaggedPage, Word
@@ -83,13 +83,15 @@ def both_decoders(trained: Trained, plan: Plan, examples: Sequence[Example]) -> 
     return f1(tagger.prior), f1(None)
 
 
-def invoices(first_seed: int, count: int, layouts: Sequence[int], folder: Path) -> list[Example]:
-    """Return generated invoices as a project's annotated pages; `folder` keeps what Tesseract read.
+def invoices(
+    first_seed: int, count: int, layouts: Sequence[int], folder: Path, engine: str = DEFAULT_ENGINE
+) -> list[Example]:
+    """Return generated invoices as a project's annotated pages; `folder` keeps what the engine read.
 
     The gold boxes are the generator's. One that no word was read in stays, as an entity without words: it is missed.
     """
     examples = []
-    for task, (page, regions) in enumerate(read_invoices(first_seed, count, layouts, folder)):
+    for task, (page, regions) in enumerate(read_invoices(first_seed, count, layouts, folder, engine)):
         holders = assign_words(page.words, [region.box for region in regions])
         entities = (Entity(region.label, region.box, words) for region, words in zip(regions, holders, strict=True))
         examples.append(Example(task, 0, page, tuple(entities)))

@@ -14,7 +14,8 @@ LayoutLoopError                     500  root of every error that is foreseen
     ├── OcrFailed                   500  the OCR engine gave up
     │   ├── OcrLanguageMissing      422  the engine does not read this language
     │   └── OcrTimeout              504  the page took longer than its time limit
-    ├── OutOfMemory                 507  a single window does not fit the device
+    ├── MachineFailed               507  the machine lacks disk, memory, files or processes; no fault of the page
+    │   └── OutOfMemory             507  a single window does not fit the device
     ├── AnswerInvalid               500  the model answers with numbers that are none
     └── CheckpointInvalid           500  the folder cannot be served (raised while a model loads)
         └── LabelMismatch           500  its labels are missing or contradict each other
@@ -80,7 +81,11 @@ class OcrTimeout(OcrFailed, status=504, code="ocr_timeout"):
     """The page took longer than its time limit."""
 
 
-class OutOfMemory(HandlerError, status=507, code="out_of_memory"):
+class MachineFailed(HandlerError, status=507, code="machine_failed"):
+    """The machine lacks disk, memory, files or processes: that says nothing about the page, and another try may do."""
+
+
+class OutOfMemory(MachineFailed, code="out_of_memory"):
     """A single window does not fit the device, even alone."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from handler.errors import HandlerError, RequestInvalid
+from handler.machine import machine_failed
 from handler.wire import error_to_json
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,9 @@ def _attempt(function: Callable[[T], U], value: T) -> U | HandlerError:
         return function(value)
     except HandlerError as error:
         return error
-    except Exception:
+    except Exception as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno):
+            # The page itself came with the request: whatever the system refuses, it is not that.
+            return machine_failed(error)
         logger.exception("an item failed in a way that was not foreseen")
         return HandlerError("this item failed in a way that was not foreseen; the model's log has the traceback")

@@ -1,8 +1,9 @@
 """TorchServe entry of model `ocr`: the bytes of one page image in, Page JSON out. CPU, no weights.
 
 Headers, each optional: `X-LayoutLoop-Engine`, `X-LayoutLoop-Language` and `X-LayoutLoop-Psm` (as the pages were read
-that the model was trained with), and `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image
-branch looks at.
+that the model was trained with), `X-LayoutLoop-Thumbnail: 1` for the 224 x 224 image that LayoutLMv3's image branch
+looks at, and `X-LayoutLoop-Words: 0` for a page without words: its size, and perhaps its thumbnail, where the words
+are known. Such a page is turned by the degrees of `X-LayoutLoop-Turn`, if by any.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from handler.errors import RequestInvalid
 from handler.images import ImageLimits
 from handler.items import Item, each, integer_parameter, items_of, respond
 from handler.ocr_settings import OcrSettings
+from handler.page import Page, Size
 from handler.reading.cache import FileCache
+from handler.reading.free_memory import return_free_memory
 from handler.reading.reader import Reader
 from handler.wire import page_to_json
 
@@ -46,7 +49,9 @@ class OcrHandler:
         context.metrics.add_counter("PagesRead", len(answers))
         seconds = time.perf_counter() - started
         context.metrics.add_metric("OcrSeconds", seconds, "Seconds", metric_type=MetricTypes.HISTOGRAM)
-        return respond(context, answers)
+        bodies = respond(context, answers)
+        return_free_memory()
+        return bodies
 
     def _read(self, item: Item) -> dict[str, Any]:
         if not isinstance(item.body, bytes) or not item.body:
@@ -58,5 +63,17 @@ class OcrHandler:
                 language=item.parameters.get("language"),
                 psm=integer_parameter(item, "psm"),
                 thumbnail=item.parameters.get("thumbnail", "0") in ("1", "true"),
+                known_turn=_known_turn(item),
             )
         )
+
+
+def _known_turn(item: Item) -> float | None:
+    """Return the turn of a page whose words are known; None where they are wanted."""
+    if item.parameters.get("words", "1") not in ("0", "false"):
+        return None
+    value = item.parameters.get("turn", "0")
+    try:
+        return Page(Size(1, 1), "", (), turn=float(value)).turn  # a Page takes no turn that means nothing
+    except ValueError as error:
+        raise RequestInvalid(f"turn is a number of degrees, got {value!r:.80}: {error}") from error

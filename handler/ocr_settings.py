@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from handler.errors import RequestInvalid
 
 ENGINES = ("rapidocr", "pytesseract", "tesserocr")
+TASK_ENGINE = "task"
+"""Engine of a page whose words came with its task: nobody read it, and no request may name it."""
 DEVICES = ("cpu", "gpu")
 PAGE_SEGMENTATION_MODES = (1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13)
 """Tesseract's modes that yield words (0 and 2 do not)."""

@@ -1,4 +1,8 @@
-"""The nouns: Size, Box, Word, Page, Region. All coordinates are pixels of the upright page, origin top left."""
+"""The nouns: Size, Box, Word, Page, Region.
+
+All coordinates are pixels of the page as the annotator's browser shows it, origin top left. A page that was scanned on
+its side or tilted has a `turn`; `handler.turn` converts between that picture and the page as its text runs.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,13 @@ BoxLevel = Literal["words", "lines"]
 """Whose box a model is given for each word: its own, or that of its whole text line."""
 BOX_LEVELS: tuple[BoxLevel, ...] = ("words", "lines")
 
+MAX_TILT = 15.0
+"""Degrees by which a page's turn differs from a quarter turn, at most. Beyond, an upright box says little of a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Width and height of the upright page in pixels, both at least 1."""
+    """Width and height of the page in pixels, both at least 1."""
 
     width: int
     height: int
@@ -85,16 +92,28 @@ class Page:
     """One page: the unit of the cache, of the wire and of training.
 
     Args:
-        size: of the upright page.
+        size: of the page as the annotator sees it, like the boxes of its words.
         engine: what read it, for example `pytesseract-5.3.0-eng-psm3`.
         words: in reading order.
-        thumbnail: PNG bytes, 224 x 224 RGB, for models that look at the image; None where none was requested.
+        thumbnail: PNG bytes, 224 x 224 RGB, for models that look at the image, turned so that text is level; None where
+            none was requested.
+        turn: degrees, clockwise, by which the page has to be turned for its text to be level, in [0, 360) and at most
+            MAX_TILT from a multiple of 90; 0 for an upright page.
     """
 
     size: Size
     engine: str
     words: tuple[Word, ...]
     thumbnail: bytes | None = None
+    turn: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a turn that says nothing of where words stand."""
+        tilt = (self.turn + 45) % 90 - 45 if 0 <= self.turn < 360 else math.inf  # NaN is in no range
+        if abs(tilt) > MAX_TILT:
+            raise ValueError(
+                f"`turn` is degrees in [0, 360), at most {MAX_TILT:g} from a multiple of 90, got {self.turn!r:.80}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +124,7 @@ class Region:
         label: class name without the B-/I- prefix; None for a text line that no model has seen.
         box: smallest box around its words.
         score: mean probability (or OCR confidence) of its words, in [0, 1].
-        text: its words joined by spaces.
+        text: its words, joined as their script is written (`handler.joining`).
         words: indices into `Page.words`, ascending.
     """
 

@@ -48,6 +48,8 @@ def page_to_json(page: Page) -> dict[str, Any]:
             for word in page.words
         ],
     }
+    if page.turn:
+        body["turn"] = page.turn
     if page.thumbnail is not None:
         body["thumbnail"] = base64.b64encode(page.thumbnail).decode()
     return body
@@ -138,7 +140,7 @@ def _page(body: dict[str, Any], is_request: bool) -> Page:
     if characters > MAX_TEXT_CHARACTERS:
         raise ValueError(f"a page has at most {MAX_TEXT_CHARACTERS:,} characters, got {characters:,}")
     engine = "" if is_request and "engine" not in body else _text(body, "engine")
-    return Page(size, engine, words, _thumbnail(body.get("thumbnail")))
+    return Page(size, engine, words, _thumbnail(body.get("thumbnail")), _turn(body.get("turn", 0)))
 
 
 def _word(entry: dict[str, Any], is_request: bool) -> Word:
@@ -213,6 +215,12 @@ def _count(entry: dict[str, Any], field: str) -> int:
     if value < 0:
         raise ValueError(f"`{field}` is at least 0, got {value}")
     return value
+
+
+def _turn(value: Any) -> float:
+    if type(value) not in _NUMBERS:
+        raise ValueError(f"`turn` is a number of degrees, got {_found(value)}")
+    return float(value)
 
 
 def _thumbnail(value: Any) -> bytes | None:

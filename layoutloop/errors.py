@@ -7,6 +7,7 @@ LayoutLoopError                     500
 ├── SettingsInvalid                 500  raised at start: a setting that cannot be used
 ├── Unauthorized                    401  Basic auth is on and was not given
 ├── CrossSite                       403  a page of another site made a browser send a change
+├── HostUnknown                     421  without Basic auth, the shim was called by a name that is none of its own
 ├── JobNotFound                     404  no job has this id (any more)
 ├── Superseded                      409  this attempt is no longer the one that may go on with its job
 ├── LabelConfigUnsupported          422  the label config has no Image with rectangles
@@ -15,6 +16,7 @@ LayoutLoopError                     500
 ├── HostUnreachable                 502  its name does not resolve, nothing takes connections there, or it breaks off
 ├── ImageUnavailable                424  what an image reference names cannot be had
 │   └── ImageSourceUnreachable      424  its source is down or unreachable; that says nothing about the image itself
+├── WordsInvalid                    422  the words that a task brings for a page cannot be those of the page
 ├── PageRejected                    422  TorchServe's handler refused this page; carries its code
 ├── ModelNotReady                   503  serving.json names a version that TorchServe does not hold (yet)
 │   └── NoModelYet                  503  the project has no model so far, and its label config draws nothing without one
@@ -24,9 +26,11 @@ LayoutLoopError                     500
 ├── DeadlineExceeded                504  no time is left for this item
 │   └── StillRunning                504  it goes on in the background; request it again
 ├── Overloaded                      503  too much is waiting already
+├── TooManyTasks                    413  one request has more tasks than are taken
 ├── StudioUnavailable               502  Label Studio's API did not answer, or not with what is needed
 │   └── StudioRefused               502  it does not have this, or the key may not see it; another try changes nothing
 ├── NotConnected                    502  Label Studio and the shim are not connected as they should be
+│   └── ShimUnavailable             503  the shim does not answer, or has nothing in service; another try may do
 ├── StoreUnavailable                503  the model store, or the Redis that keeps its locks, does not answer
 │   └── LeaseLost                   503  another process may hold the lock by now: nothing is changed
 ├── StoreBusy                       409  another process holds the model's lock
@@ -66,6 +70,10 @@ class CrossSite(LayoutLoopError, status=403, code="cross_site"):
     """A page of another site made a browser send a change here."""
 
 
+class HostUnknown(LayoutLoopError, status=421, code="host_unknown"):
+    """While Basic auth is off, the shim was called by a name that no setting has: a page's browser may be misled."""
+
+
 class JobNotFound(LayoutLoopError, status=404, code="job_not_found"):
     """No job has this id (any more)."""
 
@@ -96,6 +104,10 @@ class ImageUnavailable(LayoutLoopError, status=424, code="image_unavailable"):
 
 class ImageSourceUnreachable(ImageUnavailable, code="image_source_unreachable"):
     """What has the image does not answer, or only with an error of its own: the next image would fare no better."""
+
+
+class WordsInvalid(LayoutLoopError, status=422, code="words_invalid"):
+    """The words that a task brings for a page are no Page of the wire, or cannot be those of the page."""
 
 
 class PageRejected(LayoutLoopError, status=422, code="page_rejected"):
@@ -140,6 +152,10 @@ class Overloaded(LayoutLoopError, status=503, code="overloaded"):
     """Too much is waiting already; a later request is answered from what was done meanwhile."""
 
 
+class TooManyTasks(LayoutLoopError, status=413, code="too_many_tasks"):
+    """One request has more tasks than are taken at a time."""
+
+
 class StudioUnavailable(LayoutLoopError, status=502, code="studio_unavailable"):
     """Label Studio's API did not answer, broke off, or answered with something else than what is needed.
 
@@ -167,6 +183,10 @@ class StudioRefused(StudioUnavailable, code="studio_refused"):
 
 class NotConnected(LayoutLoopError, status=502, code="not_connected"):
     """Label Studio and the shim are not connected as they should be; says what to do."""
+
+
+class ShimUnavailable(NotConnected, status=503, code="shim_unavailable"):
+    """The shim does not answer now, or has nothing in service."""
 
 
 class StoreUnavailable(LayoutLoopError, status=503, code="store_unavailable"):

@@ -2,7 +2,8 @@
 
 TorchServe's command line starts Java and waits for it, but stops nothing when it is killed. This program removes what
 an earlier run left (Java process, workers, sockets, keys), starts the command line, and stops Java and its workers
-however the command line ends. Its environment is TorchServe's: TMPDIR must be a folder of this instance alone.
+however the command line ends, or where Java gives no answer any more. Its environment is TorchServe's: TMPDIR must be a
+folder of this instance alone.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 from layoutloop.settings.node import REPOSITORY
+from node.java_watch import HANGS_S, JavaWatch, inference_url
 from node.processes import stop_processes, torchserve_processes
 
 JAVA_GRACE_S = 8.0
+LOOK_S = 5.0
 
 
 def clear_leftovers(folder: Path, tmp: Path) -> None:
@@ -39,8 +43,8 @@ def torchserve_command(folder: Path, config: Path, archives: Path, log_config: P
     return [*launcher, *torchserve, *paths]
 
 
-def run(command: Sequence[str], tmp: Path) -> int:
-    """Run TorchServe until it ends or SIGTERM comes.
+def run(command: Sequence[str], tmp: Path, java: JavaWatch) -> int:
+    """Run TorchServe until it ends, hangs, or SIGTERM comes.
 
     Returns:
         1: TorchServe should run until it is stopped, so an end of its own is a failure.
@@ -49,7 +53,10 @@ def run(command: Sequence[str], tmp: Path) -> int:
     signal.signal(signal.SIGINT, _leave)
     torchserve = subprocess.Popen(command, cwd=REPOSITORY)
     try:
-        torchserve.wait()
+        while not _has_ended(torchserve):
+            if java.hangs():
+                print(f"TorchServe gave no answer for {HANGS_S:.0f} s: it is stopped and started again", flush=True)
+                return 1
         return 1
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -57,6 +64,12 @@ def run(command: Sequence[str], tmp: Path) -> int:
         torchserve.terminate()  # first the one that could still start a Java process
         torchserve.wait()
         stop_processes(torchserve_processes(tmp), JAVA_GRACE_S)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(LOOK_S)
+    return process.returncode is not None
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -73,8 +86,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     tmp = Path(os.environ["TMPDIR"])
     clear_leftovers(options.folder, tmp)
+    java = JavaWatch(inference_url(options.config))
     try:
-        return run(torchserve_command(options.folder, options.config, options.archives, options.log_config), tmp)
+        return run(torchserve_command(options.folder, options.config, options.archives, options.log_config), tmp, java)
     finally:
         (options.folder / "key_file.json").unlink(missing_ok=True)
 

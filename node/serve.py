@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -26,10 +27,11 @@ from layoutloop.errors import FileUnusable
 from layoutloop.processes.command import as_command
 from layoutloop.processes.parts import PARTS, parse_parts, part_locks
 from layoutloop.processes.signals import StopSignals
-from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
+from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from node.processes import instance_processes, stop_child, stop_processes
 from node.startup import Startup
+from node.stopped import StoppedProcesses
 from node.supervision import Commands, Instance, programs, supervision_file, supervisor_config, torchserve_config
 from node.supervisor_news import SupervisorNews
 
@@ -95,7 +97,8 @@ def write_configuration(instance: Instance, tmp: Path) -> None:
     settings = instance.settings
     if "torchserve" in instance.parts:
         template = (REPOSITORY / "config.properties").read_text(encoding="utf-8")
-        settings.torchserve_config.write_text(torchserve_config(settings, template), encoding="ascii")
+        config = torchserve_config(settings, template, shim_settings(instance.environ).ocr_workers)
+        settings.torchserve_config.write_text(config, encoding="ascii")
     conf = supervision_file(settings, instance.parts, "conf")
     conf.write_text(supervisor_config(settings, programs(instance, tmp)), encoding="utf-8")
 
@@ -172,7 +175,9 @@ def supervise(instance: Instance, stop: StopSignals) -> int:
         with requests.Session() as session:
             session.trust_env = False  # no proxy between this machine and itself
             shim = Settings.from_env(instance.inherited)
-            watch(supervisor, news, stop, Startup(settings, shim, parts, session, instance.commands.node_problem))
+            startup = Startup(settings, shim, parts, session, instance.commands.node_problem)
+            stopped = StoppedProcesses(partial(instance_processes, settings.home, parts))
+            watch(supervisor, news, stop, startup, stopped)
     finally:
         stop_child(supervisor, SUPERVISOR_STOPS_S)
         stop_processes(instance_processes(settings.home, parts))
@@ -187,14 +192,20 @@ def _start(instance: Instance, command: Sequence[str], stdout: TextIO | None = N
     )
 
 
-def watch(supervisor: subprocess.Popen[bytes], news: SupervisorNews, stop: StopSignals, startup: Startup) -> None:
+def watch(
+    supervisor: subprocess.Popen[bytes],
+    news: SupervisorNews,
+    stop: StopSignals,
+    startup: Startup,
+    stopped: StoppedProcesses,
+) -> None:
     """Report progress, readiness (once, on stdout) and restarts, until a signal comes or supervisord ends."""
     ready, state = False, ""
     while not stop.received:
         if supervisor.poll() is not None:
             say(f"the supervisor ended with status {supervisor.returncode}; stopping the rest")
             return
-        for sentence in news.ended():
+        for sentence in (*stopped.kill(), *news.ended()):
             say(sentence)
         if not ready:
             before, (ready, state) = state, startup.look()

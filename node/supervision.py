@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from layoutloop.processes.parts import PARTS
+from layoutloop.settings.java_memory import heap_mib
 from layoutloop.settings.node import REPOSITORY, NodeSettings, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.values import LOOPBACK
@@ -197,8 +198,8 @@ def _escaped(value: object) -> str:
     return str(value).replace("%", "%%")
 
 
-def torchserve_config(settings: NodeSettings, template: str) -> str:
-    """Fill in config.properties for one instance.
+def torchserve_config(settings: NodeSettings, template: str, ocr_workers: int) -> str:
+    """Fill in config.properties for one instance, whose model `ocr` has so many workers.
 
     Raises:
         KeyError: the template has a name that is not known here.
@@ -213,6 +214,7 @@ def torchserve_config(settings: NodeSettings, template: str) -> str:
         grpc_inference_port=first + 3,
         grpc_management_port=first + 4,
         initial_worker_port=first + 10,
+        heap_mib=heap_mib(ocr_workers),
         archives=_property(settings.archives),
         metrics_config=_property(REPOSITORY / "deploy" / "torchserve" / "metrics.yaml"),
     )

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import signal
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from layoutloop.errors import StoreUnavailable
+from layoutloop.foreign_json import parse_json
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.settings.node import NodeSettings, note_path, shim_settings
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import readable
 from layoutloop.store.model_store import ModelStore
+from layoutloop.store.node_reports import time_of
 from layoutloop.store.path import store_access
 from layoutloop.store.transfer import clear_copies
+from layoutloop.store.use_marks import heal_marks
 from layoutloop.store.writing import write_json
 from layoutloop.torchserve.inference import own_client, token_file
 from layoutloop.torchserve.management import ManagementClient
@@ -60,6 +63,9 @@ class WatcherProcess:
     settings: Settings
     elsewhere: set[str] = field(default_factory=set)
     _looked_elsewhere: float = float("-inf")
+    _tidied: float = float("-inf")
+    _noted: tuple[dict[str, list[str]], dict[str, str]] | None = None
+    _failing: str = ""
 
     def run(self) -> None:
         """Look once a second until SIGTERM comes, and then say that this node is gone."""
@@ -68,19 +74,15 @@ class WatcherProcess:
         heart = threading.Thread(target=self._heartbeat, args=(ended,), daemon=True)
         heart.start()
         note_path(self.settings.home).unlink(missing_ok=True)  # of a run that was killed
-        clear_copies(self.watcher.near, self.watcher.archives)
-        tidied, noted = -_TIDY_S, None
         try:
             while True:
-                if time.monotonic() - tidied > _TIDY_S:
-                    self._tidy()
-                    tidied = time.monotonic()
-                retire(self.watcher.store, self.watcher.near)
-                self.watcher.converge()
-                self.look_elsewhere()
-                if (found := (self.watcher.holds, self.watcher.errors)) != noted:
-                    self.note()  # at once; else with the next heartbeat
-                    noted = found
+                try:
+                    self.look()
+                    self._failing = ""
+                except OSError as error:  # a disk or a mount fails; what TorchServe holds, it goes on serving
+                    if str(error) != self._failing:
+                        logger.warning("this look at the model store failed, the next one may do: %s", error)
+                    self._failing = str(error)
                 self.watcher.wait(_INTERVAL_S)
         except SystemExit:
             ended.set()
@@ -89,7 +91,25 @@ class WatcherProcess:
             self.node.withdraw_report()  # a node that stops in order holds up no promotion
             raise
 
+    def look(self) -> None:
+        """Look once: tidy up where it is time, make TorchServe hold what is wanted, note what it holds.
+
+        Raises:
+            OSError: the disk of the model store, or of this machine, fails.
+        """
+        if time.monotonic() - self._tidied > _TIDY_S:
+            self._tidied = time.monotonic()
+            self._tidy()
+        retire(self.watcher.store, self.watcher.near, self.settings.deadline_s)
+        self.watcher.converge()
+        self.look_elsewhere()
+        if (found := (self.watcher.holds, self.watcher.errors)) != self._noted:
+            self.note()  # at once; else with the next heartbeat
+            self._noted = found
+
     def _tidy(self) -> None:
+        clear_copies(self.watcher.near, self.watcher.archives)
+        heal_marks(self.watcher.near.path)
         try:
             with store_access(self.watcher.store.path):
                 forget_lost_nodes(self.watcher.store)
@@ -99,8 +119,8 @@ class WatcherProcess:
     def note(self) -> None:
         """Write down for the readiness probe what this node holds; without a request, so that no heartbeat waits."""
         watcher = self.watcher
-        note = note_of(watcher.near, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
         try:
+            note = note_of(watcher.near, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
             write_json(note_path(self.settings.home), note)
         except OSError as error:
             logger.warning("whether this node is ready cannot be written down: %s", error)
@@ -111,7 +131,8 @@ class WatcherProcess:
         while not ended.wait(self.settings.node_silent_s / 6):
             was_stuck, stuck = stuck, time.monotonic() - self.watcher.stepped > STUCK_S
             if not stuck:
-                self.watcher.report()
+                with suppress(OSError):  # `look` says it; this thread must not end
+                    self.watcher.report()
                 self.note()
             elif not was_stuck:
                 logger.warning("one step of a look takes longer than %.0f s; no reports until it is done", STUCK_S)
@@ -133,16 +154,16 @@ def forget_lost_nodes(store: ModelStore) -> None:
     """Delete the reports of nodes that were not heard of for a day; what is no report stays."""
     for path in (store.path / ".nodes").glob("*.json"):
         try:
-            if time.time() - float(json.loads(path.read_text())["time"]) > LOST_AFTER_S:
+            if time.time() - time_of(parse_json(path.read_bytes())) > LOST_AFTER_S:
                 path.unlink(missing_ok=True)
                 logger.info("node %s was not heard of for a day, its report is deleted", path.stem)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             logger.info("%s stays: %s", path, error)
 
 
 def store_here(node: NodeSettings) -> AbstractContextManager[Path]:
     """Return the model store as a folder, see `mirror.readable`; this node's report goes out from there."""
-    return readable(node.model_dir, node.home / "store" / "rollout", f".nodes/{node.node}.json")
+    return readable(node.model_dir, node.home / THREADS / "rollout", f".nodes/{node.node}.json")
 
 
 def make_watcher(node: NodeSettings, store: ModelStore, folder: Path) -> Watcher:

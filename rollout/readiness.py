@@ -6,16 +6,17 @@ sends nothing to TorchServe or the model store.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from layoutloop.errors import ModelNotReady
+from layoutloop.foreign_json import texts_of
 from layoutloop.settings.node import note_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, is_starting
 from layoutloop.store.model_store import ModelStore
+from layoutloop.store.node_reports import parse_report
 from layoutloop.store.path import store_access
 
 
@@ -85,12 +86,12 @@ def readiness_problem(settings: Settings) -> str | None:
     """Return why pages should not be sent to this node, None where they may be."""
     path = note_path(settings.home)
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-        age = time.time() - float(note["time"])
-        holds, missing, errors = dict(note["holds"]), list(note["missing"]), dict(note["errors"])
+        note = parse_report(path.read_bytes())
+        age, holds, errors = time.time() - note["time"], note["holds"], note["errors"]
+        missing = texts_of(note.get("missing"), "`missing`")
     except FileNotFoundError:
         return "the rollout watcher of this node has not looked yet, or does not run"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         return f"{path} cannot be read ({error}); the rollout watcher writes it anew"
     if age > settings.node_silent_s:
         return f"the rollout watcher of this node was last heard of {age:.0f} s ago"

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from layoutloop.errors import LayoutLoopError, ManagementError, NotFetched, RolloutFailed, TorchServeUnreachable
+from layoutloop.store.disk import disk_problem
 from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, Manifest, archive_name
 from layoutloop.store.model_store import ModelStore
-from layoutloop.store.transfer import fetch_archive
+from layoutloop.store.transfer import delete_copy, fetch_archive
 from layoutloop.store.writing import write_json
 from layoutloop.torchserve.management import ManagementClient, ServedVersion
 from rollout.promotion import NO_WORKER, reported
@@ -122,14 +123,9 @@ class Watcher:
         if not self.near.path.is_dir():
             return  # a report would make the folder, and an empty model store means to unload everything
         body = {
-            "node": self.node,
-            "time": time.time(),
-            "silent_s": self.silent_s,
-            "checked": self.checked,
-            "away_since": self.away_since,
-            "holds": self.holds,
-            "asleep": sorted(self.asleep),
-            "errors": self.errors,
+            **{"node": self.node, "time": time.time(), "silent_s": self.silent_s, "away_since": self.away_since},
+            **{"checked": self.checked, "holds": self.holds, "asleep": sorted(self.asleep), "errors": self.errors},
+            "disk": disk_problem(self.archives.parents[1], "LAYOUTLOOP_HOME"),  # NodeSettings.archives
         }
         try:
             write_json(self.near.path / ".nodes" / f"{self.node}.json", body)
@@ -287,7 +283,7 @@ class Watcher:
             raise
         except ManagementError as error:
             logger.warning("%s %s stays registered: %s", name, version, error)
-        (self.archives / archive_name(name, version)).unlink(missing_ok=True)
+        delete_copy(self.archives / archive_name(name, version))
 
     def _unload(self, name: str, versions: list[str]) -> None:
         """Drain and unregister; the default version goes last, TorchServe refuses it while there are others."""
@@ -297,4 +293,4 @@ class Watcher:
             self.management.drain(name, version)
             self.management.unregister(name, version)
             self._proven.discard((name, version))
-            (self.archives / archive_name(name, version)).unlink(missing_ok=True)
+            delete_copy(self.archives / archive_name(name, version))

@@ -119,8 +119,14 @@ def image_source(options: argparse.Namespace, settings: Settings, studio: Studio
     return FolderImages(options.images, settings.max_image_bytes) if options.images else studio
 
 
-def page_reader(settings: Settings, images: Images, reading: Reading) -> PageReader:
+def page_reader(settings: Settings, images: Images, reading: Reading, files: Images | None = None) -> PageReader:
     """Return who reads the pages: TorchServe, or this process.
+
+    Args:
+        settings: where everything is.
+        images: where the images come from.
+        reading: how they are read.
+        files: where files of words come from that tasks bring; None for `images`.
 
     Raises:
         HandlerError: this process has no such language or mode.
@@ -133,8 +139,9 @@ def page_reader(settings: Settings, images: Images, reading: Reading) -> PageRea
             language=reading.language,
             psm=reading.psm,
             thumbnail=reading.thumbnail,
+            files=files,
         )
-    return LocalReader(images, reader_here(settings, reading), reading.thumbnail)
+    return LocalReader(images, reader_here(settings, reading), reading.thumbnail, files)
 
 
 def reader_here(settings: Settings, reading: Reading) -> Reader:

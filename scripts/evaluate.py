@@ -49,7 +49,7 @@ from scripts.compare_engines import compare_engines, engines_problem
 from training.archive.stored_models import StoredModel, stored_at, stored_version
 from training.data.annotations import select_pages
 from training.data.dataset import Dataset
-from training.data.examples import Example
+from training.data.examples import Example, engine_of
 from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
 from training.measure.engines import engine_table
@@ -243,7 +243,7 @@ def _measure(
         validation_pages=len(examples),
         left_out={reason: left_out[reason] for reason in left_out},
         reading_ceiling=reading_ceiling(examples),
-        engine=examples[0].page.engine,
+        engine=engine_of(examples),
         language=pages.reading.language,
         psm=pages.reading.psm,
         box_level=_box_level(first, options),

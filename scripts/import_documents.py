@@ -1,7 +1,8 @@
 """Documents to tasks: `python -m scripts.import_documents --project 7 FILE...`.
 
 Images, TIFFs and PDFs become tasks of a Label Studio project, one per document. Folders are walked. What the project
-has already is left alone, so the same command can be run again, also after it broke off.
+has already is left alone, so the same command can be run again, also after it broke off. Where a PDF's text is what
+the eye sees, its words come with the task, and no OCR reads the page.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -19,12 +20,14 @@ from tqdm import tqdm
 
 from layoutloop.documents.page_images import PageImage, page_images
 from layoutloop.documents.project import MAX_UPLOAD_BYTES, Document, ProjectDocuments, read_document
-from layoutloop.documents.split import add_dpi, page_count
+from layoutloop.documents.split import add_dpi, is_pdf, page_count
+from layoutloop.documents.text_layer import TextLayers
 from layoutloop.errors import DocumentRefused, DocumentUnreadable, FileUnusable, StudioUnavailable
 from layoutloop.plural import counted
 from layoutloop.processes.command import as_command
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.client import open_studio
+from scripts.pdf_samples import text_layers
 
 _TIMEOUT_S = 120.0
 _ONE_IMAGE = (
@@ -39,13 +42,21 @@ class _File:
     pages: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """How pages are made: resolution of a PDF's, most bytes of an image, and who judges a PDF's text."""
+
+    dpi: int
+    max_bytes: int
+    text: Callable[[], TextLayers | None]
+
+
 class _Import:
     """One run of the command: what came of each file, and the bar."""
 
-    def __init__(self, project: ProjectDocuments, dpi: int, max_bytes: int, bar: tqdm[NoReturn]) -> None:
+    def __init__(self, project: ProjectDocuments, pages: _Pages, bar: tqdm[NoReturn]) -> None:
         self._project = project
-        self._dpi = dpi
-        self._max_bytes = max_bytes
+        self._pages = pages
         self._bar = bar
         self._told_one_image = False
         self.counts: Counter[str] = Counter()
@@ -63,8 +74,10 @@ class _Import:
                 self.counts["there"] += 1
             else:
                 self._announce(document, file.pages)
-                self.counts["pages"] += self._project.add(document, self._images(file.path))
+                kinds = Counter[str]()
+                self.counts["pages"] += self._project.add(document, self._images(file.path, kinds))
                 self.counts["documents"] += 1
+                self.counts += kinds
         except DocumentUnreadable as error:
             self.counts["unreadable"] += 1
             self._tell(str(error))
@@ -77,6 +90,11 @@ class _Import:
         """Say what came of the files."""
         counts = self.counts
         parts = [f"imported {counted(counts['documents'], 'document')} ({counted(counts['pages'], 'page')})"]
+        if counts["with words"] + counts["doubtful"]:
+            words, rest = counts["with words"], counts["without words"]
+            parts.append(
+                f"of {counted(words + rest, 'page')} of PDFs {words:,} with the file's own words, {rest:,} for OCR"
+            )
         if there := counts["there"]:
             parts.append(f"{there:,} {_was(there)} there already")
         if unreadable := counts["unreadable"]:
@@ -96,8 +114,14 @@ class _Import:
             self._told_one_image = True
             self._tell(_ONE_IMAGE.format(key=config.value_key))
 
-    def _images(self, path: Path) -> Iterator[PageImage]:
-        for image in page_images(path, self._dpi, self._max_bytes):
+    def _images(self, path: Path, kinds: Counter[str]) -> Iterator[PageImage]:
+        text = self._pages.text() if is_pdf(path) else None
+        for number, image in enumerate(page_images(path, self._pages.dpi, self._pages.max_bytes, text), start=1):
+            if image.doubt:
+                self._tell(f"page {number} of {path} is left to OCR: {image.doubt}")
+                kinds["doubtful"] += 1
+            if text is not None:
+                kinds["without words" if image.words is None else "with words"] += 1
             yield image
             self._bar.update()
 
@@ -116,7 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_env(os.environ)
         with open_studio(settings.label_studio_url, settings.label_studio_api_key, _TIMEOUT_S) as client:
             project = ProjectDocuments(client, options.project)
-            return _import(project, files, options.dpi, min(settings.max_image_bytes, MAX_UPLOAD_BYTES))
+            text = _no_text if options.ocr or not project.takes_words else text_layers(settings)
+            most = min(settings.max_image_bytes, MAX_UPLOAD_BYTES)
+            return _import(project, files, _Pages(options.dpi, most, text))
     except KeyboardInterrupt:
         print("interrupted before anything was imported", file=sys.stderr)
         return 1
@@ -156,14 +182,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.import_documents", description=__doc__.split("\n\n")[1])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF, or a folder of them")
     parser.add_argument("--project", type=int, required=True, help="Label Studio's project id")
+    parser.add_argument("--ocr", action="store_true", help="leave all words to OCR, also where a PDF has them")
     add_dpi(parser)
     return parser
 
 
-def _import(project: ProjectDocuments, files: Sequence[_File], dpi: int, max_bytes: int) -> int:
+def _no_text() -> None:
+    """Have no PDF's text looked at."""
+
+
+def _import(project: ProjectDocuments, files: Sequence[_File], pages: _Pages) -> int:
     stopped = ""
     with tqdm(total=sum(file.pages for file in files), unit="page", disable=None) as bar:
-        run = _Import(project, dpi, max_bytes, bar)
+        run = _Import(project, pages, bar)
         try:
             for file in files:
                 run.add(file)

@@ -12,38 +12,41 @@ import json
 import os
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 from tqdm import tqdm
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits, open_page
+from handler.page import Page
+from handler.wire import page_to_json
 from layoutloop.documents.drawing import draw_regions
-from layoutloop.documents.split import add_dpi, page_count, pages_of
+from layoutloop.documents.split import add_dpi, is_pdf, page_count, page_files
+from layoutloop.documents.text_layer import TextLayers
 from layoutloop.errors import DocumentUnreadable, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from layoutloop.in_order import in_order
+from layoutloop.plural import counted
 from layoutloop.processes.command import as_command
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
 from layoutloop.store.model_store import ModelStore
+from layoutloop.studio.task_words import with_picture
 from layoutloop.torchserve.answered_pages import parse_page, text_lines
-from layoutloop.torchserve.in_service import InServiceModels
+from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from layoutloop.torchserve.nodes import RESOLVE_S
+from scripts.pdf_samples import text_layers
 from training.data.page_readers import torchserve_problem
 
 _PAGE_LIMIT_S = 120.0
 _PAUSE_S = 0.5
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class _Job:
     path: Path
     number: int
     data: bytes = b""
+    words: Page | None = None
     error: DocumentUnreadable | None = None
 
 
@@ -79,7 +83,9 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
     failed = 0
     drawn: set[Path] = set()
     window = 4 * settings.ocr_workers * client.node_count(wait_s=RESOLVE_S)
-    answers = in_order(lambda job: _answer(models, model, job), _jobs(options.files, options.dpi), window)
+    text = text_layers(settings, lambda data, deadline: models.read(data, models.in_service(None), deadline))
+    jobs = _jobs(options.files, options.dpi, None if options.ocr else text)
+    answers = in_order(lambda job: _answer(models, model, job), jobs, window)
     pages = sum(page_count(path) for path in options.files)
     for job, answer in tqdm(answers, total=pages, unit="page", disable=None):
         failed += "error" in answer
@@ -89,45 +95,35 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
     return 1 if failed else 0
 
 
-def in_order(answer: Callable[[T], U], jobs: Iterable[T], window: int) -> Iterator[tuple[T, U]]:
-    """Yield each job with its answer, in order; at most `window` jobs are taken that were not yielded yet."""
-    waiting: deque[tuple[T, Future[U]]] = deque()
-    pool = ThreadPoolExecutor(window)
-    try:
-        for job in jobs:
-            waiting.append((job, pool.submit(answer, job)))
-            del job  # the window alone keeps pages in memory
-            while waiting and (len(waiting) >= window or waiting[0][1].done()):
-                yield _first(waiting)
-        while waiting:
-            yield _first(waiting)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _first(waiting: deque[tuple[T, Future[U]]]) -> tuple[T, U]:
-    job, future = waiting.popleft()
-    return job, future.result()
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.predict", description=__doc__.split("\n\n")[0])
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF")
     parser.add_argument("--project", type=int, help="Label Studio's project id, whose model labels the pages")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each page with its regions drawn on it")
+    parser.add_argument("--ocr", action="store_true", help="have all pages read, also where a PDF has their words")
     add_dpi(parser)
     return parser
 
 
-def _jobs(paths: Sequence[Path], dpi: int) -> Iterator[_Job]:
+def _jobs(paths: Sequence[Path], dpi: int, text: Callable[[], TextLayers | None] | None) -> Iterator[_Job]:
+    kinds = Counter[str]()
     for path in paths:
         number = 1
         try:
-            for data in pages_of(path, dpi):
-                yield _Job(path, number, data)
+            layers = text() if text is not None and is_pdf(path) else None
+            for page in page_files(path, dpi, text=layers):
+                if page.doubt:
+                    kinds["doubtful"] += 1
+                    print(f"page {number} of {path} is read by OCR: {page.doubt}", file=sys.stderr)
+                if layers is not None:
+                    kinds["OCR" if page.words is None else "text"] += 1
+                yield _Job(path, number, page.data, page.words)
                 number += 1
         except DocumentUnreadable as error:
             yield _Job(path, number, error=error)
+    if kinds["text"] + kinds["doubtful"]:
+        pages, own, read = counted(kinds["text"] + kinds["OCR"], "page"), kinds["text"], kinds["OCR"]
+        print(f"of {pages} of PDFs {own:,} with the file's own words, {read:,} by OCR", file=sys.stderr)
 
 
 def _tag(models: InServiceModels, page: dict[str, Any], card: VersionCard, deadline: float) -> dict[str, Any]:
@@ -147,7 +143,7 @@ def _answer(models: InServiceModels, model: str | None, job: _Job) -> dict[str, 
     deadline = time.monotonic() + _PAGE_LIMIT_S
     try:
         in_service = models.in_service(model)
-        page = models.read(job.data, in_service, deadline)
+        page = _page(models, in_service, job, deadline)
         if in_service.model is not None:
             return _tag(models, page, in_service.model, deadline)
         lines = text_lines(parse_page(page))
@@ -159,6 +155,17 @@ def _answer(models: InServiceModels, model: str | None, job: _Job) -> dict[str, 
         for line in lines
     ]
     return {"format": page["format"], "model_version": OCR_MODEL, "windows": 0, "regions": regions}
+
+
+def _page(models: InServiceModels, in_service: InService, job: _Job, deadline: float) -> dict[str, Any]:
+    """Return the page as its PDF has it, else as `ocr` reads it."""
+    if job.words is None:
+        return models.read(job.data, in_service, deadline)
+    if in_service.model is None or not in_service.model.uses_image:
+        return page_to_json(job.words)
+    return page_to_json(
+        with_picture(job.words, parse_page(models.picture(job.data, in_service, deadline, job.words.turn)))
+    )
 
 
 def _refusal(error: LayoutLoopError) -> dict[str, Any]:

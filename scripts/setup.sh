@@ -193,7 +193,7 @@ install_python_packages() {
   make_venv "$venv" LAYOUTLOOP_VENV
   # Until the last line is done there is no stamp, so that an interrupted installation is repeated.
   rm -f -- "$venv"/.layoutloop-{serve,test}
-  say "installing Python packages into $venv (about 1.5 GB on disk the first time; takes minutes)"
+  say "installing Python packages into $venv (about 2.1 GB on disk with the CPU build of torch the first time; takes minutes)"
   pip_install "$venv" -r "$root/requirements/torch.txt" -r "$root/requirements/$1.txt"
   pip_install "$venv" --no-deps -r "$root/requirements/reader.txt" -r "$root/requirements/encoder.txt"
   fingerprint "$venv" torch "$1" reader encoder >"$venv/.layoutloop-$1"

@@ -6,6 +6,7 @@ import hmac
 import logging
 
 from flask import request
+from werkzeug.datastructures import Authorization
 
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from shim.context import context
@@ -38,16 +39,29 @@ def is_authenticated() -> bool:
     settings = context().settings
     if not settings.basic_auth_user:
         return True
-    given = request.authorization
+    given = given_authorization()
     if given is None or given.type != "basic":
         return False
-    user = hmac.compare_digest((given.username or "").encode(), settings.basic_auth_user.encode())
-    password = hmac.compare_digest((given.password or "").encode(), settings.basic_auth_pass.encode())
+    user = hmac.compare_digest(_bytes(given.username or ""), _bytes(settings.basic_auth_user))
+    password = hmac.compare_digest(_bytes(given.password or ""), _bytes(settings.basic_auth_pass))
     return user and password
+
+
+def given_authorization() -> Authorization | None:
+    """Return what the request says it is allowed by; a header that cannot be understood says nothing."""
+    try:
+        return request.authorization
+    except ValueError:  # werkzeug decodes base64 of other letters than ASCII
+        return None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")  # a setting may be in another encoding than UTF-8
 
 
 def log_refusal(error: LayoutLoopError, level: int = logging.WARNING) -> dict[str, str]:
     """Log what this request was refused for; return the headers of its answer."""
     extra = {"code": error.code, "sentence": str(error)}
-    logger.log(level, "%s %s: %s: %a", request.method, request.path, error.code, str(error), extra=extra)
+    where = f"{request.method} {request.path:.200}"
+    logger.log(level, "%s: %s: %a", where, error.code, str(error), extra=extra)
     return {"WWW-Authenticate": 'Basic realm="LayoutLoop"'} if error.status == 401 else {}

@@ -10,8 +10,10 @@ from pathlib import Path
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from handler.machine import machine_failed
 from layoutloop.errors import LayoutLoopError
 from layoutloop.jobs.queue import open_jobs
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.settings.serving import Settings
 from layoutloop.store.mirror import StoreMirror
 from layoutloop.store.model_store import ModelStore
@@ -23,6 +25,7 @@ from layoutloop.torchserve.inference import inference_client
 from shim.access import log_refusal
 from shim.context import Context
 from shim.dashboard.routes import dashboard
+from shim.names import refuse_unknown_names
 from shim.predict.answer_cache import AnswerCache
 from shim.predict.answering import PageAnswer, PageAnswerer
 from shim.predict.metrics import Metrics
@@ -38,6 +41,10 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 2**20
 """Of one request; 300 tasks with their old predictions are about a megabyte."""
 
+_JOBS_WAIT_S = 0.5
+"""Job records that are locked or silent hold up requests for so long, and all of them together: a thread that waits
+is one that /health lacks, and Label Studio waits a second."""
+
 
 def create_app(settings: Settings) -> Flask:
     """Return the app; it sends no request yet, but a thread begins to read a model store at a URL."""
@@ -48,10 +55,12 @@ def create_app(settings: Settings) -> Flask:
     if not settings.label_studio_api_key:
         logger.warning("%s", NO_KEY)
     app.extensions["layoutloop"] = _state(settings, warnings)
+    app.before_request(refuse_unknown_names)
     app.register_blueprint(routes)
     app.register_blueprint(dashboard)
     app.register_error_handler(LayoutLoopError, _on_error)
     app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(OSError, _on_system_error)
     return app
 
 
@@ -59,7 +68,7 @@ def _with_copy(settings: Settings) -> Settings:
     """Return settings with a model store on this disk: pages, /health and the dashboard read it all the time."""
     if isinstance(settings.model_dir, Path):
         return settings
-    mirror = StoreMirror(settings.model_dir, settings.home.resolve() / "store" / "shim")
+    mirror = StoreMirror(settings.model_dir, settings.home.resolve() / THREADS / "shim")
     mirror.start()
     return replace(settings, model_dir=mirror.folder)
 
@@ -82,7 +91,7 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
         client=client,
         predictor=Predictor(settings, answerer, pool, metrics),
         metrics=metrics,
-        jobs=open_jobs(settings.jobs_url),
+        jobs=open_jobs(settings.jobs_url, wait_s=_JOBS_WAIT_S),
         titles=ProjectTitles(settings.home / "project-titles.json"),
         warnings=warnings,
         reports=VersionReports(),
@@ -92,6 +101,11 @@ def _state(settings: Settings, warnings: RecentWarnings) -> Context:
 
 def _on_error(error: LayoutLoopError) -> tuple[Response, int, dict[str, str]]:
     return jsonify({"error": {"code": error.code, "message": str(error)}}), error.status, log_refusal(error)
+
+
+def _on_system_error(error: OSError) -> tuple[Response, int, dict[str, str]]:
+    """Answer where the system refuses something: no file is at fault that a request named."""
+    return _on_error(machine_failed(error))
 
 
 def _on_http_error(error: HTTPException) -> tuple[Response, int]:

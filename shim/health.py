@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from layoutloop.errors import ModelNotReady
-from layoutloop.store.copy import FIRST_COPY, is_filling
+from layoutloop.processes.parts import PARTS
+from layoutloop.processes.side_threads import THREADS, TITLES, stopped_threads
+from layoutloop.store.copy import FIRST_COPY, is_filling, store_of
+from layoutloop.store.disk import disk_problem
 from layoutloop.store.manifest import NODE_SILENT_S, OCR_MODEL, is_starting
 from layoutloop.store.model_store import ModelStore
 from layoutloop.studio.api_key_file import NO_KEY
@@ -25,6 +29,11 @@ NOT_LOADED = (
     "TorchServe does not hold model `ocr` yet. After a start that takes some seconds; "
     "where it lasts, logs/rollout.log says why"
 )
+_THREADS = {
+    TITLES: "The trainer has not compared titles in Label Studio with the versions in service",
+    **{part: f"The copy of the model store that {part} reads was not refreshed" for part in PARTS},
+}
+_RESTART = "its program's log (in LAYOUTLOOP_HOME/logs) says why, and a restart of that program begins it anew."
 _NO_REFUSALS = Refusals()
 
 
@@ -77,7 +86,16 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
         missing.append(NO_KEY)
-    nodes = store.live_nodes()
+    disks = (disk_problem(home.resolve(), "LAYOUTLOOP_HOME"), disk_problem(store.path, "MODEL_DIR"))
+    missing += [problem for problem in disks if problem]
+    is_copy = store_of(store.path) != str(store.path)
+    for name, since in stopped_threads(home / THREADS, time.time()).items():
+        if name == TITLES or is_copy:
+            moment = f"{datetime.fromtimestamp(since, timezone.utc):%Y-%m-%d %H:%M} UTC"
+            missing.append(f"{_THREADS.get(name, name)} since {moment}: that thread has stopped; {_RESTART}")
+    reports = store.node_reports()
+    nodes = reports.live
+    missing += reports.problems
     if not nodes and not filling:
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")
@@ -101,6 +119,9 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         starting=tuple(starting.values()),
         missing=(*missing, *refusals.sentences),
         node_errors=tuple(
+            f"{node}: {one['disk']}" for node, one in nodes.items() if one.get("disk") and one["disk"] not in missing
+        )
+        + tuple(
             f"{node}: {what}: {why}"
             for node, one in nodes.items()
             for what, why in one["errors"].items()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from layoutloop.foreign_json import parse_json
 from layoutloop.store.writing import write_bytes
 from layoutloop.studio.status import DISCONNECTED, LONGEST_TITLE, MOST_TITLES
 
@@ -79,14 +80,14 @@ class ProjectTitles:
         if self._titles is None:
             self._titles = {}
             try:
-                body = json.loads(self._path.read_text(encoding="utf-8"))
+                body = parse_json(self._path.read_bytes())
                 self._titles = {
                     int(number): _Title(str(one["title"])[:LONGEST_TITLE], round(one["told"]))
                     for number, one in body.items()
                 }
             except FileNotFoundError:
                 pass
-            except (OSError, ValueError, AttributeError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            except (OSError, ValueError, AttributeError, TypeError, KeyError, OverflowError) as error:
                 logger.warning("%s has no project titles (%s); the next webhooks bring them again", self._path, error)
         return self._titles
 

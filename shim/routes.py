@@ -6,15 +6,18 @@ import logging
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from layoutloop.errors import LabelConfigUnsupported, RequestInvalid
+from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, ModelNotReady, RequestInvalid
+from layoutloop.foreign_json import parse_message
 from layoutloop.store.copy import store_of
-from layoutloop.store.manifest import OCR_MODEL, project_model
+from layoutloop.store.manifest import OCR_MODEL, Manifest, project_model
 from layoutloop.studio.label_config import parse_label_config, served_sentence
 from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
 from shim.health import health_now
+from shim.job_requests import submit
 from shim.predict.request import parse_predict, parse_project
 from shim.webhook import read_event
 
@@ -67,9 +70,28 @@ def setup() -> Response:
 
 @routes.post("/predict")
 def predict() -> Response:
-    """Answer one entry per task, in order."""
-    response = context().predictor.predict(parse_predict(_json_object()))
-    return jsonify({"results": response.results, "model_version": response.model_version})
+    """Answer one entry per task, in order; a pre-labelling is also told why one is `[]`."""
+    parsed = parse_predict(_json_object(), context().settings.max_tasks)
+    response = context().predictor.predict(parsed)
+    answer: dict[str, Any] = {"results": response.results, "model_version": response.model_version}
+    if parsed.is_background:
+        answer["errors"] = [error and _error_json(error) for error in response.errors]
+    return jsonify(answer)
+
+
+@routes.post("/take")
+def take() -> Response:
+    """Return those of the tasks that a pre-labelling may store now: `{"owner": ..., "version": ..., "tasks": [...]}`.
+
+    For Label Studio they have no prediction for a few minutes, which nothing needs to end.
+    """
+    refuse_other_sites()
+    body = _json_object()
+    owner, version, tasks = body.get("owner"), body.get("version"), body.get("tasks")
+    named = isinstance(owner, str) and owner and isinstance(version, str)
+    if not named or not isinstance(tasks, list) or not all(type(task) is int for task in tasks):
+        raise RequestInvalid("/take needs `owner` and `version`, both text, and `tasks`, a list of task ids")
+    return jsonify({"tasks": context().predictor.handed_out.take(str(owner), str(version), tasks)})
 
 
 @routes.post("/webhook")
@@ -85,7 +107,7 @@ def webhook() -> Response:
         if event.why:
             logger.info("webhook %s is ignored: %s", event.action, event.why)
         return jsonify({"status": "ignored", "action": event.action})
-    job = context().jobs.submit(event.project, "retrain", event.trigger)
+    job = submit(event.project, "retrain", event.trigger)
     logger.info("webhook %s: job %s of project %d waits", event.action, job.id, event.project)
     return jsonify({"status": "queued", "job": job.id})
 
@@ -105,7 +127,7 @@ def train() -> tuple[Response, int]:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise RequestInvalid(f"`{name}` is true or false, got {value!r:.80}")
-    job = context().jobs.submit(project, "retrain", "api", flags)
+    job = submit(project, "retrain", "api", flags)
     logger.info("/train: job %s of project %d waits", job.id, project)
     return jsonify({"job": job.id}), 202
 
@@ -131,9 +153,11 @@ def versions() -> Response:
     """List the versions that are held, of `?project=7` or of every project."""
     project = parse_project(request.args.get("project"))
     store = context().store
-    names = [project_model(project)] if project is not None else store.models()
-    manifests = [store.manifest(name) for name in names if name != OCR_MODEL]
-    held = {version for manifest in manifests if manifest for version in manifest.load}
+    if project is not None:
+        found = [store.manifest(project_model(project))]
+    else:
+        found = [_manifest_or_none(name) for name in store.models() if name != OCR_MODEL]
+    held = {version for manifest in found if manifest for version in manifest.load}
     return jsonify({"versions": sorted(held, reverse=True)})
 
 
@@ -143,14 +167,31 @@ def metrics() -> Response:
     return Response(generate_latest(context().metrics.registry), content_type=CONTENT_TYPE_LATEST)
 
 
+def _manifest_or_none(name: str) -> Manifest | None:
+    """Return what is in service under a name; a file that cannot be understood hides no other project."""
+    try:
+        return context().store.manifest(name)
+    except ModelNotReady as error:
+        logger.warning("%s", error)
+        return None
+
+
+def _error_json(error: LayoutLoopError) -> dict[str, Any]:
+    return {"code": error.code, "status": error.status, "message": str(error)}
+
+
 def _json_object() -> dict[str, Any]:
     try:
-        body = request.get_json(silent=True)
-    except RecursionError:
+        data = request.get_data()
+    except (OSError, ParseException) as error:
+        raise RequestInvalid(f"the body of this request breaks off or is malformed: {error!s:.200}") from error
+    try:
+        body = parse_message(data) if request.is_json else None
+    except ValueError:
         body = None
     if not isinstance(body, dict):
         raise RequestInvalid(
             f"{request.path} takes a JSON object with Content-Type application/json, "
-            f"got {len(request.get_data(cache=True))} bytes of {request.content_type}"
+            f"got {len(data)} bytes of {request.content_type!s:.80}"
         )
     return body

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import cachetools
 
+from layoutloop.foreign_json import parse_json
 from layoutloop.store.path import StorePath
 
 _CACHED = 5000
@@ -110,10 +110,10 @@ class VersionReports:
         if size > _MOST_BYTES:
             return _damaged(path, f"{size} bytes are too many")
         try:
-            return parse_report(json.loads(path.read_text(encoding="utf-8")))
+            return parse_report(parse_json(path.read_bytes()))
         except OSError as error:
             return _damaged(path, error.strerror or "the file cannot be opened")
-        except (ValueError, RecursionError):
+        except ValueError:
             return _damaged(path, "it is no JSON")
 
 

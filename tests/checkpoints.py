@@ -1,4 +1,4 @@
-"""Small random LayoutLMv3 checkpoints, made where they are needed: nothing is downloaded."""
+"""Small random LayoutLMv3 and LiLT checkpoints, made where they are needed: nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from transformers import (
     LayoutLMv3Config,
     LayoutLMv3ForTokenClassification,
     LayoutLMv3TokenizerFast,
+    LiltConfig,
+    LiltForTokenClassification,
     PreTrainedTokenizerFast,
+    RobertaTokenizer,
 )
 
 LABELS = ("vendor", "total", "date")
@@ -41,6 +44,13 @@ def layoutlmv3_tokenizer() -> LayoutLMv3TokenizerFast:
     merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
     # transformers 5 takes these two; files would be accepted and give a vocabulary of five tokens.
     return LayoutLMv3TokenizerFast(vocab=bpe.get_vocab(), merges=merges)
+
+
+def roberta_tokenizer(corpus: Sequence[str] = _CORPUS) -> RobertaTokenizer:
+    """Return RoBERTa's own class with such a vocabulary; it takes a word by itself for the start of a text."""
+    bpe = byte_level_bpe(corpus).backend_tokenizer
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    return RobertaTokenizer(vocab=bpe.get_vocab(), merges=merges)
 
 
 def word_piece(corpus: Sequence[str] = _CORPUS) -> PreTrainedTokenizerFast:
@@ -92,6 +102,45 @@ def make_checkpoint(
     )
     torch.manual_seed(seed)
     model = LayoutLMv3ForTokenClassification(config)
+    with torch.no_grad():
+        model.classifier.bias[0] += outside_bias
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_lilt_checkpoint(
+    folder: Path,
+    *,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    labels: Sequence[str] = LABELS,
+    seed: int = 0,
+    outside_bias: float = 0.0,
+    initializer_range: float = 0.3,
+    max_position_embeddings: int = 514,
+) -> Path:
+    """Save a two-layer LiLT with random weights, as `make_checkpoint` does a LayoutLMv3; small ones learn faster."""
+    tokenizer = tokenizer or roberta_tokenizer()
+    tags = ["O", *(f"{prefix}-{label}" for label in labels for prefix in "BI")]
+    config = LiltConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=max_position_embeddings,
+        type_vocab_size=1,
+        channel_shrink_ratio=4,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.cls_token_id or tokenizer.bos_token_id,
+        eos_token_id=tokenizer.sep_token_id or tokenizer.eos_token_id,
+        initializer_range=initializer_range,
+        hidden_dropout_prob=0.0,
+        id2label=dict(enumerate(tags)),
+        label2id={tag: index for index, tag in enumerate(tags)},
+    )
+    torch.manual_seed(seed)
+    model = LiltForTokenClassification(config)
     with torch.no_grad():
         model.classifier.bias[0] += outside_bias
     model.save_pretrained(folder)

@@ -162,6 +162,7 @@ class LabelStudio:
     cloud: dict[str, str] = field(default_factory=dict)  # cloud reference -> presigned address, or "" for the bytes
     access: set[str] = field(default_factory=set)
     life_s: float = 300
+    files: dict[str, bytes] = field(default_factory=dict)  # path -> what is there, before everything else
 
     def __call__(self, handler: _Handler) -> None:
         parts = urlsplit(handler.path)
@@ -170,6 +171,8 @@ class LabelStudio:
             self._refresh(handler)
         elif given != f"Token {LEGACY_KEY}" and given.removeprefix("Bearer ") not in self.access:
             handler.reply(401, b'{"detail": "Authentication credentials were not provided."}')
+        elif parts.path in self.files:
+            handler.reply(200, self.files[parts.path])
         elif parts.path.startswith(("/tasks/", "/projects/")):
             encoded = parse_qs(parts.query)["fileuri"][0]
             place = self.cloud[base64.urlsafe_b64decode(encoded).decode()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import time
@@ -38,6 +39,16 @@ class RedisServer:
             assert self._process.poll() is None, (self._folder / "redis.log").read_text()
             assert time.monotonic() < end, "redis-server did not start in time"
             time.sleep(0.02)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Let it take connections and answer nothing, as one does whose machine swaps."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         assert self._process is not None

@@ -8,6 +8,7 @@ from typing import Any
 from layoutloop.store.manifest import Manifest, project_model
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath
+from layoutloop.store.stamps import is_stamp
 from layoutloop.store.transfer import delete_version
 
 logger = logging.getLogger(__name__)
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 def prune(store: ModelStore, project: int, keep: int) -> list[str]:
     """Delete all but the newest `keep` versions; what is or was lately in service stays. Return what went.
+
+    Only a version with archive and card counts. What killed builds left goes when it is older than all that are kept:
+    a newer one may be a build that goes on.
 
     The caller holds no lock of the model.
 
@@ -24,9 +28,12 @@ def prune(store: ModelStore, project: int, keep: int) -> list[str]:
     name = project_model(project)
     with store.lock(name) as held:
         serving = store.manifest(name) or Manifest()
+        archived = store.archived(name)
+        whole = [one for one in reversed(archived) if store.card_path(name, one).is_file()]
         checkpoints = {path.name.removeprefix("checkpoint-") for path in store.folder(name).glob("checkpoint-*")}
-        versions = sorted(checkpoints.union(store.archived(name)), reverse=True)
-        old = [version for version in versions[keep:] if version not in (*serving.load, serving.current)]
+        oldest_kept = min(whole[:keep], default="")
+        left_behind = {one for one in checkpoints.union(archived) if is_stamp(one) and one < oldest_kept}
+        old = sorted(left_behind.union(whole).difference(whole[:keep], serving.load, {serving.current}), reverse=True)
         for version in old:
             held.check()
             delete_version(store, name, version)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from handler.errors import HandlerError, OcrFailed
-from handler.ocr_settings import engine_kind
+from handler.ocr_settings import TASK_ENGINE, engine_kind
 from layoutloop.errors import BaseUnavailable, PageRejected
 from layoutloop.store.locks import Held
 from layoutloop.store.manifest import VersionCard, project_model
@@ -172,6 +172,8 @@ class _Training:
         read = self.context.read.like(card)
 
         def outcome(example: Example) -> Example | HandlerError:
+            if example.page.engine == TASK_ENGINE:
+                return example  # the words that came with the task are every version's
             try:
                 return replace(example, page=read(reference_of(collected, example)))
             except PageRejected as error:
@@ -231,5 +233,6 @@ class _Training:
             box_level=report.box_level,
             base_model=report.base,
             device="gpu" if device == "gpu" or (device == "auto" and this_machine().device != "cpu") else "cpu",
-            engine=report.engine,
+            # Where all words came with their tasks, a page without any is read as the training would have read it.
+            engine=self.context.read.engine if report.engine == TASK_ENGINE else report.engine,
         )

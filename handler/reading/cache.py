@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +16,9 @@ logger = logging.getLogger(__name__)
 
 _STALE_S = 3600
 _DIGEST_BYTES = 32
+_RESERVE_BYTES = 16 * 2**20
+_RESERVE = "reserve"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FileCache:
@@ -22,17 +27,24 @@ class FileCache:
     A cache that cannot be written (full disk, read-only) is a warning, never an error of the page. A file begins
     with the sha256 of what follows; one that was damaged (a crash, a bad disk) counts as not there.
 
+    Of all that stands on a disk pages can be made anew: where it is full, the cache gives back its reserve and half of
+    what it keeps, so that job records and logs can be written, and takes nothing until there is room again.
+
     Args:
         folder: made when it is missing.
-        max_bytes: what all files together may take; a sweep brings them to 90 % of it.
+        max_bytes: what all files together may take; a sweep brings them to 90 % of it. A cache of 256 MiB and more
+            has a reserve in it.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         """Open the cache and sweep it once."""
         self._folder = folder
-        self._max_bytes = max_bytes
+        self._reserve_bytes = _RESERVE_BYTES if max_bytes >= 16 * _RESERVE_BYTES else 0
+        self._max_bytes = max_bytes - self._reserve_bytes
         self._unswept = 0
+        self._is_closed = False
         self._sweep()
+        self._has_room()
 
     @staticmethod
     def key(*parts: bytes) -> str:
@@ -59,9 +71,11 @@ class FileCache:
         return content
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data` under `key`."""
+        """Keep `data` under `key`, where there is room."""
         path = self._path(key)
         try:
+            if not self._has_room():
+                return
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
             try:
@@ -73,16 +87,64 @@ class FileCache:
                 raise
         except OSError as error:
             logger.warning("the page cache cannot be written: %s", error)
+            if error.errno in _FULL:
+                self._give_back()
             return
         self._unswept += _DIGEST_BYTES + len(data)
         if self._unswept > self._max_bytes // 20:
             self._sweep()
 
+    def _has_room(self) -> bool:
+        """Whether a page may be kept: there is room besides the reserve, which is made where it is not there."""
+        if not self._reserve_bytes:
+            return True
+        reserve = self._folder / _RESERVE
+        try:
+            free = shutil.disk_usage(self._folder).free
+            if free < self._reserve_bytes // 4:
+                self._give_back()
+                return False
+            if not reserve.exists():
+                if free < 2 * self._reserve_bytes:
+                    return False
+                _take_up(reserve, self._reserve_bytes)
+        except FileNotFoundError:
+            return True  # before the first page there is no folder
+        except OSError as error:
+            logger.warning("the page cache has no reserve: %s", error)
+            return error.errno not in _FULL
+        if self._is_closed:
+            logger.warning("there is room again: the page cache keeps pages")
+        self._is_closed = False
+        return True
+
+    def _give_back(self) -> None:
+        """Delete the reserve, and half of the pages: whichever worker of the machine is the first."""
+        if not self._is_closed:
+            logger.warning("the disk of %s is full: the page cache gives back what it can", self._folder)
+        self._is_closed = True
+        with contextlib.suppress(OSError):
+            (self._folder / _RESERVE).unlink()
+            self._sweep(sum(size for _, size, _ in self._entries()) // 2)
+
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key
 
-    def _sweep(self) -> None:
+    def _sweep(self, most_bytes: int | None = None) -> None:
+        """Delete the least recently used until the rest takes `most_bytes`; 90 % of all it may, where it has more."""
         self._unswept = 0
+        entries = self._entries()
+        total = sum(size for _, size, _ in entries)
+        if most_bytes is None:
+            most_bytes = self._max_bytes - self._max_bytes // 10 if total > self._max_bytes else total
+        for _, size, path in sorted(entries):
+            if total <= most_bytes:
+                return
+            _remove(path)
+            total -= size
+
+    def _entries(self) -> list[tuple[float, int, Path]]:
+        """Return when each file was last used, its size and path; what a crash left half written is deleted."""
         entries: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("??/*"):
             try:
@@ -95,15 +157,19 @@ class FileCache:
                     _remove(path)
                 continue
             entries.append((status.st_mtime, status.st_size, path))
-        excess = sum(size for _, size, _ in entries) - self._max_bytes
-        if excess <= 0:
-            return
-        excess += self._max_bytes // 10
-        for _, size, path in sorted(entries):
-            if excess <= 0:
-                return
-            _remove(path)
-            excess -= size
+        return entries
+
+
+def _take_up(path: Path, size: int) -> None:
+    """Make a file that takes up room; several workers may do so at once."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from handler.errors import OcrFailed
 from handler.ocr_settings import OcrSettings
-from handler.page import Word
+from handler.page import Page
 from handler.reading.pytesseract_engine import PytesseractEngine
 from handler.reading.rapidocr.languages import check_rapidocr
 from handler.reading.rapidocr.model_files import INSTALL
@@ -22,8 +22,8 @@ class OcrEngine(Protocol):
     def name(self) -> str:
         """Engine, version, language and mode, for example `rapidocr-3.10.0-eng-psm3`."""
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:
-        """Return the words of an RGB page in reading order; blank ones are left out.
+    def read(self, image: Image.Image) -> Page:
+        """Return an RGB page, its turn found, with its words in reading order; blank ones are left out.
 
         Raises:
             ImageTooLarge: a side is longer than Tesseract reads.

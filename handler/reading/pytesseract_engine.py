@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import subprocess
 from functools import cache
 
 import pytesseract
@@ -10,8 +12,11 @@ from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings, engine_name
-from handler.page import Word
+from handler.page import Page, Word
 from handler.reading.tesseract import credible_dpi, grey, parse_tsv, require_languages, timeout_message
+from handler.reading.tesseract_page import read_page
+
+_NOT_INSTALLED = "the tesseract program is not on PATH; `apt-get install tesseract-ocr`"
 
 
 class PytesseractEngine:
@@ -27,25 +32,39 @@ class PytesseractEngine:
         program = f"{settings.engine}-{pytesseract.get_tesseract_version()}"
         self.name = engine_name(program, settings.language, settings.psm)
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:
-        """Return the words of an RGB page in reading order."""
-        page, dpi = grey(image), credible_dpi(image)
-        # pytesseract writes a file of this format for the program. Pillow's TIFF is not compressed; PNG, which it would
-        # choose, is packed only to be unpacked, and Leptonica reads PGM byte by byte.
-        page.format = "TIFF"
-        page.info.clear()  # the scan's own compression is among it, and Pillow would use that again
+    def read(self, image: Image.Image) -> Page:
+        """Return an RGB page with its words in reading order."""
+        return read_page(image, self.name, self._settings, self._read)
+
+    def _read(self, image: Image.Image, timeout_s: float) -> tuple[Word, ...]:
+        dpi = credible_dpi(image)
+        settings = self._settings
+        command = ["tesseract", "stdin", "stdout", "-l", settings.language, "--psm", str(settings.psm)]
+        resolution = ["--dpi", str(dpi)] if dpi else []
         try:
-            tsv: str = pytesseract.image_to_data(
-                page,
-                lang=self._settings.language,
-                config=f"--psm {self._settings.psm}" + (f" --dpi {dpi}" if dpi else ""),
-                timeout=self._settings.timeout_s,
+            # By pipes, not through pytesseract's temporary files: a disk that is full stops no page.
+            done = subprocess.run(
+                [*command, *resolution, "tsv"],
+                input=_tiff(grey(image)),
+                capture_output=True,
+                timeout=timeout_s,
             )
-        except pytesseract.TesseractError as error:
-            raise OcrFailed(f"tesseract gave up on this page: {error.message}") from error
-        except RuntimeError as error:
-            raise OcrTimeout(timeout_message(self._settings)) from error
-        return parse_tsv(tsv)
+        except subprocess.TimeoutExpired as error:
+            raise OcrTimeout(timeout_message(settings)) from error
+        except FileNotFoundError as error:
+            raise OcrFailed(_NOT_INSTALLED) from error
+        if done.returncode:
+            said = " ".join(done.stderr.decode(errors="replace").split())
+            raise OcrFailed(f"tesseract gave up on this page: {said or f'status {done.returncode}'}")
+        return parse_tsv(done.stdout.decode(errors="replace"))
+
+
+def _tiff(page: Image.Image) -> bytes:
+    """Return a page as Tesseract takes it fastest: PNG is packed only to be unpacked, PGM read byte by byte."""
+    page.info.clear()  # the scan's own compression is among it, and Pillow would use that again
+    stream = io.BytesIO()
+    page.save(stream, format="TIFF")
+    return stream.getvalue()
 
 
 @cache
@@ -53,4 +72,4 @@ def _program_languages() -> frozenset[str]:
     try:
         return frozenset(pytesseract.get_languages())
     except pytesseract.TesseractNotFoundError as error:
-        raise OcrFailed("the tesseract program is not on PATH; `apt-get install tesseract-ocr`") from error
+        raise OcrFailed(_NOT_INSTALLED) from error

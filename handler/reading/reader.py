@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -13,12 +13,27 @@ from handler.ocr_settings import OcrSettings
 from handler.page import Page, Size
 from handler.reading.cache import FileCache
 from handler.reading.engines import OcrEngine, make_engine
+from handler.turn import level_image
 from handler.wire import FORMAT, page_from_json, page_to_json
 
 _MAX_ENGINES = 8
-_READING = 2
+_READING = 3
 """Raised when the same bytes become other words or another picture, by `handler.images` or by what an engine is told:
 pages that the cache kept before are read anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class _NoEngine:
+    """In an engine's place for pages whose words are known, and so the page's turn."""
+
+    turn: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.turn:g}"
+
+    def read(self, image: Image.Image) -> Page:
+        return Page(Size(*image.size), "", (), turn=self.turn)
 
 
 class Reader:
@@ -45,6 +60,7 @@ class Reader:
         language: str | None = None,
         psm: int | None = None,
         thumbnail: bool = False,
+        known_turn: float | None = None,
     ) -> Page:
         """Return the page in `data`.
 
@@ -54,17 +70,11 @@ class Reader:
             language: Tesseract's name.
             psm: Tesseract's page segmentation mode.
             thumbnail: whether a model will look at the image.
+            known_turn: of a page whose words are known. No engine reads it, and its engine is "".
 
         Raises:
             HandlerError: the image's or the engine's fault, see `handler.errors`.
         """
-        settings = replace(
-            self.settings,
-            engine=self.settings.engine if engine is None else engine,
-            language=self.settings.language if language is None else language,
-            psm=self.settings.psm if psm is None else psm,
-        )
-        reads = self._engine(settings)
         decoded: list[Image.Image] = []
 
         def image() -> Image.Image:
@@ -72,12 +82,21 @@ class Reader:
                 decoded.append(open_page(data, self._limits))
             return decoded[0]
 
+        reads = self._engine_for(engine, language, psm) if known_turn is None else _NoEngine(known_turn)
         page = self._cached_page(data, reads, image)
         if not thumbnail:
             return page
-        return replace(page, thumbnail=self._cached(b"thumbnail %d" % _READING, data, lambda: make_thumbnail(image())))
+        kind = f"thumbnail {_READING} {page.turn}".encode()
+        made = self._cached(kind, data, lambda: make_thumbnail(level_image(image(), page.turn)))
+        return replace(page, thumbnail=made)
 
-    def _engine(self, settings: OcrSettings) -> OcrEngine:
+    def _engine_for(self, engine: str | None, language: str | None, psm: int | None) -> OcrEngine:
+        settings = replace(
+            self.settings,
+            engine=self.settings.engine if engine is None else engine,
+            language=self.settings.language if language is None else language,
+            psm=self.settings.psm if psm is None else psm,
+        )
         if settings not in self._engines:
             if len(self._engines) >= _MAX_ENGINES:
                 oldest = next(key for key in self._engines if key != self.settings)
@@ -87,9 +106,7 @@ class Reader:
 
     def _cached_page(self, data: bytes, engine: OcrEngine, image: Callable[[], Image.Image]) -> Page:
         def recognise() -> bytes:
-            words = engine.read(image())
-            page = Page(Size(image().width, image().height), engine.name, words)
-            return json.dumps(page_to_json(page), ensure_ascii=False).encode()
+            return json.dumps(page_to_json(engine.read(image())), ensure_ascii=False).encode()
 
         kind = f"{engine.name} {FORMAT} {_READING}".encode()
         return page_from_json(json.loads(self._cached(kind, data, recognise)))

@@ -8,7 +8,7 @@ from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
 from handler.ocr_settings import OcrSettings, engine_name
-from handler.page import Word
+from handler.page import Page, Word
 from handler.reading.tesseract import (
     credible_dpi,
     grey,
@@ -17,6 +17,7 @@ from handler.reading.tesseract import (
     tessdata_folder,
     timeout_message,
 )
+from handler.reading.tesseract_page import read_page
 
 _UNKNOWN_DPI = 96
 """Where no resolution is known: what tesserocr's own hand-over, a BMP of Pillow's, says. Tesseract's estimate, which
@@ -39,13 +40,16 @@ class TesserocrEngine:
         version = tesserocr.tesseract_version().split()[1]
         self.name = engine_name(f"{settings.engine}-{version}", settings.language, settings.psm)
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:
-        """Return the words of an RGB page in reading order."""
+    def read(self, image: Image.Image) -> Page:
+        """Return an RGB page with its words in reading order."""
+        return read_page(image, self.name, self._settings, self._read)
+
+    def _read(self, image: Image.Image, timeout_s: float) -> tuple[Word, ...]:
         self._api.SetImage(grey(image))
         self._api.SetSourceResolution(credible_dpi(image) or _UNKNOWN_DPI)
         try:
             # 0 would mean no limit.
-            if not self._api.Recognize(max(1, int(self._settings.timeout_s * 1000))):
+            if not self._api.Recognize(max(1, int(timeout_s * 1000))):
                 raise OcrTimeout(timeout_message(self._settings))
             return parse_tsv(self._api.GetTSVText(0))
         except RuntimeError as error:

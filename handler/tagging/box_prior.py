@@ -18,6 +18,7 @@ FILE = "box_prior.json"
 MOST_COUNTED = 4
 """So many boxes of a label or more on a page are one case."""
 _LARGEST = 1e4
+_MOST_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ class BoxPrior:
             CheckpointInvalid: its file is damaged.
         """
         try:
+            size = (checkpoint / FILE).stat().st_size
+            if size > _MOST_BYTES:
+                raise CheckpointInvalid(f"{checkpoint / FILE} has {size:,} bytes, more than {_MOST_BYTES:,}")
             body = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None

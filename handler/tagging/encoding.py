@@ -16,6 +16,7 @@ from handler.errors import CheckpointInvalid, PageInvalid
 from handler.geometry import boxes_to_grid
 from handler.images import THUMBNAIL_SIDE
 from handler.page import BOX_LEVELS, Box, BoxLevel, Page
+from handler.turn import level_page
 
 LENGTH_STEP = 32
 """Windows are padded to a multiple of this, so that a CPU computes few lengths: oneDNN prepares its bfloat16 products
@@ -43,7 +44,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A page as the model sees it: its windows, and (3, 224, 224) pixel values where the model looks at the image."""
+    """A page as the model sees it, its text level: windows, and (3, 224, 224) pixels where the model looks at those."""
 
     windows: tuple[Window, ...]
     pixels: NDArray[np.float32] | None
@@ -119,7 +120,8 @@ class Encoder:
         if not len(ids):
             return Encoding((), None)
         pixels = _pixel_values(page.thumbnail) if self.uses_image else None
-        boxes = boxes_to_grid(_model_boxes(page, self.box_level), page.size)[word_of_token]
+        level = level_page(page)
+        boxes = boxes_to_grid(_model_boxes(level, self.box_level), level.size)[word_of_token]
         # By word id, never by character offset: a word may begin with a bare space token (seen in FUNSD).
         first = np.flatnonzero(np.diff(word_of_token, prepend=-1))
         spans = self._spans(len(ids))

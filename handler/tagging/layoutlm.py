@@ -1,8 +1,10 @@
-"""A LayoutLMv3 checkpoint on a device: load it, run it."""
+"""A checkpoint on a device: load it, run it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
+from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoTokenizer, LayoutLMv3Config, LayoutLMv3ForTokenClassification
+from transformers import AutoConfig
 
-from handler.errors import CheckpointInvalid
+from handler.errors import CheckpointInvalid, LayoutLoopError
+from handler.tagging.architectures import ARCHITECTURES, Architecture
 from handler.tagging.encoding import Batch
-from handler.tagging.fast_encoder import FastLayoutLM
 from handler.tagging.labels import LabelSet
 
+ATTENTION = "eager"
+"""Never the checkpoint's own choice: transformers would fetch and run a kernel that config.json names."""
+_NUMBER_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -27,15 +32,17 @@ class LayoutLM:
     """A loaded token classifier.
 
     Args:
-        model: transformers' LayoutLMv3ForTokenClassification in evaluation mode, or the `FastLayoutLM` made of it;
-            on `device`, in `dtype`.
+        architecture: what kind of model it is.
+        model: transformers' token classifier in evaluation mode, or what its architecture serves instead; on `device`,
+            in `dtype`.
         tokenizer: the fast back end saved with the checkpoint.
         labels: of its head.
-        pad_id: token id of padding; LayoutLMv3 counts positions from it.
+        pad_id: token id of padding, from which positions are counted.
         max_tokens: the longest window its position embeddings allow, special tokens included.
-        uses_image: whether it was built with the image branch (`visual_embed`).
+        uses_image: whether it looks at the page's image.
     """
 
+    architecture: Architecture
     model: Any
     tokenizer: Tokenizer
     labels: LabelSet
@@ -44,6 +51,27 @@ class LayoutLM:
     uses_image: bool
     device: torch.device
     dtype: torch.dtype
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Tokenizer, device: torch.device, dtype: torch.dtype) -> LayoutLM:
+        """Take a model of one of `ARCHITECTURES`, and read the rest off its configuration.
+
+        Raises:
+            LabelMismatch: its labels cannot be used.
+        """
+        config = model.config
+        architecture = ARCHITECTURES[config.model_type]
+        return cls(
+            architecture=architecture,
+            model=model,
+            tokenizer=tokenizer,
+            labels=labels_of(config),
+            pad_id=config.pad_token_id,
+            max_tokens=config.max_position_embeddings - config.pad_token_id - 1,
+            uses_image=architecture.uses_image(config),
+            device=device,
+            dtype=dtype,
+        )
 
     def logits(self, batch: Batch) -> NDArray[np.float32]:
         """Return (windows, text tokens, labels) float32 on the CPU.
@@ -63,12 +91,12 @@ class LayoutLM:
         return _to_numpy(output)
 
     def accelerated(self) -> LayoutLM:
-        """Return the same classifier with the fast forward pass, for serving: it shares weights, and cannot be trained.
+        """Return the same classifier as it serves: it shares weights, and perhaps cannot be trained.
 
         Raises:
             CheckpointInvalid: a weight is missing or has an unexpected shape.
         """
-        return replace(self, model=FastLayoutLM(self.model, keep_padding=self.device.type != "cpu"))
+        return replace(self, model=self.architecture.accelerated(self.model, keep_padding=self.device.type != "cpu"))
 
 
 def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> LayoutLM:
@@ -82,27 +110,26 @@ def load(folder: Path | str, device: str = "auto", dtype: str = "auto") -> Layou
         dtype: `auto` (bfloat16 where the device multiplies it in hardware, else float32), `float32`, `bfloat16`.
 
     Raises:
-        CheckpointInvalid: the folder is no LayoutLMv3 checkpoint, or has no fast tokenizer.
+        CheckpointInvalid: the folder is no checkpoint of a known architecture, or has no fast tokenizer of its own.
     """
     respect_thread_limit()
     chosen = _device(device)
     number_type = _dtype(dtype, chosen)
     config, tokenizer = _config_and_tokenizer(folder)
-    labels = LabelSet.from_id2label({int(index): str(tag) for index, tag in (config.id2label or {}).items()})
-    pad_id = config.pad_token_id
-    if not isinstance(pad_id, int):
-        raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which LayoutLMv3 counts positions")
-    model: Any = _model(folder, config, number_type)
-    return LayoutLM(
-        model=model.to(chosen),
-        tokenizer=tokenizer,
-        labels=labels,
-        pad_id=pad_id,
-        max_tokens=config.max_position_embeddings - pad_id - 1,
-        uses_image=bool(config.visual_embed),
-        device=chosen,
-        dtype=number_type,
-    )
+    if not isinstance(config.pad_token_id, int):
+        raise CheckpointInvalid(f"{folder}/config.json has no pad_token_id, from which positions are counted")
+    _refuse_sizes(folder, config)
+    model = _model(folder, config, number_type)
+    return LayoutLM.of(model.to(chosen), tokenizer, chosen, number_type)
+
+
+def labels_of(config: Any) -> LabelSet:
+    """Return the labels of a configuration's head.
+
+    Raises:
+        LabelMismatch: they cannot be used.
+    """
+    return LabelSet.from_id2label({int(index): str(tag) for index, tag in (config.id2label or {}).items()})
 
 
 def respect_thread_limit() -> None:
@@ -123,47 +150,82 @@ def has_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _config_and_tokenizer(folder: Path | str) -> tuple[LayoutLMv3Config, Tokenizer]:
-    try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        wrapper: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointInvalid(f"{folder} is no checkpoint with a tokenizer: {error}") from error
-    if not isinstance(config, LayoutLMv3Config):
-        raise CheckpointInvalid(f"{folder} is a {config.model_type} checkpoint; this handler serves layoutlmv3")
+def _config_and_tokenizer(folder: Path | str) -> tuple[Any, Tokenizer]:
+    with as_invalid(f"{folder} is no checkpoint with a tokenizer"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, attn_implementation=ATTENTION)
+        architecture = ARCHITECTURES.get(config.model_type)
+        wrapper: Any = architecture and architecture.load_tokenizer(folder)
+    if architecture is None:
+        served = " and ".join(ARCHITECTURES)
+        raise CheckpointInvalid(f"{folder} is a {config.model_type} checkpoint; this handler serves {served}")
     tokenizer = getattr(wrapper, "backend_tokenizer", None)
     if not isinstance(tokenizer, Tokenizer):
         raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json)")
     if tokenizer.get_vocab_size() <= len(wrapper.all_special_tokens):
         # What transformers 5 makes of a folder without tokenizer.json.
         raise CheckpointInvalid(f"{folder} has no fast tokenizer (tokenizer.json): it knows only special tokens")
-    if tokenizer.get_vocab_size() > config.vocab_size:
-        raise CheckpointInvalid(
-            f"the tokenizer has {tokenizer.get_vocab_size():,} tokens and the model {config.vocab_size:,}"
-        )
+    architecture.check_tokenizer(wrapper, config)
     # A private copy: the encoder switches truncation and padding off on it.
     return config, Tokenizer.from_str(tokenizer.to_str())
 
 
-def _model(folder: Path | str, config: LayoutLMv3Config, dtype: torch.dtype) -> LayoutLMv3ForTokenClassification:
+def _model(folder: Path | str, config: Any, dtype: torch.dtype) -> Any:
     """Return the checkpoint's model in evaluation mode, every weight of it from the checkpoint."""
-    try:
-        loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
+    architecture = ARCHITECTURES[config.model_type]
+    with as_invalid(f"{folder} cannot be loaded as a {architecture.name} checkpoint"):
+        loaded: Any = architecture.model.from_pretrained(
             folder,
             config=config,
             use_safetensors=True,
             trust_remote_code=False,
             dtype=dtype,
+            attn_implementation=ATTENTION,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise CheckpointInvalid(f"{folder} cannot be loaded as a LayoutLMv3 checkpoint: {error}") from error
-    untyped, report = loaded
+    model, report = loaded
     if report["missing_keys"]:
         raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
-    untyped.eval()
-    model: LayoutLMv3ForTokenClassification = untyped
-    return model
+    _refuse_number_types(folder, {name for name, _ in model.named_parameters()})
+    return model.eval()
+
+
+@contextmanager
+def as_invalid(what: str) -> Iterator[None]:
+    """Turn what three libraries say of a strange checkpoint into one sentence.
+
+    They raise nearly everything: transformers whatever its own code runs into with a wrong type or size, tokenizers
+    plain Exception.
+    """
+    try:
+        yield
+    except (LayoutLoopError, MemoryError):
+        raise
+    except Exception as error:
+        raise CheckpointInvalid(f"{what}: {' '.join(str(error).split())[:400] or type(error).__name__}") from error
+
+
+def _refuse_sizes(folder: Path | str, config: Any) -> None:
+    """Refuse a config.json with which a model would be made that cannot run, or is another one than was trained."""
+    pad_id = config.pad_token_id
+    if not 0 <= pad_id < config.vocab_size:
+        raise CheckpointInvalid(
+            f"{folder}/config.json has pad_token_id {pad_id}, which is none of its {config.vocab_size} tokens"
+        )
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"):
+        if getattr(config, name) < 1:
+            raise CheckpointInvalid(f"{folder}/config.json has {name} {getattr(config, name)}; it is at least 1")
+
+
+def _refuse_number_types(folder: Path | str, parameters: Set[str]) -> None:
+    """Refuse weights that are no plain floating point: they would be cast to it, and mean something else."""
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found = {name: file.get_slice(name).get_dtype() for name in file.keys() if name in parameters}  # noqa: SIM118
+        for name, number_type in found.items():
+            if number_type not in _NUMBER_TYPES:
+                raise CheckpointInvalid(
+                    f"{path} has {name} in {number_type}; weights are in {', '.join(sorted(_NUMBER_TYPES))}"
+                )
 
 
 def _device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from handler.page import BoxLevel, Page, TaggedPage
 from handler.tagging.box_prior import BoxPrior
 from handler.tagging.decoding import decode
 from handler.tagging.encoding import LENGTH_STEP, Batch, Encoder, Encoding, Window, collate
-from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.layoutlm import LayoutLM, as_invalid, load
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +106,10 @@ class Tagger:
             CheckpointInvalid: see `handler.tagging.layoutlm.load` and `BoxPrior.find`.
         """
         settings = settings or TaggerSettings()
-        model = load(folder, settings.device, settings.dtype).accelerated()
-        return cls(model, settings, BoxPrior.find(Path(folder), model.labels.names))
+        model = load(folder, settings.device, settings.dtype)
+        prior = BoxPrior.find(Path(folder), model.labels.names)
+        with as_invalid(f"{folder} cannot be run"):
+            return cls(model.accelerated(), settings, prior)
 
     def tag(self, pages: Sequence[Page]) -> list[TaggedPage | HandlerError]:
         """Label every page, in order.
@@ -213,7 +215,7 @@ class Tagger:
         """Run once what costs time only once; a GPU sees its largest batch, so that memory is found early."""
         on_gpu = self.model.device.type == "cuda"
         length, rows = (max_tokens, self._batch_windows) if on_gpu else (16, 1)
-        ids = np.full(length, self.model.pad_id + 1, dtype=np.int64)
+        ids = np.full(length, 0 if self.model.pad_id else 1, dtype=np.int64)  # any token but padding
         nothing = np.zeros(0, dtype=np.int64)
         window = Window(ids, np.zeros((length, 4), dtype=np.int64), nothing, nothing)
         pixels = np.zeros((3, 224, 224), dtype=np.float32) if self.model.uses_image else None

@@ -251,6 +251,7 @@ def _explained(shim: ShimAddress) -> Iterator[None]:
         if error.studio_status in (400, 500) and error.reason:
             raise NotConnected(
                 f"Label Studio does not take {shim.url}: {error.reason.rstrip('.')}. It must reach that itself; "
-                "--shim-url gives it another one (from a container perhaps http://host.docker.internal:9090)"
+                "--shim-url gives it another one (from a container perhaps http://host.docker.internal:9090; the "
+                "shim then needs LAYOUTLOOP_HOSTS=host.docker.internal, or Basic auth)"
             ) from error
         raise

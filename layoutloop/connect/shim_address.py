@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import requests
 from urllib3 import make_headers
 
-from layoutloop.errors import AddressRefused, NotConnected, SettingsInvalid
+from layoutloop.errors import AddressRefused, HostUnknown, NotConnected, SettingsInvalid
 from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED
 from layoutloop.studio.web_address import parse_web_address
@@ -86,6 +86,12 @@ def check_shim(shim: ShimAddress) -> str:
             f"no shim answers at {shim.url} ({type(error).__name__}): start scripts/serve.sh, "
             "or give the address where it is (LAYOUTLOOP_PORT, --shim-url)"
         ) from error
+    if answer.status_code == HostUnknown.status:
+        name = parse_web_address(shim.url).host
+        raise NotConnected(
+            f"the shim at {shim.url} is not to be called by that name: start it with LAYOUTLOOP_HOSTS={name}, or with "
+            "BASIC_AUTH_USER and BASIC_AUTH_PASS"
+        )
     if not isinstance(body, dict) or body.get("status") != "UP" or "ready" not in body:
         raise NotConnected(f"{shim.url}/health is answered by something that is not LayoutLoop")
     if "model_dir" not in body:  # shown only to those whose Basic auth it takes

@@ -14,11 +14,13 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from layoutloop.connect.backend_titles import TitleState, ensure_titles, is_ours
 from layoutloop.connect.queries import StatusFile, project_rows
 from layoutloop.connect.schedule import Pace, RecheckSchedule
 from layoutloop.errors import LayoutLoopError, ModelNotReady, SettingsInvalid, StudioUnavailable
+from layoutloop.processes.side_threads import THREADS, TITLES, Rounds, beat_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import project_of
 from layoutloop.store.model_store import ModelStore
@@ -49,6 +51,7 @@ class VersionTitles(threading.Thread):
         self._schedule = RecheckSchedule(self._pace)
         self._status = StatusFile(settings.home / STATUS_FILE)
         self._ended = threading.Event()
+        self._rounds = Rounds("the check of the titles in Label Studio", beat_path(settings.home / THREADS / TITLES))
         self._stamps: Mapping[int, str] = {}
         self._list_at = self._next_at = float("-inf")
         self._pause_s = self._pace.again_s
@@ -60,14 +63,20 @@ class VersionTitles(threading.Thread):
     def run(self) -> None:
         """Check again and again until `end`."""
         with ExitStack() as kept:
-            client = self._open(kept)
+            client = self._rounds.run(partial(self._open, kept), None)
             while not self._ended.wait(self._pace.tick_s):
-                if client is not None:
-                    self._tick(client)
-                if self._answers is not None:
-                    # A disconnected project may go on showing what is stored of the last version (`connect --remove`).
-                    in_use = self._titles.keys() - self._disconnected
-                    self._status.note(*self._answers, {number: self._titles[number] for number in in_use})
+                self._rounds.run(partial(self._round, client), None)
+        self._rounds.end()
+
+    def _round(self, client: StudioClient | None) -> None:
+        try:
+            if client is not None:
+                self._tick(client)
+        finally:
+            if self._answers is not None:
+                # A disconnected project may go on showing what is stored of the last version (`connect --remove`).
+                in_use = self._titles.keys() - self._disconnected
+                self._status.note(*self._answers, {number: self._titles[number] for number in in_use})
 
     def end(self) -> None:
         """Stop; a request that Label Studio does not answer is not waited for."""

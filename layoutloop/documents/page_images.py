@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +12,9 @@ from PIL import Image
 from handler.browser_view import without_metadata
 from handler.errors import HandlerError, ImageTooLarge
 from handler.images import FORMATS, ImageLimits, open_page
-from layoutloop.documents.split import page_count, pages_of
+from handler.page import Page
+from layoutloop.documents.split import page_count, page_files
+from layoutloop.documents.text_layer import TextLayers
 from layoutloop.errors import DocumentUnreadable
 
 MAX_FILE_BYTES = 2**29
@@ -35,27 +37,32 @@ class PageImage:
     Args:
         data: the encoded image.
         suffix: of a file with it, `.png`.
+        words: the page as the PDF's own text has it; None where OCR is to read it.
+        doubt: why a PDF's text is not taken, as a part of a sentence; "" where it is, or where there is none.
     """
 
     data: bytes
     suffix: str
+    words: Page | None = None
+    doubt: str = ""
 
 
-def page_images(path: Path, dpi: int, max_bytes: int) -> Iterator[PageImage]:
+def page_images(path: Path, dpi: int, max_bytes: int, text: TextLayers | None = None) -> Iterator[PageImage]:
     """Yield the pages of a document, in order; each was opened as a prediction will open it.
 
     Args:
         path: an image, a TIFF of several frames, or a PDF.
         dpi: at which a PDF's pages are rendered.
         max_bytes: largest page that is read later on.
+        text: judges the text of a PDF's pages, of this file alone; None: OCR reads all pages.
 
     Raises:
         DocumentUnreadable: it cannot be split, or a page of it is damaged or too large. Pages before the one at fault
             were yielded.
     """
-    for number, data in enumerate(pages_of(path, dpi, MAX_FILE_BYTES), start=1):
+    for number, page in enumerate(page_files(path, dpi, MAX_FILE_BYTES, text), start=1):
         try:
-            image = _shown(data)
+            image = replace(_shown(page.data), words=page.words, doubt=page.doubt)
         except HandlerError as error:
             raise DocumentUnreadable(f"{_place(path, number)} cannot be read: {error}") from error
         if len(image.data) > max_bytes:

@@ -14,17 +14,20 @@ Measured with Label Studio 1.23.2, and read in its data_import/api.py and upload
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from handler.wire import page_to_json
 from layoutloop.documents.page_images import PageImage
 from layoutloop.errors import DocumentRefused, DocumentUnreadable, StudioUnavailable
 from layoutloop.plural import counted
 from layoutloop.studio.client import StudioClient
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
+from layoutloop.studio.task_words import KEY
 
 MAX_UPLOAD_BYTES = 249 * 2**20
 """Of one image: what Label Studio takes, less the form around it."""
@@ -118,8 +121,12 @@ class ProjectDocuments:
             StudioUnavailable: Label Studio does not answer, or does not take tasks.
             DocumentUnreadable: what `images` raises.
         """
-        references = [self._reference(document, number, image) for number, image in enumerate(images, start=1)]
-        tasks = self._tasks(document, references)
+        references: list[str] = []
+        words: list[str | None] = []
+        for number, image in enumerate(images, start=1):
+            references.append(self._reference(document, number, image))
+            words.append(self._words(document, number, image))
+        tasks = self._tasks(document, references, words)
         made = _field(self._client.post(f"{self._base}/import", tasks), "task_count")
         if made != len(tasks):
             raise StudioUnavailable(
@@ -174,6 +181,18 @@ class ProjectDocuments:
             self._uploads[name] = found
         return found.reference
 
+    def _words(self, document: Document, number: int, image: PageImage) -> str | None:
+        """Return the address of the upload with a page's words; None for a page that is to be read."""
+        if image.words is None or not self.takes_words:
+            return None
+        body = page_to_json(image.words)
+        return self._reference(document, number, PageImage(json.dumps(body, ensure_ascii=False).encode(), ".json"))
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether tasks can bring words: not where the label config has its images under that name."""
+        return self.config.value_key != KEY
+
     def _upload(self, name: str, image: PageImage) -> _Upload:
         try:
             answer = self._client.upload(f"{self._base}/import", name, image.data, {"commit_to_project": "false"})
@@ -186,16 +205,20 @@ class ProjectDocuments:
         file = _field(self._client.get(f"/api/import/file-upload/{identity}"), "file")
         return _Upload(self._served(str(file)), len(image.data))
 
-    def _tasks(self, document: Document, references: list[str]) -> list[dict[str, Any]]:
+    def _tasks(self, document: Document, references: list[str], words: Sequence[str | None]) -> list[dict[str, Any]]:
         name, key = document.path.name, self.config.value_key
         mark = {"file": name, "sha256": document.sha256}
         if self.config.is_list:
-            return [{"data": {"title": name, key: references}, "meta": {_META: mark}}]
+            given = {KEY: words} if any(words) else {}
+            return [{"data": {"title": name, key: references, **given}, "meta": {_META: mark}}]
         count = len(references)
         titles = [name if count == 1 else f"{name}, page {number} of {count}" for number in range(1, count + 1)]
         return [
-            {"data": {"title": title, key: reference}, "meta": {_META: mark | {"page": number}}}
-            for number, (title, reference) in enumerate(zip(titles, references, strict=True), start=1)
+            {
+                "data": {"title": title, key: reference, **({KEY: given} if given else {})},
+                "meta": {_META: mark | {"page": number}},
+            }
+            for number, (title, reference, given) in enumerate(zip(titles, references, words, strict=True), start=1)
         ]
 
 

@@ -8,15 +8,18 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pypdfium2
 from PIL import Image
 
 from handler.images import ImageLimits
+from handler.page import Page
 from handler.resolution import upright_dpi
 from handler.tiff_pages import page_frames, seek_page
-from layoutloop.errors import DocumentUnreadable
+from layoutloop.documents.text_layer import Judgement, TextLayers
+from layoutloop.errors import DocumentUnreadable, LayoutLoopError
 
 DEFAULT_DPI = 200
 MAX_DPI = 2400
@@ -32,13 +35,36 @@ _BROKEN = (
 """What reading a file, Pillow's decoders and PDFium raise on damaged data; warnings where these are errors."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageFile:
+    """One page of a file.
+
+    Args:
+        data: its encoded image.
+        words: the page as the PDF's own text has it; None where OCR is to read it.
+        doubt: why a PDF's text is not taken, as a part of a sentence; "" where it is, or where there is none.
+    """
+
+    data: bytes
+    words: Page | None = None
+    doubt: str = ""
+
+
 def pages_of(path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None) -> Iterator[bytes]:
-    """Yield the encoded image of each page, in order.
+    """Yield the encoded image of each page, in order; see `page_files`."""
+    return (page.data for page in page_files(path, dpi, max_bytes))
+
+
+def page_files(
+    path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None, text: TextLayers | None = None
+) -> Iterator[PageFile]:
+    """Yield each page, in order.
 
     Args:
         path: an image, a TIFF of several frames, or a PDF.
         dpi: at which a PDF's pages are rendered.
         max_bytes: largest file that is passed on as it is, and so held in memory whole; None: any.
+        text: judges the text of a PDF's pages, of this file alone; None: OCR reads all pages.
 
     Raises:
         DocumentUnreadable: it is none of these, is empty, too large, encrypted or damaged, has more than 2,000 pages
@@ -49,11 +75,11 @@ def pages_of(path: Path, dpi: int = DEFAULT_DPI, max_bytes: int | None = None) -
         if not start:
             raise DocumentUnreadable(f"{path} is empty")
         if start.startswith(_PDF):
-            yield from _pdf_pages(path, dpi)
+            yield from _pdf_pages(path, dpi, text)
         elif start.startswith(_TIFF):
-            yield from _tiff_pages(path, max_bytes)
+            yield from map(PageFile, _tiff_pages(path, max_bytes))
         else:
-            yield _whole(path, max_bytes)
+            yield PageFile(_whole(path, max_bytes))
     except _BROKEN as error:
         raise DocumentUnreadable(f"{path} cannot be read: {_reason(error)}") from error
 
@@ -87,21 +113,41 @@ def page_count(path: Path) -> int:
     return pages if 1 <= pages <= MAX_PAGES else 1
 
 
+def is_pdf(path: Path) -> bool:
+    """Whether a file begins as a PDF; one that cannot be read does not."""
+    try:
+        return _start(path).startswith(_PDF)
+    except OSError:
+        return False
+
+
 def _start(path: Path) -> bytes:
     with open(path, "rb") as file:
         return file.read(5)
 
 
-def _pdf_pages(path: Path, dpi: int) -> Iterator[bytes]:
+def _pdf_pages(path: Path, dpi: int, text: TextLayers | None) -> Iterator[PageFile]:
     with pypdfium2.PdfDocument(path) as document:
         document.init_forms()  # without it the fields of a form are drawn empty
         _check_count(path, len(document))
-        for number, page in enumerate(document, start=1):
+        for number in range(1, len(document) + 1):
+            page = document[number - 1]
             width, height = (math.ceil(side * dpi / 72) for side in page.get_size())
             _check_pixels(path, number, (width, height), f" at {dpi} dpi; give a smaller --dpi")
             image: Image.Image = page.render(scale=dpi / 72).to_pil().convert("RGB")
             page.close()
-            yield _png(image, dpi)
+            judged = Judgement(None) if text is None else _judged(text, document, number - 1, image, dpi)
+            yield PageFile(_png(image, dpi), judged.page, judged.reason)
+
+
+def _judged(text: TextLayers, document: pypdfium2.PdfDocument, number: int, image: Image.Image, dpi: int) -> Judgement:
+    """Return what a page's text is worth; text that cannot be taken apart or checked is worth nothing."""
+    try:
+        return text.judge(document, number, image, dpi / 72)
+    except _BROKEN as error:
+        return Judgement(None, f"its text cannot be read: {_reason(error)}")
+    except LayoutLoopError as error:
+        return Judgement(None, f"its text cannot be checked: {error}")
 
 
 def _tiff_pages(path: Path, max_bytes: int | None) -> Iterator[bytes]:

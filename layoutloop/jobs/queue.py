@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from layoutloop.errors import JobNotFound
 from layoutloop.jobs import rules
 from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Kind, Scalar, Trigger
-from layoutloop.jobs.records import Records, open_records
+from layoutloop.jobs.records import BUSY_S, Records, open_records
 from layoutloop.jobs.rules import RETRY_PAUSE_S, Jobs
 
 
@@ -30,14 +30,32 @@ class JobStore:
         self._clock = clock
 
     def submit(
-        self, project: int, kind: Kind, trigger: Trigger, options: Mapping[str, Scalar | None] | None = None
+        self,
+        project: int,
+        kind: Kind,
+        trigger: Trigger,
+        options: Mapping[str, Scalar | None] | None = None,
+        *,
+        is_known: bool = True,
     ) -> Job:
-        """Queue a job, or join the one that already waits for the same; options that are off are left out."""
+        """Queue a job, or join the one that already waits for the same; options that are off are left out.
+
+        Args:
+            project: Label Studio's id.
+            kind: of the job.
+            trigger: what queues it.
+            options: of the job.
+            is_known: whether anything but the request speaks of the project; for others there is less room.
+
+        Raises:
+            Overloaded: too many jobs wait already.
+        """
         now = self._clock()
         chosen = {name: value for name, value in (options or {}).items() if value is not None and value is not False}
         not_before = now + DEBOUNCE_S if trigger == "annotations" else now
         wanted = Job(secrets.token_hex(6), project, kind, trigger, now, chosen, updated=now, not_before=not_before)
-        return self._records.change(lambda jobs: rules.submit(jobs, wanted))
+        room = rules.MOST_QUEUED if is_known else rules.MOST_UNKNOWN
+        return self._records.change(lambda jobs: rules.submit(jobs, wanted, room))
 
     def claim(self, worker: str, job_id: str | None = None) -> Job | None:
         """Take the oldest job that may start (or only `job_id`); None where there is none."""
@@ -120,10 +138,10 @@ class JobStore:
         return moved
 
 
-def open_jobs(url: str, clock: Callable[[], float] = time.time) -> JobStore:
-    """Return the jobs at an address (`Settings.jobs_url`); nothing is connected yet.
+def open_jobs(url: str, clock: Callable[[], float] = time.time, wait_s: float = BUSY_S) -> JobStore:
+    """Return the jobs at an address (`Settings.jobs_url`), see `open_records`; nothing is connected yet.
 
     Raises:
         SettingsInvalid: it is no address of job records.
     """
-    return JobStore(open_records(url), clock)
+    return JobStore(open_records(url, wait_s), clock)

@@ -7,7 +7,6 @@ import logging
 import os
 import random
 import sqlite3
-import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -24,6 +23,7 @@ from redis.retry import Retry
 from layoutloop.errors import JobsUnavailable, SettingsInvalid
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.rules import Change, Jobs
+from layoutloop.jobs.shared_wait import SharedWait
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 REDIS_KEY = "layoutloop:jobs"
 """A hash: job id -> record as JSON."""
-_BUSY_S = 5.0
-"""How long a change waits for others before it gives up."""
+BUSY_S = 5.0
+"""How long a change waits for others before it gives up; a server's requests have less (`open_records`)."""
 
 Rule = Callable[[Mapping[str, str]], Change[T]]
 """Takes records as JSON by job id."""
@@ -108,17 +108,21 @@ class Records(ABC):
         return found
 
 
-def open_records(url: str) -> Records:
+def open_records(url: str, wait_s: float = BUSY_S) -> Records:
     """Return the records at `sqlite:///abs/path/jobs.db`, `redis://host:6379/0` or `rediss://...`, not opened yet.
+
+    Args:
+        url: their address.
+        wait_s: so long all callers together wait for records that are locked or silent; then each fails at once.
 
     Raises:
         SettingsInvalid: another kind of address.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and not parts.netloc and len(parts.path) > 1:
-        return SqliteRecords(Path(unquote(parts.path)))
+        return SqliteRecords(Path(unquote(parts.path)), wait_s)
     if parts.scheme in ("redis", "rediss") and parts.hostname:
-        return RedisRecords(url)
+        return RedisRecords(url, wait_s)
     raise SettingsInvalid(f"job records are at sqlite:///path or redis://host:6379/0, got {parts.scheme!r}")
 
 
@@ -132,26 +136,26 @@ class SqliteRecords(Records):
 
     _advice = ": {error}; LAYOUTLOOP_HOME must be a folder on a local disk that can be written"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, wait_s: float = BUSY_S) -> None:
         """Keep the path."""
         super().__init__(str(path))
         self._path = path
-        self._lock = threading.Lock()  # one connection, used by many threads in turn
+        self._wait = SharedWait(wait_s)  # one connection, used by many threads in turn
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
+        with self._wait.turn():
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
     def _read(self, only: str | None) -> dict[str, str]:
-        with self._lock:
-            return _rows(self._opened(), only)
+        with self._turn() as connection:
+            return _rows(connection, only)
 
     def _change(self, rule: Rule[T], only: str | None) -> T:
-        with self._lock, self._opened() as connection:  # commits, or rolls back what was begun
+        with self._turn() as connection, connection:  # commits, or rolls back what was begun
             change = rule(_rows(connection, only))
             if not (change.put or change.drop):
                 return change.result  # the usual case: it waited for no writer
@@ -163,16 +167,29 @@ class SqliteRecords(Records):
             connection.executemany("DELETE FROM jobs WHERE id = ?", [(job_id,) for job_id in change.drop])
             return change.result
 
-    def _opened(self) -> sqlite3.Connection:
+    @contextmanager
+    def _turn(self) -> Iterator[sqlite3.Connection]:
+        """Give the file to one thread at a time, which waits for other processes as long as all may wait."""
+        with self._wait.turn() as left_s:
+            try:
+                connection = self._opened(left_s)
+                connection.execute(f"PRAGMA busy_timeout = {int(left_s * 1000)}")
+                yield connection
+            except sqlite3.OperationalError as error:
+                if "locked" in str(error):
+                    raise TimeoutError(str(error)) from error
+                raise
+
+    def _opened(self, wait_s: float) -> sqlite3.Connection:
         if self._connection is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # SQLite gives its other files the mode of this one. One that exists must not be opened and closed beside
             # SQLite: that would drop the locks of this process.
             with suppress(FileExistsError):
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(self._path, timeout=wait_s, isolation_level=None, check_same_thread=False)
             try:
-                _prepare(connection)
+                _prepare(connection, wait_s)
             except sqlite3.Error:
                 connection.close()
                 raise
@@ -187,8 +204,10 @@ class RedisRecords(Records):
     # The client's own message is not shown: it may hold the password.
     _advice = " ({error.__class__.__name__}); see that it runs and that REDIS_URL has the right host, port and password"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, wait_s: float = BUSY_S) -> None:
         """Make the client; it connects at the first use."""
+        self._wait_s = wait_s
+        self._silent_until = 0.0
         parts = urlsplit(url)
         super().__init__(f"Redis at {parts.hostname}:{parts.port or 6379}")
         # One more try at once, for a stale connection: callers have pauses of their own.
@@ -196,8 +215,8 @@ class RedisRecords(Records):
             url,
             decode_responses=True,
             encoding_errors="replace",  # a record that is no text is skipped like any other bad one
-            socket_timeout=_BUSY_S,
-            socket_connect_timeout=1.0,
+            socket_timeout=wait_s,
+            socket_connect_timeout=min(1.0, wait_s),
             retry=Retry(NoBackoff(), 1),
         )
 
@@ -206,10 +225,26 @@ class RedisRecords(Records):
         self._client.close()
 
     def _read(self, only: str | None) -> dict[str, str]:
-        return _from_hash(self._client, only)
+        with self._answering():
+            return _from_hash(self._client, only)
 
     def _change(self, rule: Rule[T], only: str | None) -> T:
-        end = time.monotonic() + _BUSY_S
+        with self._answering():
+            return self._transaction(rule, only)
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Fail at once for as long as the last one waited for a Redis that is silent."""
+        if time.monotonic() < self._silent_until:
+            raise redis.TimeoutError("it was silent a moment ago")
+        try:
+            yield
+        except redis.TimeoutError:
+            self._silent_until = time.monotonic() + self._wait_s
+            raise
+
+    def _transaction(self, rule: Rule[T], only: str | None) -> T:
+        end = time.monotonic() + self._wait_s
 
         def attempt(pipeline: redis.client.Pipeline) -> T:
             if time.monotonic() > end:
@@ -234,8 +269,8 @@ def _from_hash(client: redis.Redis, only: str | None) -> dict[str, str]:
     return {} if record is None else {only: record}
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    end = time.monotonic() + _BUSY_S
+def _prepare(connection: sqlite3.Connection, wait_s: float) -> None:
+    end = time.monotonic() + wait_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -256,4 +291,5 @@ def _rows(connection: sqlite3.Connection, only: str | None) -> dict[str, str]:
 
 
 def _text(job: Job) -> str:
-    return json.dumps(job.to_json(), ensure_ascii=False)
+    # A sentence may quote anything: half a character would fail where the record is written.
+    return json.dumps(job.to_json(), ensure_ascii=False).encode("utf-8", "replace").decode()

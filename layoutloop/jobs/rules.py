@@ -28,6 +28,8 @@ KEPT = 200
 """Finished jobs that are kept."""
 MOST_QUEUED = 200
 """Waiting jobs; each change of the records reads them all."""
+MOST_UNKNOWN = 50
+"""Waiting jobs, after which none is queued for a project that nothing here knows: anyone may name any number."""
 
 _PROGRESS = frozenset({"step", "done", "total", "epoch", "epochs", "loss", "eta_s", "f1"})
 
@@ -52,7 +54,7 @@ class Change(Generic[T]):
     drop: tuple[str, ...] = ()
 
 
-def submit(jobs: Jobs, wanted: Job) -> Change[Job]:
+def submit(jobs: Jobs, wanted: Job, room: int = MOST_QUEUED) -> Change[Job]:
     """Queue a job, or return the one that already waits for the same: it will use all that came since.
 
     A running job does not count, nor a training that has read the annotations and waits for its next attempt: what
@@ -63,15 +65,20 @@ def submit(jobs: Jobs, wanted: Job) -> Change[Job]:
     the pause before the same job's next attempt. Annotations wait for the rest of their burst, and until
     `SKIP_PAUSE_S` after a skipped job of the project.
 
+    Args:
+        jobs: the records.
+        wanted: the job.
+        room: so many may wait, itself among them.
+
     Raises:
-        Overloaded: `MOST_QUEUED` jobs wait already.
+        Overloaded: as many jobs wait already.
     """
     if wanted.id in jobs:
         return Change(jobs[wanted.id])  # Redis did it, but its answer to the first try was lost
     waiting = [job for job in _oldest_first(jobs) if job.state == "queued"]
     same = [job for job in waiting if _request(job) == _request(wanted)]
     joined = next((job for job in same if _takes_all(job)), None)
-    if joined is None and len(waiting) >= MOST_QUEUED:
+    if joined is None and len(waiting) >= room:
         raise Overloaded(f"{len(waiting)} training jobs wait already; see that a worker runs, and try again later")
     if wanted.trigger == "annotations":
         if joined is not None:

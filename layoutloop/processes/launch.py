@@ -46,9 +46,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--keep", help="comma separated names: the only variables passed on (default: all)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable to add")
     parser.add_argument("--chdir", type=Path, help="the program's working folder")
+    parser.add_argument("--nice", type=int, default=0, help="how much less the processor is its own")
+    parser.add_argument("--parent", type=int, help="the process that must be the parent still; else nothing is started")
     parser.add_argument("program", nargs="+", help="the program and its arguments, after --")
     options = parser.parse_args(arguments)
     die_with_parent()
+    if options.parent is not None and os.getppid() != options.parent:
+        sys.exit(1)  # it ended before the kernel was told to end this one with it
+    os.nice(options.nice)
     if options.chdir:
         os.chdir(options.chdir)
     keep = options.keep.split(",") if options.keep is not None else None

@@ -14,6 +14,7 @@ from layoutloop.errors import SettingsInvalid
 from layoutloop.settings.values import (
     LOOPBACK,
     TRUE,
+    check_host_names,
     convert,
     is_address,
     is_loopback,
@@ -59,7 +60,7 @@ MOST_PROJECT_WORKERS = 4
 """By default: each takes 400 MB and more, and one thread of a CPU."""
 _ABOVE_ZERO = (
     *("max_image_bytes", "deadline_s", "max_predicts", "max_waiting_pages", "ocr_workers", "project_workers"),
-    "node_silent_s",
+    *("node_silent_s", "max_tasks"),
 )
 
 
@@ -77,10 +78,10 @@ class Settings:
         home: LAYOUTLOOP_HOME, all running state.
         host: LAYOUTLOOP_HOST, where the shim listens.
         port: LAYOUTLOOP_PORT.
+        hosts: LAYOUTLOOP_HOSTS, names besides localhost by which the shim may be called while Basic auth is off.
         torchserve_port: LAYOUTLOOP_TORCHSERVE_PORT; inference there, management and metrics on the next two.
         torchserve_host: LAYOUTLOOP_TORCHSERVE_HOST, where its inference and metrics listen; management is on loopback.
-        torchserve_url: LAYOUTLOOP_TORCHSERVE_URL, where predictions are requested: TorchServe elsewhere, on one or
-            several nodes (a name with several addresses, or addresses with commas between); "" is this machine's.
+        torchserve_url: LAYOUTLOOP_TORCHSERVE_URL, nodes elsewhere: addresses, or a name that has several; "" is here.
         node_silent_s: LAYOUTLOOP_NODE_SILENT_S, a node whose report is older no longer holds up a promotion.
         allow_open_bind: LAYOUTLOOP_ALLOW_OPEN_BIND, listen beyond loopback without Basic auth (TorchServe: keys).
         image_hosts: LAYOUTLOOP_IMAGE_HOSTS, other hosts that images may come from; `*.example.org` is a wildcard.
@@ -90,10 +91,10 @@ class Settings:
         read_only_boxes: LAYOUTLOOP_READ_ONLY_BOXES, drawn boxes cannot be moved.
         deadline_s: LAYOUTLOOP_DEADLINE_S, time for one predict; Label Studio gives up at 100 s.
         max_predicts: LAYOUTLOOP_MAX_PREDICTS, predicts answered at a time; further ones get [] at once.
+        max_tasks: LAYOUTLOOP_MAX_TASKS, of one predict; a request with more is refused.
         max_waiting_pages: LAYOUTLOOP_MAX_WAITING_PAGES, pages that may wait or run in the background.
         ocr_workers: LAYOUTLOOP_OCR_WORKERS, worker processes of model `ocr`.
-        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is not idle; the
-            cores, at most 4, unless told otherwise.
+        project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is not idle.
         idle_s: LAYOUTLOOP_IDLE_S, seconds without a page after which a project has no worker; 0 is never.
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
         redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where jobs are kept, and locks; without it, in files.
@@ -108,6 +109,7 @@ class Settings:
     home: Path = Path("var")
     host: str = "127.0.0.1"
     port: int = 9090
+    hosts: tuple[str, ...] = ()
     torchserve_port: int = 7080
     torchserve_host: str = LOOPBACK
     torchserve_url: str = ""
@@ -120,6 +122,7 @@ class Settings:
     read_only_boxes: bool = False
     deadline_s: float = 90.0
     max_predicts: int = 32
+    max_tasks: int = 10_000
     max_waiting_pages: int = 2000
     ocr_workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     project_workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, MOST_PROJECT_WORKERS))
@@ -169,6 +172,7 @@ class Settings:
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
         parse_host_rules(self.image_hosts)
+        check_host_names(self.hosts)
         for network in self.image_networks:
             try:
                 ipaddress.ip_network(network)

@@ -27,7 +27,8 @@ class TrainSettings:
     """How models are trained; the environment name stands behind each.
 
     Args:
-        base: LAYOUTLOOP_TRAIN_BASE, `graft:minilm`, `graft:<text encoder>`, a LayoutLMv3 hub name or folder, `scratch`.
+        base: LAYOUTLOOP_TRAIN_BASE, `graft:minilm`, `graft:<text encoder>`, `scratch`, or the hub name or folder of
+            a LayoutLMv3 or LiLT.
         image: LAYOUTLOOP_TRAIN_IMAGE, build the image branch into a graft; a checkpoint has what it has.
         box_level: LAYOUTLOOP_TRAIN_BOX_LEVEL, `words` or `lines`.
         language: LAYOUTLOOP_TRAIN_LANGUAGE, Tesseract's language.

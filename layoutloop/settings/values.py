@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,9 @@ from layoutloop.errors import SettingsInvalid
 
 LOOPBACK = "127.0.0.1"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}")
 
 
 def convert(variable: str, text: str, default: object) -> object:
@@ -32,6 +36,19 @@ def convert(variable: str, text: str, default: object) -> object:
     except ValueError as error:
         wanted = {int: "a whole number", float: "a number"}.get(type(default), "1 or 0")
         raise SettingsInvalid(f"{variable}: {wanted} is wanted, got {text!r}") from error
+
+
+def check_host_names(names: Sequence[str]) -> None:
+    """See that LAYOUTLOOP_HOSTS has names alone.
+
+    Raises:
+        SettingsInvalid: one is something else, such as an address with a port.
+    """
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise SettingsInvalid(
+                f"LAYOUTLOOP_HOSTS has names as in http://NAME:9090, without a port, commas between them; got {name!r}"
+            )
 
 
 def redis_address(environ: Mapping[str, str]) -> str:

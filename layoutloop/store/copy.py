@@ -12,6 +12,8 @@ _FILLING = ".filling"
 _ORIGIN = ".origin"
 """Names the store."""
 
+_LOST_AND_FOUND = "lost+found"
+
 FIRST_COPY = (
     "the model store is being read for the first time; that takes some seconds, "
     "and where it lasts, the shim's log says why"
@@ -28,8 +30,8 @@ def begin_copy(folder: Path, store: StorePath) -> None:
         return
     (folder / _FILLING).touch()  # first: what is left of a run that is killed here never was whole
     for left in folder.iterdir():
-        if left.is_dir():
-            shutil.rmtree(left)
+        if left.is_dir():  # of a disk of its own `lost+found` cannot be deleted
+            shutil.rmtree(left, ignore_errors=left.name == _LOST_AND_FOUND)
         elif left.name != _FILLING:
             left.unlink()
     (folder / _ORIGIN).write_text(str(store), encoding="utf-8")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from layoutloop.errors import StoreBusy
+from layoutloop.store.writing import private
 
 
 class Held(Protocol):
@@ -46,7 +47,7 @@ def file_lock(folder: Path, name: str, *, wait: bool = True) -> Iterator[Held]:
         StoreBusy: another process holds it and `wait` is off.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with open(folder / ".lock", "w", opener=private) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:

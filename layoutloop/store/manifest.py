@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import NoneType
 from typing import Any
 
 from handler.ocr_settings import engine_kind
+from handler.page import BOX_LEVELS
+from layoutloop.foreign_json import mapping_of, number_of, texts_of
 
 OCR_MODEL = "ocr"
 _PROJECT = re.compile(r"project-(0|[1-9][0-9]{0,17})")
+_VERSION = re.compile(r"[0-9A-Za-z]{1,40}")
 FIRST_ENGINE = "pytesseract"
 """Read all pages before there was a choice, when cards named no engine."""
 NODE_SILENT_S = 30.0
@@ -47,14 +51,20 @@ class Manifest:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Manifest:
-        """Undo `to_json`; files of earlier releases say less."""
+        """Undo `to_json`; files of earlier releases say less.
+
+        Raises:
+            ValueError, KeyError: it is something else, or names a version that is no word.
+        """
+        mapping_of(body, "serving.json")
+        sha256, left = mapping_of(body["sha256"], "`sha256`"), mapping_of(body.get("left", {}), "`left`")
         return cls(
-            load=tuple(str(version) for version in body["load"]),
-            current=body["current"],
-            sha256={str(key): str(value) for key, value in body["sha256"].items()},
-            left={str(key): float(value) for key, value in body.get("left", {}).items()},
-            past=tuple(str(version) for version in body.get("past", ())),
-            number=int(body.get("number", 0)),
+            load=_versions(texts_of(body["load"], "`load`")),
+            current=None if body["current"] is None else _version(body["current"]),
+            sha256={_version(version): str(digest) for version, digest in sha256.items()},
+            left={_version(version): number_of(moment, "`left`") for version, moment in left.items()},
+            past=_versions(texts_of(body.get("past", []), "`past`")),
+            number=int(number_of(body.get("number", 0), "`number`")),
         )
 
 
@@ -108,8 +118,41 @@ class VersionCard:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> VersionCard:
-        """Undo `to_json`."""
-        return cls(**{**body, "labels": tuple(body["labels"])})
+        """Undo `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        card = cls(**{**mapping_of(body, "a card"), "labels": texts_of(body["labels"], "`labels`")})
+        _version(card.version)
+        for name, kinds in _CARD_KINDS.items():
+            value = getattr(card, name)
+            if type(value) not in kinds:
+                raise ValueError(f"`{name}` of a card cannot be {value!r:.80}")
+        if card.box_level not in BOX_LEVELS:
+            raise ValueError(f"its box level is {card.box_level!r:.80}, known are {', '.join(BOX_LEVELS)}")
+        return card
+
+
+_CARD_KINDS: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "language", "box_level", "device", "handler_sha256", "created"), (str,)),
+    **dict.fromkeys(("engine", "base_model", "restored_from"), (str, NoneType)),
+    **dict.fromkeys(("psm", "batch_size"), (int,)),
+    "uses_image": (bool,),
+    "timeout_s": (int, float, NoneType),
+}
+"""What each field of a card may be; a bool is no int."""
+
+
+def _version(value: object) -> str:
+    """Return what a file calls a version; it becomes part of paths only where it is a stamp, see `ModelStore`."""
+    if not isinstance(value, str) or not _VERSION.fullmatch(value):
+        raise ValueError(f"it names {value!r:.80}, which is no version like 20261122T083000Z")
+    return value
+
+
+def _versions(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(_version(value) for value in values)
 
 
 def project_model(project_id: int) -> str:

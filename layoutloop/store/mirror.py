@@ -21,10 +21,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layoutloop.errors import StoreUnavailable
+from layoutloop.processes.side_threads import Rounds, beat_path
 from layoutloop.store.copy import begin_copy, end_filling, is_filling
 from layoutloop.store.manifest import OCR_MODEL
 from layoutloop.store.path import StorePath, store_access
@@ -48,7 +50,8 @@ _HALF = ".new-"
 _COPIED = re.compile(
     r"\.nodes/[\w.-]+\.json|\.asked/[\w-]+|(ocr|project-\d+)/([\w.-]+\.json|[\w.-]+\.report\.html)", re.ASCII
 )
-_CHECKPOINT = re.compile(r"(project-\d+/checkpoint-[\w.-]+)/[^/]+", re.ASCII)
+_CHECKPOINT_FOLDER = re.compile(r"project-\d+/checkpoint-[\w.-]+", re.ASCII)
+_CHECKPOINT = re.compile(rf"({_CHECKPOINT_FOLDER.pattern})/[^/]+", re.ASCII)
 """Of a checkpoint only the folder is made: it says that the version can be brought back."""
 
 _Listing = Mapping[str, Mapping[str, Any]]
@@ -74,6 +77,7 @@ class StoreMirror:
         self._guard = threading.Lock()
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._rounds = Rounds(f"the copy of the model store {origin}", beat_path(folder))
         begin_copy(folder, origin)
         shutil.rmtree(folder / sends.partition("/")[0], ignore_errors=True)
         for left in folder.glob(_HALF + "*"):
@@ -120,19 +124,25 @@ class StoreMirror:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
+        self._rounds.end()
 
     def _run(self) -> None:
         pause_s = 0.0
         while not self._ended.wait(pause_s):
-            try:
-                self.refresh()
-                if pause_s > REFRESH_S:
-                    logger.info("the model store %s answers again", self.origin)
-                pause_s = REFRESH_S
-            except (StoreUnavailable, OSError) as error:
-                if pause_s <= REFRESH_S:
-                    logger.warning("%s; what was read before still holds", error)
-                pause_s = min(2 * max(pause_s, REFRESH_S), LONGEST_PAUSE_S)
+            longer = min(2 * max(pause_s, REFRESH_S), LONGEST_PAUSE_S)
+            pause_s = self._rounds.run(partial(self._refreshed, pause_s, longer), longer)
+
+    def _refreshed(self, pause_s: float, longer: float) -> float:
+        """Refresh, and return after how long to do so again."""
+        try:
+            self.refresh()
+        except (StoreUnavailable, OSError) as error:
+            if pause_s <= REFRESH_S:
+                logger.warning("%s; what was read before still holds", error)
+            return longer
+        if pause_s > REFRESH_S:
+            logger.info("the model store %s answers again", self.origin)
+        return REFRESH_S
 
     def _send(self) -> None:
         """Put what was written here since the last time."""
@@ -204,7 +214,7 @@ class StoreMirror:
         for path in self.folder.glob("*/*"):
             name = path.relative_to(self.folder).as_posix()
             if path.is_dir():
-                if name not in checkpoints:
+                if _CHECKPOINT_FOLDER.fullmatch(name) and name not in checkpoints:
                     path.rmdir()
             elif _COPIED.fullmatch(name) and name not in found and not self._is_own(name):
                 path.unlink(missing_ok=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
-import time
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,17 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layoutloop.errors import ModelNotReady, SettingsInvalid, StoreBusy
+from layoutloop.foreign_json import parse_json
 from layoutloop.store.locks import Held, file_lock
-from layoutloop.store.manifest import NODE_SILENT_S, Manifest, VersionCard, archive_name, project_model
+from layoutloop.store.manifest import Manifest, VersionCard, archive_name, project_model
+from layoutloop.store.node_reports import NodeReports, read_reports
 from layoutloop.store.path import StorePath, children, store_access
-from layoutloop.store.stamps import next_stamp
-from layoutloop.store.writing import write_bytes
+from layoutloop.store.stamps import is_stamp, next_stamp
+from layoutloop.store.writing import private, write_bytes
 
 if TYPE_CHECKING:
     from layoutloop.store.redis_locks import Leases
 
 logger = logging.getLogger(__name__)
 
+_NAME = re.compile(r"[\w.-]+", re.ASCII)
 TRAININGS = ".training"
 """Its folders hold the locks of trainings, one for each project. A model's own lock is only held to promote."""
 
@@ -61,27 +63,29 @@ class ModelStore:
 
     def archive_path(self, name: str, version: str) -> StorePath:
         """Return where the archive of a version lies."""
-        return self.path / name / archive_name(name, version)
+        return self.path / name / archive_name(name, _stamp(version))
 
     def card_path(self, name: str, version: str) -> StorePath:
         """Return where the card of a version lies."""
-        return self.path / name / f"{name}-{version}.json"
+        return self.path / name / f"{name}-{_stamp(version)}.json"
 
     def checkpoint_path(self, name: str, version: str) -> StorePath:
         """Return where the checkpoint of a version lies."""
-        return self.path / name / f"checkpoint-{version}"
+        return self.path / name / f"checkpoint-{_stamp(version)}"
 
     def report_path(self, name: str, version: str) -> StorePath:
         """Return where the JSON report of a version lies; the page is beside it, with the suffix `.html`."""
-        return self.path / name / f"{name}-{version}.report.json"
+        return self.path / name / f"{name}-{_stamp(version)}.report.json"
 
     def models(self) -> list[str]:
-        """Return the names of all models that have a serving.json, sorted."""
-        return [path.parent.name for path in children(self.path, "*/serving.json")]
+        """Return the names of all models that have a serving.json, sorted; no model is called `project-7 (copy)`."""
+        names = (path.parent.name for path in children(self.path, "*/serving.json"))
+        return [name for name in names if _NAME.fullmatch(name)]
 
     def archived(self, name: str) -> list[str]:
         """Return the versions of a model that have an archive, oldest first."""
-        return [path.stem.removeprefix(f"{name}-") for path in children(self.path / name, f"{name}-*.mar")]
+        stems = (path.stem.removeprefix(f"{name}-") for path in children(self.path / name, f"{name}-*.mar"))
+        return [version for version in stems if is_stamp(version)]
 
     def manifest(self, name: str) -> Manifest | None:
         """Return what is in service under `name`; None where nothing ever was.
@@ -92,17 +96,17 @@ class ModelStore:
         path = self.manifest_path(name)
         try:
             with store_access(path):
-                text = path.read_text()
-            return Manifest.from_json(json.loads(text))
+                text = path.read_bytes()
+            return Manifest.from_json(parse_json(text))
         except FileNotFoundError:
             return None
         except OSError as error:  # no reason to delete anything: the next look may do
             raise ModelNotReady(
                 f"{path} cannot be read now ({error}); see that the model store is there and may be read"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError) as error:
             raise ModelNotReady(
-                f"{path} cannot be understood ({error}); delete it and promote a version again"
+                f"{path} cannot be understood ({_fault(error)}); delete it and promote a version again"
             ) from error
 
     def card(self, name: str, version: str) -> VersionCard:
@@ -114,10 +118,14 @@ class ModelStore:
         path = self.card_path(name, version)
         try:
             with store_access(path):
-                text = path.read_text()
-            return VersionCard.from_json(json.loads(text))
+                text = path.read_bytes()
+            card = VersionCard.from_json(parse_json(text))
+            if (card.model, card.version) != (name, version):
+                raise ValueError(f"it is the card of {card.model:.80} {card.version}")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelNotReady(f"the card {path} cannot be read ({error}); archive the checkpoint again") from error
+            why = _fault(error)
+            raise ModelNotReady(f"the card {path} cannot be read ({why}); archive the checkpoint again") from error
+        return card
 
     def current_card(self, name: str) -> VersionCard | None:
         """Return the card of the version in service, None in cold start.
@@ -130,16 +138,14 @@ class ModelStore:
 
     def live_nodes(self, silent_s: float | None = None) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes heard of in the last `silent_s`, or as lately as each says, by node name."""
-        reports: dict[str, dict[str, Any]] = {}
-        for path in children(self.path / ".nodes", "*.json"):
-            try:
-                body = json.loads(path.read_text())
-                age = time.time() - float(body["time"])
-                if age < (float(body.get("silent_s", NODE_SILENT_S)) if silent_s is None else silent_s):
-                    reports[path.stem] = body | {part: dict(body[part]) for part in ("holds", "errors")}
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                logger.warning("%s is no report: %s", path, error)
-        return reports
+        found = self.node_reports(silent_s)
+        for problem in found.problems:
+            logger.warning("%s", problem)
+        return found.live
+
+    def node_reports(self, silent_s: float | None = None) -> NodeReports:
+        """Return those reports, and what is wrong with files that are none."""
+        return read_reports(self.path / ".nodes", silent_s)
 
     def lock(self, name: str, *, wait: bool = True) -> AbstractContextManager[Held]:
         """Hold a model's lock.
@@ -201,10 +207,25 @@ class ModelStore:
                 write_bytes(last, stamp.encode())
                 return stamp
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".last-stamp", "a+") as file:
+        with open(folder / ".last-stamp", "a+", opener=private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             stamp = next_stamp([file.read(), *(path.name for path in folder.glob("*"))])
             file.truncate(0)
             file.write(stamp)
             return stamp
+
+
+def _stamp(version: str) -> str:
+    """Return a version that is about to become part of a path.
+
+    Raises:
+        ModelNotReady: it is no stamp; it may have come from a command line, a request or a damaged file.
+    """
+    if not is_stamp(version):
+        raise ModelNotReady(f"a version is a stamp like 20261122T083000Z, got {version!r:.80}")
+    return version
+
+
+def _fault(error: Exception) -> str:
+    return f"it has no field {error}" if isinstance(error, KeyError) else str(error)

@@ -25,11 +25,16 @@ def moment_of(stamp: str) -> float | None:
 
 def next_stamp(texts: Iterable[str]) -> str:
     """Return a stamp of now, or of the first second after all stamps in texts."""
-    taken = [match[0] for text in texts if (match := _STAMP.search(text))]
-    now = datetime.now(timezone.utc)
-    if taken:
-        now = max(now, _time_of(max(taken)) + timedelta(seconds=1))
-    return now.strftime(_FORMAT)
+    after = (_second_after(match[0]) for text in texts if (match := _STAMP.search(text)))
+    return max([datetime.now(timezone.utc), *filter(None, after)]).strftime(_FORMAT)
+
+
+def _second_after(stamp: str) -> datetime | None:
+    """Return the next second; None for a stamp that is no time, as a file that someone else put there may be called."""
+    try:
+        return _time_of(stamp) + timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _time_of(stamp: str) -> datetime:

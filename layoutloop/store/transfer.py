@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ from layoutloop.store.manifest import Manifest, archive_name
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath, store_access
 from layoutloop.store.writing import sha256_of
+
+logger = logging.getLogger(__name__)
 
 
 def copy_here(source: StorePath, target: Path) -> None:
@@ -60,7 +63,7 @@ def fetch_archive(source: StorePath, copy: Path, expected: str | None) -> None:
 
 
 def clear_copies(store: ModelStore, archives: Path) -> None:
-    """Delete archives that an earlier run of the watcher copied here and no serving.json names any more."""
+    """Delete archives that the watcher copied here and no serving.json names any more."""
     wanted = set()
     for name in store.models():
         try:
@@ -69,8 +72,16 @@ def clear_copies(store: ModelStore, archives: Path) -> None:
             return  # what it names is not known
         wanted |= {archive_name(name, version) for version in manifest.load}
     for path in archives.glob("*"):
-        if path.name not in wanted:
-            path.unlink(missing_ok=True)
+        if path.name not in wanted and not path.is_dir():  # a disk of its own has a `lost+found`
+            delete_copy(path)
+
+
+def delete_copy(copy: Path) -> None:
+    """Delete an archive's copy on this disk; one that cannot be deleted is a warning."""
+    try:
+        copy.unlink(missing_ok=True)
+    except OSError as error:  # or a folder of that name
+        logger.warning("%s stays, which no model needs: %s", copy, error)
 
 
 def folder_here(source: StorePath, place: Path) -> Path:

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from layoutloop.store.manifest import project_of
 from layoutloop.store.path import AnyPath, StorePath
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,18 @@ RENEW_S = 2.0
 def asked_path(model_dir: AnyPath, model: str) -> AnyPath:
     """Return the file whose time says when a model last had a page."""
     return model_dir / ".asked" / model
+
+
+def heal_marks(model_dir: StorePath) -> None:
+    """Delete the empty file that an earlier release put where the marks' folder belongs.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    folder = model_dir / ".asked"
+    if folder.is_file() and folder.stat().st_size == 0:
+        folder.unlink(missing_ok=True)
+        logger.info("%s was an empty file, left by an earlier release, and becomes a folder", folder)
 
 
 @dataclass(slots=True)
@@ -38,11 +51,13 @@ class UseMarks:
     _failing: bool = False
 
     def note(self, model: str) -> None:
-        """Note that a model is about to get a page.
+        """Note that a model is about to get a page; a page that is read for no project's model wakes nothing.
 
         A mark that cannot be written is a warning, once, and refuses nothing: where there is no `.asked`, no watcher
         stops a worker.
         """
+        if project_of(model) is None:
+            return
         now = time.monotonic()
         with self._lock:
             if now - self._noted.get(model, -RENEW_S) < RENEW_S:
@@ -50,6 +65,7 @@ class UseMarks:
             self._noted[model] = now
         path = asked_path(self.model_dir, model)
         try:
+            heal_marks(self.model_dir)
             path.parent.mkdir(exist_ok=True)  # never the store itself, which may be a mount that is missing
             path.touch()
             self._failing = False

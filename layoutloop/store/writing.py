@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,31 @@ def write_json(path: StorePath, body: Any) -> None:
     write_bytes(path, (json.dumps(body, indent=2, ensure_ascii=False) + "\n").encode())
 
 
-def write_bytes(path: StorePath, content: bytes, mode: int = 0o644) -> None:
+def file_mode(folder: Path) -> int:
+    """Return who may read a file in a folder: its owner; and its group where the folder hands that on (set-group-ID).
+
+    So it is with a volume of Kubernetes, which containers of several users share by their group.
+    """
+    shared = folder.stat().st_mode & stat.S_ISGID
+    return 0o660 if shared else 0o600
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file for `open(..., opener=private)`, which then is as `file_mode` says, whatever the umask."""
+    mode = file_mode(Path(path).parent)
+    descriptor = os.open(path, flags, mode)
+    with suppress(PermissionError):  # another user of the group has made it
+        os.fchmod(descriptor, mode)
+    return descriptor
+
+
+def write_bytes(path: StorePath, content: bytes, mode: int | None = None) -> None:
     """Replace a file atomically; at a URL it is one request, which an object store carries out whole or not at all.
 
     Args:
         path: of the file.
         content: of the file.
-        mode: who may read it; at a URL the store's own rules say so.
+        mode: who may read it; `file_mode` by default, and at a URL the store's own rules say so.
     """
     if not isinstance(path, Path):
         path.write_bytes(content)
@@ -35,7 +55,7 @@ def write_bytes(path: StorePath, content: bytes, mode: int = 0o644) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, mode)
+        os.chmod(name, file_mode(path.parent) if mode is None else mode)
         os.replace(name, path)
     except OSError:
         Path(name).unlink(missing_ok=True)

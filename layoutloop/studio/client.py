@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from layoutloop.errors import HostUnreachable, StudioRefused, StudioUnavailable
+from layoutloop.foreign_json import parse_message
 from layoutloop.studio.addresses import Guard, open_pools
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.web_address import WebAddress, parse_studio_url
@@ -131,8 +132,8 @@ class StudioClient:
         if not body and request.method != "GET":
             return None
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
+            return parse_message(body)
+        except ValueError as error:
             raise StudioUnavailable(f"{address} answered {status} with something that is no JSON", status) from error
 
 
@@ -155,8 +156,8 @@ def open_studio(url: str, key: str | Path, timeout_s: float = TIMEOUT_S) -> Iter
 def _reason(response: urllib3.BaseHTTPResponse) -> str:
     """Return Label Studio's own sentences about a refusal, shortened; "" where the body is not its JSON."""
     try:
-        body = json.loads(response.read(_MAX_REASON_BYTES))
-    except (ValueError, RecursionError, urllib3.exceptions.HTTPError):
+        body = parse_message(response.read(_MAX_REASON_BYTES))
+    except (ValueError, urllib3.exceptions.HTTPError):
         return ""
     if not isinstance(body, Mapping):
         return ""

@@ -9,13 +9,13 @@ A key that may not see a project gets 404, as if it did not exist.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from layoutloop.errors import ExportInvalid, StudioUnavailable
+from layoutloop.foreign_json import parse_message
 from layoutloop.named_files import named_file, read_named_text
 from layoutloop.studio.client import MAX_BYTES, StudioClient
 
@@ -90,8 +90,8 @@ def read_export(path: Path) -> list[dict[str, Any]]:
             raise ExportInvalid(f"{named} has more than {MAX_BYTES:,} bytes; export in parts")
         content = path.read_bytes()
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        body = parse_message(content)
+    except ValueError as error:
         raise ExportInvalid(f"{named} is no JSON; {_WHICH_EXPORT}") from error
     return check_export(body, named)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
+
+from layoutloop.foreign_json import parse_json
 
 STATUS_FILE = "label-studio.json"
 """In LAYOUTLOOP_HOME: `{"time": Unix seconds, "ok": bool, "sentence": str, "projects": {id: title}}`, replaced at least
@@ -54,12 +55,12 @@ def read_studio_status(home: Path, now: float) -> StudioStatus:
     unknown = "Whether Label Studio answers is not known"
     try:
         with path.open("rb") as file:
-            body = json.loads(file.read(_MOST_BYTES))
+            body = parse_json(file.read(_MOST_BYTES))
     except FileNotFoundError:
         return StudioStatus("never")
     except OSError as error:
         return StudioStatus("silent", None, f"{unknown}: {path}: {error.strerror}.")
-    except (ValueError, RecursionError):
+    except ValueError:
         body = None
     asked = _moment(body.get("time")) if isinstance(body, dict) else None
     if asked is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import requests
 
+from handler.errors import MachineFailed, OutOfMemory
 from layoutloop.errors import LayoutLoopError, PageRejected, TorchServeUnavailable
 
 _NOT_JSON = (ValueError, RecursionError)
@@ -15,9 +16,13 @@ def error_of(answer: requests.Response) -> LayoutLoopError | None:
     """Return the handler's own error in an answer, None where the answer is TorchServe's."""
     try:
         error = answer.json()["error"]
-        return PageRejected(str(error["code"]), str(error["message"]), answer.status_code)
+        code, message = str(error["code"]), str(error["message"])
     except (*_NOT_JSON, KeyError, TypeError):
         return None
+    for kind in (MachineFailed, OutOfMemory):
+        if code == kind.code:
+            return kind(message)
+    return PageRejected(code, message, answer.status_code)
 
 
 def json_of(answer: requests.Response) -> dict[str, Any]:

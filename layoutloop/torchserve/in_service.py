@@ -131,6 +131,27 @@ class InServiceModels:
             )
         return body
 
+    def picture(self, data: bytes, in_service: InService, deadline: float, turn: float = 0.0) -> dict[str, Any]:
+        """Return the Page JSON of an image whose words are known: its size, and the thumbnail where the model wants it.
+
+        Words in it do not count: an `ocr` archive of before words came with tasks reads the page all the same.
+
+        Args:
+            data: of the image.
+            in_service: what answers.
+            deadline: on the monotonic clock.
+            turn: of the page, as its words have it.
+
+        Raises:
+            LayoutLoopError: see `InferenceClient.predict`.
+        """
+        if in_service.model:
+            self._marks.note(in_service.model.model)
+        version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
+        parameters = in_service.reading | {"words": "0"} | ({"turn": f"{turn:g}"} if turn else {})
+        request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", parameters, in_flight)
+        return self.client.predict(request, deadline)
+
     def tag(self, page: dict[str, Any], model: VersionCard, deadline: float) -> dict[str, Any]:
         """Return the Regions JSON of a page.
 

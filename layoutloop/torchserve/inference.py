@@ -7,24 +7,26 @@ is full or a model has no worker. So every call has a read timeout and is tried 
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 
+from handler.errors import MachineFailed
 from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
+from layoutloop.settings.java_memory import bytes_in_flight
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.torchserve.answers import error_of, json_of, torchserve_error, wants_key
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.nodes import RESOLVE_WAIT_S, Nodes, Refusals
+from layoutloop.torchserve.tokens import TokenFile as TokenFile
 
 logger = logging.getLogger(__name__)
 
@@ -35,48 +37,10 @@ READ_TIMEOUT_S = 42.0
 _DROPPED = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 _NO_KEYS = "there, set LAYOUTLOOP_TORCHSERVE_HOST to that address and LAYOUTLOOP_ALLOW_OPEN_BIND=1: no keys then"
 _MAX_CRASHES = 3
+_MAX_SHORTAGES = 3
+"""How often all nodes may lack something before the page is given back, for a longer pause than this client makes."""
 _PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 2.0
-
-
-class TokenFile:
-    """TorchServe's key_file.json, read again whenever a key turns out to be old.
-
-    TorchServe makes new keys at each start and writes the file in place, so a read may find half of it.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        """Read nothing yet: TorchServe may start later. Without a path there are no keys, and none are sent."""
-        self.path = path
-        self._lock = threading.Lock()
-        self._keys: dict[str, str] = {}
-
-    def header(self, kind: str) -> dict[str, str]:
-        """Return the Authorization header for `inference` or `management`.
-
-        Raises:
-            TorchServeUnavailable: there is no such key, so no TorchServe has started here.
-        """
-        if self.path is None:
-            return {}
-        with self._lock:
-            if kind not in self._keys:
-                self._keys = _read_keys(self.path)
-            if kind not in self._keys:
-                raise TorchServeUnavailable(f"{self.path} holds no {kind} key; is TorchServe running?")
-            return {"Authorization": f"Bearer {self._keys[kind]}"}
-
-    def forget(self) -> None:
-        """Read the file again at the next call."""
-        with self._lock:
-            self._keys = {}
-
-
-def _read_keys(path: Path) -> dict[str, str]:
-    try:
-        return {str(kind): str(entry["key"]) for kind, entry in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 class _TryAgain(Exception):
@@ -120,6 +84,21 @@ class PageRequest:
         }
 
 
+@contextmanager
+def _held(turns: FifoSemaphore, places: int, request: PageRequest, deadline: float) -> Iterator[None]:
+    """Hold places.
+
+    Raises:
+        DeadlineExceeded: they did not come free in time.
+    """
+    if not turns.acquire(max(0.0, deadline - time.monotonic()), places):
+        raise DeadlineExceeded(f"{request.model} was busy with other pages until the time was up")
+    try:
+        yield
+    finally:
+        turns.release(places)
+
+
 class InferenceClient:
     """Sends pages to one or several TorchServe nodes; for use from many threads.
 
@@ -128,6 +107,7 @@ class InferenceClient:
         keys: the token file; None where TorchServe wants no keys.
         read_timeout_s: after so long without an answer a request counts as dropped, and is sent again.
         start_s: for so long it is no failure that no node has answered yet.
+        body_bytes: of all pages that are sent to one node at a time: its Java holds each in memory.
     """
 
     def __init__(
@@ -136,6 +116,7 @@ class InferenceClient:
         keys: TokenFile | None,
         read_timeout_s: float = READ_TIMEOUT_S,
         start_s: float = NODE_SILENT_S,
+        body_bytes: int = bytes_in_flight(1),
     ) -> None:
         """Open no connection yet."""
         self._nodes = Nodes([urls] if isinstance(urls, str) else urls)
@@ -143,6 +124,8 @@ class InferenceClient:
         self._read_timeout_s = read_timeout_s
         self._starting_until = time.monotonic() + start_s
         self._turns: dict[str, FifoSemaphore] = {}
+        self._body_bytes = body_bytes
+        self._bodies = FifoSemaphore(body_bytes)
         self._lock = threading.Lock()
         self._session = make_session()
 
@@ -165,22 +148,20 @@ class InferenceClient:
             PageRejected: the handler refused this page.
             ModelNotReady: no node holds such a version, or it has no worker.
             TorchServeUnavailable: what answers is no TorchServe for us, or it crashed several times on this page.
+            MachineFailed: each node lacks disk, memory or the like, several times; the page is not at fault.
             DeadlineExceeded: the time is up.
         """
         nodes = self._nodes.count(max(0.0, min(RESOLVE_WAIT_S, deadline - time.monotonic())))
         with self._lock:
             turns = self._turns.setdefault(request.path, FifoSemaphore(0))
             turns.resize(request.in_flight * nodes)
-        if not turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded(f"{request.model} was busy with other pages until the time was up")
-        try:
+            self._bodies.resize(self._body_bytes * nodes)
+        with _held(turns, 1, request, deadline), _held(self._bodies, len(request.body), request, deadline):
             return self._tries(request, deadline)
-        finally:
-            turns.release()
 
     def _tries(self, request: PageRequest, deadline: float) -> dict[str, Any]:
         """Try one node after the other, and after a pause all of them again, until one answers or the time is up."""
-        pause, crashes, failure = _PAUSE_S, 0, "nothing was tried"
+        pause, crashes, shortages, failure = _PAUSE_S, 0, 0, "nothing was tried"
         tried: set[str] = set()
         refused: list[ModelNotReady | TorchServeUnavailable] = []
         while (left := deadline - time.monotonic()) > 0:
@@ -191,6 +172,11 @@ class InferenceClient:
                 crashes += again.crashed
                 if crashes >= _MAX_CRASHES:
                     raise TorchServeUnavailable(f"{failure}, {crashes} times on this page") from again
+            except MachineFailed as error:
+                failure = str(error)
+                shortages += not self._nodes.others(tried)
+                if shortages >= _MAX_SHORTAGES:
+                    raise
             except (ModelNotReady, TorchServeUnavailable) as error:
                 failure = str(error)
                 refused.append(error)
@@ -234,15 +220,17 @@ class InferenceClient:
         finally:
             self._nodes.hand_back(url, path)
         self._starting_until = 0.0  # it answered: from now on a failure is one
-        self._nodes.note_refusal(url, self._refusal(answer))
+        failure = None if answer.status_code == 200 else self._failure(path, answer)
+        lacks = f"{urlsplit(url).netloc}: {failure}" if isinstance(failure, MachineFailed) else ""
+        self._nodes.note_refusal(url, lacks or self._refusal(answer))
         try:
-            if answer.status_code != 200:
-                raise self._failure(path, answer)
+            if failure is not None:
+                raise failure
             said = json_of(answer)
         except TorchServeUnavailable:  # whatever this is, it is quick and draws nothing: others come first
             self._nodes.failed(url)
             raise
-        except (_TryAgain, ModelNotReady):
+        except (_TryAgain, ModelNotReady, MachineFailed):
             self._nodes.failed(url, path)
             raise
         except PageRejected:
@@ -265,6 +253,8 @@ class InferenceClient:
             return ModelNotReady(f"TorchServe does not serve {path}: {kind}")
         if status == 413:
             return PageRejected("image_too_large", "the image has more bytes than TorchServe's max_request_size", 413)
+        if status == 507 and "Worker died" not in kind:
+            return MachineFailed(f"TorchServe lacks memory for this page now: {kind}")
         if status in (500, 503, 507):
             return _TryAgain(f"{status} {kind}", crashed=status != 503 or "Prediction failed" in kind)
         return TorchServeUnavailable(f"TorchServe answered {status} for {path}: {kind}")
@@ -278,13 +268,23 @@ class InferenceClient:
 def inference_client(settings: Settings) -> InferenceClient:
     """Return the client of all nodes; a key goes to this machine's own TorchServe alone."""
     if settings.torchserve_url:
-        return InferenceClient(settings.torchserve_urls, None, start_s=settings.node_silent_s)
+        return InferenceClient(
+            settings.torchserve_urls,
+            None,
+            start_s=settings.node_silent_s,
+            body_bytes=bytes_in_flight(settings.ocr_workers),
+        )
     return own_client(settings)
 
 
 def own_client(settings: Settings) -> InferenceClient:
     """Return the client of this machine's TorchServe alone."""
-    return InferenceClient(settings.own_torchserve_url, token_file(settings), start_s=settings.node_silent_s)
+    return InferenceClient(
+        settings.own_torchserve_url,
+        token_file(settings),
+        start_s=settings.node_silent_s,
+        body_bytes=bytes_in_flight(settings.ocr_workers),
+    )
 
 
 def token_file(settings: Settings) -> TokenFile:

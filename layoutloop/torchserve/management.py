@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import requests
 
 from layoutloop.errors import ManagementError, TorchServeUnavailable, TorchServeUnreachable
@@ -22,6 +23,8 @@ from layoutloop.torchserve.inference import TokenFile, make_session
 logger = logging.getLogger(__name__)
 
 _CALL_TIMEOUT_S = 30.0
+_READ_TIMEOUT_S = 10.0
+"""To say what is there takes milliseconds: a Java that hangs is known before a page has waited for long."""
 _REGISTER_TIMEOUT_S = 330.0
 """Above the archives' startupTimeout of 300 s, so that TorchServe answers before this ends."""
 _SETTLE_S = 3.0
@@ -30,7 +33,7 @@ _DRAIN_LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """What TorchServe says of one registered version."""
+    """What TorchServe says of one registered version; a worker that is stopped (SIGSTOP) is not ready, as it says."""
 
     version: str
     min_workers: int
@@ -118,9 +121,10 @@ class ManagementClient:
         self._call("DELETE", _path(model, version))
 
     def _call(
-        self, method: str, path: str, params: dict[str, str] | None = None, timeout_s: float = _CALL_TIMEOUT_S
+        self, method: str, path: str, params: dict[str, str] | None = None, timeout_s: float | None = None
     ) -> Any:
         """Return the JSON of an answer; None where GET or DELETE finds no such model or version."""
+        timeout_s = timeout_s or (_READ_TIMEOUT_S if method == "GET" else _CALL_TIMEOUT_S)
         for is_last in (False, True):
             try:
                 answer = self._session.request(
@@ -140,15 +144,29 @@ class ManagementClient:
             return None
         if answer.status_code >= 300:
             raise ManagementError(f"{method} {path}: {answer.status_code} {torchserve_error(answer)}")
-        return answer.json()
+        try:
+            return answer.json()
+        except (ValueError, RecursionError) as error:
+            raise ManagementError(
+                f"{method} {path}: the answer is no JSON; is it TorchServe that listens there?"
+            ) from error
 
 
 def _path(model: str, version: str) -> str:
     return f"/models/{quote(model, safe='')}/{quote(version, safe='')}"
 
 
+def _stands_still(pid: object) -> bool:
+    """Whether a process of this machine is stopped: TorchServe knows of it when a page has waited for 40 s."""
+    try:
+        return isinstance(pid, int) and psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except (psutil.Error, ValueError):
+        return False
+
+
 def _served(entry: dict[str, Any]) -> ServedVersion:
-    ready = sum(1 for worker in entry.get("workers", []) if worker.get("status") == "READY")
+    workers = entry.get("workers", [])
+    ready = sum(1 for one in workers if one.get("status") == "READY" and not _stands_still(one.get("pid")))
     queue = entry.get("jobQueueStatus") or {}
     return ServedVersion(
         version=str(entry["modelVersion"]),

@@ -25,7 +25,8 @@ def render(template: str, **values: object) -> str:
 
     Flask's own environment would escape nothing here: it goes by names that end in `.html`.
     """
-    return _ENVIRONMENT.get_template(f"{template}.html.jinja").render(now=time.time(), **values)
+    page = _ENVIRONMENT.get_template(f"{template}.html.jinja").render(now=time.time(), **values)
+    return page.encode("utf-8", "replace").decode()  # half a character anywhere would make the whole page a 500
 
 
 def chart_of(project: Project) -> Markup:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections.abc import Set
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, abort, redirect, request, url_for
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
+from handler.machine import machine_failed
 from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
 from layoutloop.jobs.job import Job, Kind
 from layoutloop.store.manifest import project_model, project_of
 from layoutloop.store.stamps import is_stamp
 from layoutloop.studio.status import read_studio_status
-from shim.access import authenticate, log_refusal, refuse_other_sites
+from shim.access import authenticate, given_authorization, log_refusal, refuse_other_sites
 from shim.context import context
 from shim.dashboard.page import render
 from shim.dashboard.view import JobList, Project, StoreView, read_jobs, read_names
 from shim.health import health_now
+from shim.job_requests import submit
 from shim.predict.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -36,24 +36,6 @@ _REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
 )
-
-
-@dashboard.before_request
-def refuse_strange_names() -> None:
-    """Refuse a browser that came here by a name which is not this machine's own.
-
-    Without Basic auth only this machine may look. A page of another site gets past that, and past Origin, where its
-    name is made to resolve to 127.0.0.1 (DNS rebinding); its browser still sends the name.
-    """
-    settings = context().settings
-    if settings.basic_auth_user or settings.allow_open_bind:
-        return
-    if not _is_this_machine(request.host):
-        raise CrossSite(
-            "without Basic auth the dashboard is for this machine alone, by the name localhost or 127.0.0.1, not "
-            f"{request.host!r:.100}; set BASIC_AUTH_USER and BASIC_AUTH_PASS (or LAYOUTLOOP_ALLOW_OPEN_BIND=1 where "
-            "something else keeps strangers out)"
-        )
 
 
 @dashboard.after_request
@@ -72,9 +54,15 @@ def protect(response: Response) -> Response:
 def on_error(error: LayoutLoopError) -> tuple[str, int, dict[str, str]]:
     """Show what was refused, and why."""
     # Every browser tries without a password first: nothing is wrong then.
-    is_first = isinstance(error, Unauthorized) and request.authorization is None
+    is_first = isinstance(error, Unauthorized) and given_authorization() is None
     headers = log_refusal(error, logging.INFO if is_first else logging.WARNING)
     return render("error", title="This was not done", message=str(error)), error.status, headers
+
+
+@dashboard.errorhandler(OSError)
+def on_system_error(error: OSError) -> tuple[str, int, dict[str, str]]:
+    """Show what the system refuses."""
+    return on_error(machine_failed(error))
 
 
 @dashboard.errorhandler(HTTPException)
@@ -157,7 +145,7 @@ def refuse_strange_forms() -> None:
 
 def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:
     refuse_strange_forms()
-    job = context().jobs.submit(project, kind, "dashboard", options)
+    job = submit(project, kind, "dashboard", options)
     logger.info("dashboard: job %s of project %d waits", job.id, project)
     return redirect(url_for("dashboard.overview", _anchor=f"job-{job.id}"), 303)
 
@@ -211,11 +199,3 @@ def _restorable(text: str, version: str) -> Project:
     if not found.restorable:
         abort(409, f"the checkpoint of version {version} is no longer kept, so it cannot be brought back")
     return project
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

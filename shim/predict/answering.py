@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from handler.ocr_settings import engine_program
+from handler.errors import MachineFailed
+from handler.ocr_settings import TASK_ENGINE, engine_program
 from handler.page import Page, Region, Size, Word
-from handler.wire import FORMAT
+from handler.wire import FORMAT, page_to_json
 from layoutloop.errors import ImageUnavailable, ModelNotReady
 from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.image_fetcher import ImageFetcher
+from layoutloop.studio.task_words import TaskWords, read_task_words, with_picture
 from layoutloop.torchserve.answered_pages import parse_page, parse_tagged_page, text_lines
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from shim.predict.answer_cache import AnswerCache
@@ -26,6 +29,35 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class PageSource:
+    """Where one page of a task comes from.
+
+    Args:
+        image: its reference.
+        words: those that the task brings; None for a page that is to be read.
+    """
+
+    image: str
+    words: TaskWords | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageContent:
+    """What was fetched of one page.
+
+    Args:
+        image: its bytes; empty once they were given up.
+        digest: of the image, and of the words that came with the task.
+        words: those, as a page; None for a page that is to be read.
+    """
+
+    image: bytes
+    digest: bytes
+    words: Page | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +98,61 @@ class PageAnswerer:
         self._time_limit_s = time_limit_s
         self._memory = memory
 
-    def job(self, model: str | None, reference: str, task_id: int | None) -> Callable[[], PageAnswer]:
+    def job(self, model: str | None, source: PageSource, task_id: int | None) -> Callable[[], PageAnswer]:
         """Return a job that answers one page.
 
-        A version that TorchServe does not hold (yet, or any more) is read from the manifest again until the time is up;
-        meanwhile the job raises `Again` and occupies no thread.
+        A version that TorchServe does not hold (yet, or any more) is read from the manifest again until the time is up,
+        and a machine that lacks disk or memory is tried again; meanwhile the job raises `Again` and occupies no thread.
 
         Raises:
             LayoutLoopError: by the job, see `layoutloop.errors`.
         """
-        return _PageJob(self, model, reference, task_id)
+        return _PageJob(self, model, source, task_id)
 
-    def fetch(self, reference: str, task_id: int | None) -> bytes:
-        """Return the bytes of an image reference."""
+    def fetch(self, source: PageSource, task_id: int | None) -> PageContent:
+        """Return the bytes of a page's image, and the words that its task brings.
+
+        Raises:
+            LayoutLoopError: one of them is not to be had, or the words are none.
+        """
         with self._metrics.seconds.labels("fetch").time():
-            return self._fetcher.fetch(reference, task_id)
+            image = self._fetcher.fetch(source.image, task_id)
+            if not image:
+                raise ImageUnavailable("the image file is empty")
+            digest = hashlib.sha256(image)
+            if source.words is None:
+                return PageContent(image, digest.digest(), None)
+            words = read_task_words(source.words, lambda address: self._fetcher.fetch(address, task_id))
+        digest.update(json.dumps(page_to_json(words)).encode())
+        return PageContent(image, digest.digest(), words)
 
     def deadline(self) -> float:
         """Return when a page that begins now must be done, on the monotonic clock."""
         return time.monotonic() + self._time_limit_s
 
-    def answer(self, digest: bytes, data: bytes, in_service: InService, deadline: float) -> PageAnswer:
-        """Return the answer of an image: as TorchServe gives it, or gave it before."""
-        page_key = (FORMAT, digest, in_service.ocr.version, *in_service.reading.values())
-        body, page = self._ask("read", page_key, lambda: self.models.read(data, in_service, deadline), parse_page)
+    def answer(
+        self, content: PageContent, image: Callable[[], bytes], in_service: InService, deadline: float
+    ) -> PageAnswer:
+        """Return the answer of a page: as TorchServe gives it, or gave it before.
+
+        Args:
+            content: the page; its image is not looked at.
+            image: returns that, where TorchServe must have it.
+            in_service: what answers.
+            deadline: on the monotonic clock.
+        """
+        page_key = (FORMAT, content.digest, in_service.ocr.version, *in_service.reading.values())
+        words = content.words
+
+        def read() -> dict[str, Any]:
+            if words is None:
+                return self.models.read(image(), in_service, deadline)
+            return self.models.picture(image(), in_service, deadline, words.turn)
+
+        body, page = self._ask("read", page_key, read, parse_page)
+        if words is not None:
+            page = with_picture(words, page)
+            body = page_to_json(page)
         model = in_service.model
         if model is None:
             return PageAnswer(page.size, page.words, tuple(text_lines(page)), in_service)
@@ -125,7 +188,8 @@ class PageAnswerer:
 
     def _notice_engine(self, page: Page, model: VersionCard) -> None:
         if (
-            model.engine
+            page.engine != TASK_ENGINE
+            and model.engine
             and model.engine != model.engine_kind
             and engine_program(page.engine) != engine_program(model.engine)
         ):
@@ -136,28 +200,42 @@ class PageAnswerer:
 
 
 class _PageJob:
-    """One page on its way; keeps its image between tries."""
+    """One page on its way; between tries it keeps what its image is, and not the image."""
 
-    def __init__(self, answerer: PageAnswerer, model: str | None, reference: str, task_id: int | None) -> None:
+    def __init__(self, answerer: PageAnswerer, model: str | None, source: PageSource, task_id: int | None) -> None:
         self._answerer = answerer
         self._model = model
-        self._reference = reference
+        self._source = source
         self._task_id = task_id
-        self._deadline: float | None = None
-        self._data = b""
-        self._digest = b""
+        self._deadline = 0.0
+        self._pause_s = _PAUSE_S
+        self._content: PageContent | None = None
 
     def __call__(self) -> PageAnswer:
-        if self._deadline is None:
+        content, image = self._content, b""
+        if content is None:
             self._deadline = self._answerer.deadline()
-            self._data = self._answerer.fetch(self._reference, self._task_id)
-            if not self._data:
-                raise ImageUnavailable("the image file is empty")
-            self._digest = hashlib.sha256(self._data).digest()
+            content, image = self._fetch()
         in_service = self._answerer.models.in_service(self._model)
         try:
-            return self._answerer.answer(self._digest, self._data, in_service, self._deadline)
-        except ModelNotReady as error:
-            if time.monotonic() + _PAUSE_S > self._deadline:
+            return self._answerer.answer(content, lambda: image or self._fetch_again(), in_service, self._deadline)
+        except (ModelNotReady, MachineFailed) as error:
+            if time.monotonic() + self._pause_s > self._deadline:
                 raise
-            raise Again(_PAUSE_S) from error
+            logger.debug("a page waits %.1f s: %s", self._pause_s, error)
+        pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, _LONGEST_PAUSE_S)
+        raise Again(pause_s)
+
+    def _fetch(self) -> tuple[PageContent, bytes]:
+        """Return the page without its image, which is kept, and the image, which is not."""
+        fetched = self._answerer.fetch(self._source, self._task_id)
+        self._content = replace(fetched, image=b"")
+        return self._content, fetched.image
+
+    def _fetch_again(self) -> bytes:
+        """Return the image anew; one that changed meanwhile begins as another page does."""
+        before = self._content
+        content, image = self._fetch()
+        if content != before:
+            raise Again(0.0)
+        return image

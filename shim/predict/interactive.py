@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from handler.joining import join_words
 from handler.page import Box, Region, Word
 from layoutloop.errors import RequestInvalid
 from layoutloop.studio.drawn import RECTANGLES, LabelledBox, drawn_regions, grouped, labelled_box
@@ -32,7 +33,7 @@ from layoutloop.studio.results import (
     results_to_prediction,
     tilted_geometry,
 )
-from shim.predict.answering import PageAnswer
+from shim.predict.answering import PageAnswer, PageSource
 
 _COVERED = 0.5  # of a word's area; what is covered less was not meant
 _BY_HAND = ("manual", None)  # other origins: a prediction, or one that the person has corrected
@@ -71,8 +72,8 @@ def parse_context(context: object, config: LabelConfig) -> Drawn | None:
     return None
 
 
-def reference_drawn_on(drawn: Drawn | None, references: Sequence[str]) -> str:
-    """Return which of a task's image references has the rectangle.
+def page_drawn_on(drawn: Drawn | None, pages: Sequence[PageSource]) -> PageSource:
+    """Return which of a task's pages has the rectangle.
 
     Raises:
         RequestInvalid: none of them.
@@ -82,9 +83,9 @@ def reference_drawn_on(drawn: Drawn | None, references: Sequence[str]) -> str:
             "an interactive request whose newest region is no rectangle drawn by hand with the control that is served; "
             "draw one with its Rectangle tool, other shapes are not answered"
         )
-    if not 0 <= drawn.page < len(references):
-        raise RequestInvalid(f"a rectangle on page {drawn.page} of a task with pages 0 to {len(references) - 1}")
-    return references[drawn.page]
+    if not 0 <= drawn.page < len(pages):
+        raise RequestInvalid(f"a rectangle on page {drawn.page} of a task with pages 0 to {len(pages) - 1}")
+    return pages[drawn.page]
 
 
 def drawn_to_prediction(drawn: Drawn, page: PageAnswer, rendering: Rendering) -> PredictionDict:
@@ -130,8 +131,8 @@ def snap(rough: LabelledBox, page: PageAnswer, rendering: Rendering) -> Region:
     votes = _votes(page, covered, rendering)
     label = Counter(label for label, _ in votes).most_common(1)[0][0] if votes else chosen
     scores = [score for voted, score in votes if voted == label] or [word.confidence for word in words]
-    text = " ".join(word.text.strip() for word in words)
-    return Region(label, Box.around(word.box for word in words), sum(scores) / len(scores), text, tuple(covered))
+    box = Box.around(word.box for word in words)
+    return Region(label, box, sum(scores) / len(scores), join_words(words), tuple(covered))
 
 
 def covered_words(words: Sequence[Word], rough: Box | TiltedBox) -> list[int]:

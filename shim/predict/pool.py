@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 import time
@@ -10,12 +11,21 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
-from layoutloop.errors import Overloaded
+from layoutloop.errors import LayoutLoopError, Overloaded
 from layoutloop.plural import counted
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 _WAKE_S = 0.1
+
+
+def bare(error: E) -> E:
+    """Return an error without its tracebacks and causes: these hold images and requests for as long as it is kept."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class Again(Exception):
@@ -102,8 +112,10 @@ class PagePool(Generic[T]):
                 with self._lock:
                     self._waiting[key] = (turn, job)
                     self._later[key] = time.monotonic() + again.after_s
-            except BaseException as error:  # noqa: BLE001 - a future carries whatever ended its job
-                self._done(key).set_exception(error)
+            except BaseException as error:
+                if not isinstance(error, LayoutLoopError):
+                    logger.exception("a page failed in a way that was not foreseen")
+                self._done(key).set_exception(bare(error))
             else:
                 self._done(key).set_result(result)
 

@@ -21,30 +21,37 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+from handler.errors import MachineFailed
+from handler.machine import is_of_machine, machine_failed
 from layoutloop.errors import DeadlineExceeded, LayoutLoopError, ModelNotReady, NoModelYet, Overloaded, StillRunning
 from layoutloop.plural import counted
 from layoutloop.settings.serving import Settings
 from layoutloop.store.copy import is_filling, store_of
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, image_references
-from layoutloop.studio.results import PredictionDict, Rendering, regions_to_results, results_to_prediction
+from layoutloop.studio.results import Rendering, regions_to_results, results_to_prediction
+from layoutloop.studio.task_words import words_of_task
 from layoutloop.studio.version import config_fingerprint, reported_version
 from layoutloop.torchserve.in_service import InService
-from shim.predict.answering import PageAnswer, PageAnswerer
-from shim.predict.interactive import drawn_to_prediction, reference_drawn_on
+from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
+from shim.predict.handed_out import Entry, HandedOut
+from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
-from shim.predict.pool import PagePool
+from shim.predict.pool import PagePool, bare
 from shim.predict.request import PredictRequest
+from shim.predict.task_notes import TaskNotes
 from shim.predict.task_pages import TaskPages
 
 logger = logging.getLogger(__name__)
 
 _PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
+_BACKGROUND = 10**9  # added to a pre-labelling's turns: its pages come behind those that a person waits for
 
 _NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
@@ -53,16 +60,20 @@ _NO_MODEL = (
 )
 TaskStatus = Literal["ok", "no_model", "deferred", "failed"]
 
-Entry = PredictionDict | list[PredictionDict]
-"""What Label Studio gets for one task: a prediction, or `[]` for none (it may then request it another time)."""
-
 
 @dataclass(frozen=True, slots=True)
 class PredictResponse:
-    """What /predict answers."""
+    """What /predict answers.
+
+    Args:
+        results: one entry per task, in order.
+        model_version: for Label Studio.
+        errors: why a task's entry is `[]`; None where it is not.
+    """
 
     results: list[Entry]
     model_version: str
+    errors: list[LayoutLoopError | None]
 
 
 class Predictor:
@@ -79,6 +90,7 @@ class Predictor:
         self, settings: Settings, answerer: PageAnswerer, pool: PagePool[PageAnswer], metrics: Metrics
     ) -> None:
         """Keep the parts; nothing starts yet."""
+        self.handed_out = HandedOut()
         self._settings = settings
         self._answerer = answerer
         self._pool = pool
@@ -117,7 +129,7 @@ class Predictor:
         A task that failed, or did not fit the deadline, is `[]`; what did not fit goes on in the background, so
         that the next request finds it done.
         """
-        deadline = time.monotonic() + self._settings.deadline_s
+        deadline, notes = time.monotonic() + self._settings.deadline_s, TaskNotes(self._metrics, request.project_id)
         if not self._admitted.acquire(blocking=False):
             version = self.version(request.project_id, request.config)
             logger.warning(
@@ -126,16 +138,23 @@ class Predictor:
                 counted(len(request.tasks), "task"),
             )
             self._metrics.tasks.labels("deferred").inc(len(request.tasks))
-            return PredictResponse([[] for _ in request.tasks], version)
+            full = Overloaded("too many predict requests at a time; try again")
+            return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
-            submitted = [self._submit_task(request, task, turn) for turn, task in enumerate(request.tasks)]
+            if request.is_background:
+                self.handed_out.note_run()
+            first = _BACKGROUND if request.is_background else 0
+            submit = partial(self._submit_task, request, self._answerer.models.in_service(request.model))
+            submitted = [submit(task, turn) for turn, task in enumerate(request.tasks, first)]
             entries = [
-                self._entry(request, task, one, deadline) for task, one in zip(request.tasks, submitted, strict=True)
+                self._entry(request, task, one, deadline, notes)
+                for task, one in zip(request.tasks, submitted, strict=True)
             ]
         finally:
             self._admitted.release()
-        outcomes = Counter(outcome for _, outcome in entries)
+            notes.log()
+        outcomes = Counter(outcome for _, outcome, _ in entries)
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         if outcomes["no_model"]:
@@ -149,18 +168,30 @@ class Predictor:
                 counted(len(entries), "task"),
                 self._settings.deadline_s,
             )
-        return PredictResponse([entry for entry, _ in entries], version)
+        results = [entry for entry, _, _ in entries]
+        if not request.is_background and not request.is_interactive:
+            results = self.handed_out.without_taken(request.tasks, results)
+        return PredictResponse(results, version, [error for _, _, error in entries])
 
     def _submit_task(
-        self, request: PredictRequest, task: Mapping[str, object], turn: int
+        self, request: PredictRequest, in_service: InService, task: Mapping[str, object], turn: int
     ) -> TaskPages | LayoutLoopError:
         try:
-            references = image_references(task, request.config)
+            pages = self._sources(request, task)
             if request.is_interactive:
-                references, turn = (reference_drawn_on(request.drawn, references),), _FIRST
-            return TaskPages(self._answerer, self._pool, request.model, task.get("id"), references, turn)
+                pages, turn = (page_drawn_on(request.drawn, pages),), _FIRST
+            return TaskPages(self._answerer, self._pool, request.model, in_service, task.get("id"), pages, turn)
         except LayoutLoopError as error:
-            return error
+            return bare(error)
+
+    def _sources(self, request: PredictRequest, task: Mapping[str, object]) -> tuple[PageSource, ...]:
+        references = image_references(task, request.config)
+        brought = words_of_task(task, request.config, len(references))
+        key = (request.project_id, "a column of words")  # told once: every task may have it
+        if brought.own_column and key not in self._logged:
+            self._logged.add(key)
+            logger.warning("project %s: %s", request.project_id, brought.own_column)
+        return tuple(map(PageSource, references, brought.pages))
 
     def _entry(
         self,
@@ -168,33 +199,37 @@ class Predictor:
         task: Mapping[str, object],
         submitted: TaskPages | LayoutLoopError,
         deadline: float,
-    ) -> tuple[Entry, TaskStatus]:
-        where = f"project {request.project_id} task {task.get('id')}"
+        notes: TaskNotes,
+    ) -> tuple[Entry, TaskStatus, LayoutLoopError | None]:
+        note = partial(notes.add, task.get("id"))
         try:
             if isinstance(submitted, LayoutLoopError):
                 raise submitted
-            pages = self._read(where, submitted.wait(deadline))
-            return self._prediction(request, pages, len(submitted)), "ok"
-        except (DeadlineExceeded, Overloaded) as error:
+            pages = self._read(note, submitted.wait(deadline))
+            return self._prediction(request, pages, len(submitted)), "ok", None
+        except (DeadlineExceeded, Overloaded, MachineFailed) as error:
             # `predict` logs one sentence on all that go on; a line for each of 300 would bury the others.
-            self._note(where, error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
-            return [], "deferred"
+            note(error, logging.DEBUG if isinstance(error, StillRunning) else logging.WARNING)
+            return [], "deferred", error
         except NoModelYet as error:  # every project begins so, and the dashboard says it
-            self._note(where, error, logging.DEBUG)
-            return [], "no_model"
+            note(error, logging.DEBUG)
+            return [], "no_model", error
         except LayoutLoopError as error:
-            self._note(where, error, logging.WARNING)
-        except Exception:
-            logger.exception("%s", where)
-            unforeseen = LayoutLoopError("this task failed in a way that was not foreseen; the traceback is above")
-            self._note(where, unforeseen, logging.WARNING)
-        return [], "failed"
+            failure = error
+        except Exception as error:
+            if isinstance(error, OSError | MemoryError) and is_of_machine(error):
+                note(failed := machine_failed(error), logging.WARNING)
+                return [], "deferred", failed
+            logger.exception("project %s task %s", request.project_id, task.get("id"))
+            failure = LayoutLoopError("this task failed in a way that was not foreseen; see the traceback")
+        note(failure, logging.WARNING)
+        return [], "failed", failure
 
-    def _read(self, where: str, pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
+    def _read(self, note: Callable[..., None], pages: Sequence[PageAnswer | LayoutLoopError]) -> dict[int, PageAnswer]:
         """Return the pages that could be read, by their index; name the others."""
         for index, page in enumerate(pages):
             if isinstance(page, LayoutLoopError):
-                self._note(where, page, logging.WARNING, f"page {index + 1} of {len(pages)}")
+                note(page, logging.WARNING, f"page {index + 1} of {len(pages)}")
         return {index: page for index, page in enumerate(pages) if isinstance(page, PageAnswer)}
 
     def _prediction(self, request: PredictRequest, pages: Mapping[int, PageAnswer], count: int) -> Entry:
@@ -237,9 +272,3 @@ class Predictor:
         threshold, read_only = self._settings.score_threshold, self._settings.read_only_boxes
         drawn = config_fingerprint(config, in_service.engine, threshold, read_only=read_only)
         return reported_version(in_service.stamp, drawn)
-
-    def _note(self, where: str, error: LayoutLoopError, level: int, page: str = "") -> None:
-        """Count an error and write it to the log; `page` is which of several it is about."""
-        self._metrics.errors.labels(error.code).inc()
-        sentence = {"sentence": f"{page}: {error}"} if page else {}  # for the dashboard, which else shows the error
-        logger.log(level, "%s: %s: %s", f"{where} {page}".rstrip(), error.code, error, extra=sentence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from layoutloop.errors import RequestInvalid
+from layoutloop.errors import RequestInvalid, TooManyTasks
 from layoutloop.store.manifest import project_model
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from shim.predict.interactive import Drawn, parse_context
@@ -22,6 +22,7 @@ class PredictRequest:
         is_interactive: for what a person is drawing. It is never answered like an ordinary request, whatever is
             drawn: the editor would take the whole page's boxes for its suggestions.
         drawn: the rectangle of an interactive request; None where it has none that can be answered.
+        is_background: a pre-labelling's: it comes behind all others, and stores nothing that it did not take.
     """
 
     tasks: tuple[Mapping[str, object], ...]
@@ -29,6 +30,7 @@ class PredictRequest:
     config: LabelConfig
     is_interactive: bool = False
     drawn: Drawn | None = None
+    is_background: bool = False
 
     @property
     def model(self) -> str | None:
@@ -36,11 +38,12 @@ class PredictRequest:
         return None if self.project_id is None else project_model(self.project_id)
 
 
-def parse_predict(body: object) -> PredictRequest:
-    """Read a /predict body.
+def parse_predict(body: object, max_tasks: int) -> PredictRequest:
+    """Read a /predict body with at most so many tasks.
 
     Raises:
         RequestInvalid: it is not what Label Studio sends.
+        TooManyTasks: it has more.
         LabelConfigUnsupported: the label config cannot be served.
     """
     if not isinstance(body, Mapping):
@@ -48,6 +51,11 @@ def parse_predict(body: object) -> PredictRequest:
     tasks = body.get("tasks")
     if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
         raise RequestInvalid(f"`tasks` is a list of task objects, got {type(tasks).__name__}; found {sorted(body)}")
+    if len(tasks) > max_tasks:
+        raise TooManyTasks(
+            f"the request has {len(tasks):,} tasks, at most {max_tasks:,} are taken at a time; select fewer, or set "
+            "LAYOUTLOOP_MAX_TASKS"
+        )
     xml = body.get("label_config")
     if not isinstance(xml, str):
         kind = type(xml).__name__
@@ -59,7 +67,12 @@ def parse_predict(body: object) -> PredictRequest:
     params = body.get("params")
     context = params.get("context") if isinstance(params, Mapping) else None
     return PredictRequest(
-        tuple(tasks), parse_project(project), config, context is not None, parse_context(context, config)
+        tuple(tasks),
+        parse_project(project),
+        config,
+        context is not None,
+        parse_context(context, config),
+        is_background=body.get("background") is True,
     )
 
 

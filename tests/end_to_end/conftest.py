@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 import pytest
@@ -24,6 +24,9 @@ from node.serve import port_problem
 from tests.checkpoints import byte_level_bpe, make_checkpoint, word_piece
 from tests.end_to_end.label_studio import KEY, Studio, running_studio
 from tests.end_to_end.training_stack import PROJECT, TRAIN, start_training, studio_project, wait_for_job
+
+if TYPE_CHECKING:
+    from tests.end_to_end.world import World
 
 T = TypeVar("T")
 VISUAL, PLAIN = 7, 8
@@ -202,6 +205,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory, studio: Studio) -> Iterator[
         assert built.returncode == 0, built.stderr
     with running(made, folder / "out", (VISUAL, PLAIN)):
         yield made
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    from tests.end_to_end.world import open_world  # which needs what stands here
+
+    with open_world(tmp_path_factory.mktemp("world")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -1,31 +1,26 @@
 """The real Label Studio, seen in headless Chromium, in front of a real LayoutLoop that asks for a password.
 
-The tests tell one story, in order: each needs those before it. What was seen can be looked at in the folder that
-TEST_PICTURES names.
+The tests tell one story, in order: each needs those before it.
 """
 
 from __future__ import annotations
 
+import base64
 import html
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from demo.sheet import GoldRegion
-from demo.studio import Account, RunningStudio, running_studio
+from demo.studio import running_studio
 from demo.tasks import annotation_result, label_config
-from layoutloop.settings.node import NodeSettings
-from tests.end_to_end.conftest import LayoutLoop, free_port, free_settings, running, wait_for
-from tests.end_to_end.screen import DrawnRegion, Screen, open_screen
+from layoutloop.studio.label_config import parse_label_config
+from tests.end_to_end.conftest import wait_for
+from tests.end_to_end.screen import DrawnRegion
 from tests.end_to_end.training_stack import (
     HEIGHT,
     LABELS,
-    TRAIN,
     WIDTH,
     DrawnPage,
     current,
@@ -33,12 +28,13 @@ from tests.end_to_end.training_stack import (
     model_folder,
     wait_for_job,
 )
+from tests.end_to_end.world import World
+from tests.layoutloop.documents.pdf_files import INVOICE, lines, text_pdf
 
 pytestmark = pytest.mark.end_to_end
 
 PAGES = 16
 ANNOTATED = 12
-PASSWORD = "seen-by-nobody"
 THREE_PAGES = (
     '<View><Image name="image" valueList="$pages"/><Labels name="label" toName="image">'
     + "".join(f'<Label value="{label}"/>' for label in LABELS)
@@ -47,95 +43,10 @@ THREE_PAGES = (
 )
 
 
-@dataclass(frozen=True)
-class World:
-    """Everything that runs.
-
-    Args:
-        studio: Label Studio.
-        loop: LayoutLoop, with a personal access token as its key.
-        screen: a signed-in person's browser.
-        folder: for files.
-    """
-
-    studio: RunningStudio
-    loop: LayoutLoop
-    screen: Screen
-    folder: Path
-
-    def ask(self, method: str, path: str, **more: Any) -> Any:
-        """Ask Label Studio's API with the legacy token."""
-        header = {"Authorization": f"Token {self.studio.account.token}"}
-        answer = requests.request(method, self.studio.url + path, headers=header, timeout=300, **more)
-        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
-        return answer.json() if answer.content else None
-
-    def new_project(self, title: str, config: str) -> int:
-        return int(self.ask("POST", "/api/projects", json={"title": title, "label_config": config})["id"])
-
-    def tasks(self, project: int) -> list[dict[str, Any]]:
-        query = {"project": project, "fields": "all", "page_size": 100}
-        tasks: list[dict[str, Any]] = self.ask("GET", "/api/tasks", params=query)["tasks"]
-        return sorted(tasks, key=lambda task: int(task["id"]))
-
-    def predictions(self, task: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.ask("GET", "/api/predictions", params={"task": task})
-        for one in found:
-            del one["created_ago"]  # "1 minute"
-        return found
-
-    def retrieve_predictions(self, project: int) -> None:
-        """Ask for predictions of all tasks, as Actions > Retrieve Predictions does."""
-        everything = {"selectedItems": {"all": True, "excluded": []}}
-        self.ask("POST", f"/api/dm/actions?id=retrieve_tasks_predictions&project={project}", json=everything)
-
-    def jobs(self, project: int) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = requests.get(
-            f"{self.loop.url}/jobs", params={"project": project}, timeout=30
-        ).json()["jobs"]
-        return listed
-
-    def job(self, job: str) -> dict[str, Any]:
-        record: dict[str, Any] = requests.get(f"{self.loop.url}/jobs/{job}", timeout=30).json()
-        return record
-
-
 def train(world: World, project: int) -> str:
     asked = requests.post(f"{world.loop.url}/train", json={"project": project, "force": True}, timeout=30)
     assert asked.status_code == 202, asked.text
     return str(asked.json()["job"])
-
-
-def key_of(studio: RunningStudio) -> str:
-    """Return a personal access token."""
-    header = {"Authorization": f"Token {studio.account.token}"}
-    answer = requests.post(f"{studio.url}/api/token/", headers=header, timeout=30)
-    assert answer.ok, answer.text
-    return str(answer.json()["token"])
-
-
-def behind(studio: RunningStudio, settings: NodeSettings) -> LayoutLoop:
-    """Return a LayoutLoop for a Label Studio; it does not run yet."""
-    mine = {
-        "LABEL_STUDIO_URL": studio.url,
-        "LABEL_STUDIO_API_KEY": key_of(studio),
-        "LAYOUTLOOP_OCR_WORKERS": "2",
-        "LAYOUTLOOP_PROJECT_WORKERS": "1",
-        "BASIC_AUTH_USER": "annotation",
-        "BASIC_AUTH_PASS": PASSWORD,
-    }
-    return LayoutLoop(settings, os.environ | settings.environment() | mine | TRAIN | {"LAYOUTLOOP_TRAIN_EVERY": "100"})
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("world")
-    pictures = Path(os.environ.get("TEST_PICTURES") or folder / "pictures")
-    account = Account("a-long-password-1", "0123456789abcdef" * 2 + "01234567")
-    with running_studio(folder / "label-studio", free_port(), account) as studio:
-        loop = behind(studio, free_settings(folder / "home"))
-        with running(loop, folder / "out"), open_screen(studio, pictures) as screen:
-            yield World(studio, loop, screen, folder)
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +92,36 @@ def test_before_any_model_each_line_is_a_box_with_its_text(world: World, project
     assert {label for region in drawn for label in region.labels} == set()
     read = " ".join(text for region in drawn for text in region.texts)
     assert all(region.text in read for region in pages[-1].regions)
+
+
+def test_words_that_come_with_a_task_are_drawn_and_no_ocr_reads_the_page(world: World, pages: list[DrawnPage]) -> None:
+    """A PDF's own words, imported; another engine's, in a task made by hand; a page whose words are another page's."""
+    made = world.new_project("Own words", label_config(LABELS, "ocr"))
+    key = parse_label_config(label_config(LABELS, "ocr")).value_key
+    path = text_pdf(world.folder / "order.pdf", [lines(INVOICE)])
+    imported = world.loop.command("scripts.import_documents", "--project", str(made), str(path))
+    assert (imported.returncode, imported.stderr.count("left to OCR")) == (0, 0), imported.stderr
+    assert "1 with the file's own words" in imported.stdout
+    (order,) = world.tasks(made)
+    assert order["data"]["words"].endswith(".json")
+    image = f"data:image/png;base64,{base64.b64encode(pages[0].png).decode()}"
+    words = [{"text": f"engine-{number}", "box": [40, 40 + 60 * number, 240, 70 + 60 * number]} for number in range(3)]
+    theirs = {"format": 1, "width": WIDTH, "height": HEIGHT, "engine": "another", "words": words}
+    wrong = theirs | {"width": HEIGHT, "height": WIDTH}
+    tasks = [{"data": {key: image, "words": page}} for page in (theirs, wrong)]
+    world.ask("POST", f"/api/projects/{made}/import", json=tasks)
+    connected = world.loop.command("scripts.connect", "--project", str(made))
+    assert connected.returncode == 0, connected.stderr + connected.stdout
+    by_hand, other_page = [task["id"] for task in world.tasks(made)[1:]]
+    for task, texts in ((order["id"], list(INVOICE)), (by_hand, [word["text"] for word in words])):
+        drawn = world.screen.open_task(made, task)
+        world.screen.picture(f"1-own-words-{texts[0]}")
+        assert [text for region in drawn for text in region.texts] == texts
+    world.retrieve_predictions(made)
+    assert world.predictions(other_page) == []
+    assert f"the words are of a page of {HEIGHT} x {WIDTH} pixels, and the image of this page has" in world.loop.log(
+        "shim"
+    )
 
 
 def draw_roughly(world: World, gold: GoldRegion) -> DrawnRegion:

@@ -13,6 +13,7 @@ import yaml
 from handler.layoutlmv3_handler import LayoutLMv3Handler
 from handler.ocr_handler import OcrHandler
 from handler.wire import page_to_json
+from tests.checkpoints import make_lilt_checkpoint
 from tests.handler.samples import (
     INVOICE_LINES,
     METRICS,
@@ -58,12 +59,15 @@ def ocr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[OcrHandler, Co
     return handler, context
 
 
-@pytest.fixture(scope="module", params=["text", "image"])
+@pytest.fixture(scope="module", params=["text", "image", "LiLT"])
 def tagging(
     request: pytest.FixtureRequest, text_checkpoint: Path, image_checkpoint: Path, tmp_path_factory: Any
 ) -> tuple[LayoutLMv3Handler, Context]:
     folder = tmp_path_factory.mktemp("model")
-    shutil.copytree(text_checkpoint if request.param == "text" else image_checkpoint, folder / "checkpoint")
+    if request.param == "LiLT":
+        make_lilt_checkpoint(folder / "checkpoint")
+    else:
+        shutil.copytree(text_checkpoint if request.param == "text" else image_checkpoint, folder / "checkpoint")
     context, handler = context_of(folder, TAGGER), LayoutLMv3Handler()
     handler.initialize(context)
     return handler, context
@@ -120,6 +124,19 @@ def test_ocr_parameters(ocr: tuple[OcrHandler, Context], headers: dict[str, str]
 def test_the_thumbnail_comes_on_request(ocr: tuple[OcrHandler, Context], wish: str, given: bool) -> None:
     ((_, page),) = ask(*ocr, [{"body": PNG}], {"X-LayoutLoop-Thumbnail": wish})
     assert ("thumbnail" in page) is given
+
+
+def test_a_page_whose_words_are_known_is_not_read(ocr: tuple[OcrHandler, Context]) -> None:
+    headers = {"X-LayoutLoop-Words": "0", "X-LayoutLoop-Thumbnail": "1", "X-LayoutLoop-Psm": "6"}
+    headers_of_turned = [headers | {"X-LayoutLoop-Turn": turn} for turn in ("90", "30", "north")]
+    rows = [{"body": PNG}, {"body": PNG}, {"body": CUT}, *[{"body": PNG}] * 3]
+    plain, known, broken, turned, *senseless = ask(*ocr, rows, {}, headers, headers, *headers_of_turned)
+    assert (turned[0], turned[1]["turn"], turned[1]["words"]) == (200, 90, [])
+    assert [outcome(one) for one in senseless] == [(400, "request_invalid")] * 2
+    size = {name: plain[1][name] for name in ("width", "height")}
+    assert known[1].pop("thumbnail")
+    assert known == (200, {"format": 1, "engine": "", "words": [], **size})
+    assert outcome(broken) == (422, "image_truncated")
 
 
 def test_the_page_cache_is_where_the_environment_says(ocr: tuple[OcrHandler, Context], tmp_path: Path) -> None:
@@ -190,7 +207,7 @@ def test_a_bad_thumbnail_is_its_own_items_error(tagging: tuple[LayoutLMv3Handler
     rows = [{"body": body} for body in (PAGE, PAGE | {"thumbnail": "AAAA"}, bare, PAGE)]
     answers = ask(handler, context, rows)
     config = json.loads((Path(context.system_properties["model_dir"]) / "checkpoint" / "config.json").read_text())
-    expected = (422, "page_invalid") if config["visual_embed"] else (200, "ok")
+    expected = (422, "page_invalid") if config.get("visual_embed") else (200, "ok")
     assert [outcome(answer) for answer in answers] == [(200, "ok"), expected, expected, (200, "ok")]
     assert answers[3] == answers[0]
 

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handler.errors import HandlerError, ImageUnreadable, OcrTimeout, OutOfMemory, PageInvalid, RequestInvalid
+from handler.errors import (
+    HandlerError,
+    ImageUnreadable,
+    MachineFailed,
+    OcrTimeout,
+    OutOfMemory,
+    PageInvalid,
+    RequestInvalid,
+)
 from handler.items import Item, each, integer_parameter, items_of, respond
 from tests.handler.samples import requests_to, serving_context
 
@@ -66,6 +75,26 @@ def test_each_passes_errors_on_and_keeps_the_order(caplog: pytest.LogCaptureFixt
     assert type(answers[3]) is HandlerError
     assert "ZeroDivisionError" in caplog.text, "the log has the traceback"
     assert "ZeroDivisionError" not in str(answers[3]), "the client has none"
+
+
+@pytest.mark.parametrize(
+    ("raised", "says"),
+    [
+        pytest.param(OSError(errno.ENOSPC, "No space left on device", "/t/tess_1"), "left on device", id="full disk"),
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), "ulimit -n", id="files"),
+        pytest.param(BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "ulimit -u", id="processes"),
+        pytest.param(MemoryError(), "not enough memory; give it more", id="memory"),
+        pytest.param(PermissionError(errno.EACCES, "Permission denied", "/t"), "Permission denied (/t)", id="rights"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_fault_of_the_page(raised: Exception, says: str) -> None:
+    def read(_: int) -> int:
+        raise raised
+
+    (answer,) = each(read, [1])
+    assert isinstance(answer, MachineFailed)
+    assert (answer.status, answer.code) == (507, "machine_failed")
+    assert says in str(answer)
 
 
 def test_respond(tmp_path: Path) -> None:

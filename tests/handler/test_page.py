@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from handler.page import Box, Size
+from handler.page import Box, Page, Size
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,17 @@ def test_from_corners_takes_any_order(corners: tuple[float, ...], box: Box) -> N
 def test_a_bad_box_cannot_be_built(edges: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Box(*edges)
+
+
+@pytest.mark.parametrize("turn", [0, 15, 75, 90, 105, 269.5, 345, 359.9])
+def test_a_turn_is_near_a_quarter(turn: float) -> None:
+    assert Page(Size(9, 9), "e", (), turn=turn).turn == turn
+
+
+@pytest.mark.parametrize("turn", [-1, 15.1, 45, 74.9, 135, 344, 360, math.nan, math.inf])
+def test_another_turn_cannot_be_built(turn: float) -> None:
+    with pytest.raises(ValueError, match=r"`turn` is degrees in \[0, 360\), at most 15 from a multiple of 90, got"):
+        Page(Size(9, 9), "e", (), turn=turn)
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-1, 5)])

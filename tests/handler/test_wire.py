@@ -44,6 +44,8 @@ either_way = pytest.mark.parametrize("is_request", [pytest.param(False, id="answ
         pytest.param(Page(Size(9, 9), "e", (Word("5 High\u2028€😀", Box(0, 0, 1, 1)),)), id="P9 any characters"),
         pytest.param(Page(Size(9, 9), "e", (Word("a", Box(0, 0, 1, 1)),) * 3), id="P11 the same word thrice"),
         pytest.param(Page(Size(9, 9), "e", (), noisy_thumbnail()), id="with the thumbnail"),
+        pytest.param(Page(Size(9, 9), "e", (Word("a", Box(0, 0, 1, 1)),), turn=90.0), id="on its side"),
+        pytest.param(Page(Size(9, 9), "e", (), turn=357.6), id="tilted"),
     ],
 )
 def test_a_page_survives_the_wire(page: Page, is_request: bool) -> None:
@@ -207,6 +209,14 @@ def word(name: str, value: Any) -> dict[str, Any]:
         pytest.param(word("line", 1.5), "word 1: `line` is an integer, got 1.5", id="line a fraction"),
         pytest.param(word("line", None), "word 1: `line` is an integer", id="line null"),
         pytest.param(word("line", False), "word 1: `line` is an integer", id="line false"),
+        pytest.param(field("turn", "90"), "`turn` is a number of degrees, got str", id="turn a string"),
+        pytest.param(field("turn", None), "`turn` is a number of degrees, got None", id="turn null"),
+        pytest.param(field("turn", True), "`turn` is a number of degrees, got True", id="turn a boolean"),
+        pytest.param(field("turn", -90), r"`turn` is degrees in \[0, 360\), .* got -90.0", id="turn negative"),
+        pytest.param(field("turn", 360), r"`turn` is degrees in \[0, 360\), .* got 360.0", id="a whole turn"),
+        pytest.param(field("turn", 45), "at most 15 from a multiple of 90, got 45.0", id="turn between two sides"),
+        pytest.param(field("turn", math.nan), "`turn` is degrees in .* got nan", id="turn not a number"),
+        pytest.param(field("turn", 10**400), "too large", id="turn huge"),
         pytest.param(field("thumbnail", 5), "`thumbnail` is the base64 of", id="thumbnail a number"),
         pytest.param(field("thumbnail", "@@@@"), "`thumbnail` is no base64", id="thumbnail no base64"),
         pytest.param(field("thumbnail", "größe"), "`thumbnail` is no base64", id="thumbnail not ASCII"),
@@ -339,3 +349,10 @@ def test_what_the_model_says_about_an_empty_page() -> None:
 )
 def test_error_to_json(error: HandlerError, code: str) -> None:
     assert error_to_json(error) == {"error": {"code": code, "message": "x"}}
+
+
+def test_only_a_turned_page_says_so() -> None:
+    """An upright page is what it was before there was a turn."""
+    page = Page(Size(9, 9), "e", ())
+    assert "turn" not in page_to_json(page)
+    assert page_to_json(Page(Size(9, 9), "e", (), turn=90.0))["turn"] == 90

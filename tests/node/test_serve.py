@@ -17,6 +17,7 @@ import yaml
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.launch import program_environment
 from layoutloop.processes.parts import PARTS, instance_lock, parse_parts, part_locks
+from layoutloop.settings.java_memory import bytes_in_flight
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.changes import write_manifest
@@ -116,7 +117,7 @@ def test_the_address_to_paste(tmp_path: Path, host: str, address: str) -> None:
 
 
 def test_the_torchserve_configuration_is_complete(tmp_path: Path) -> None:
-    rendered = properties(torchserve_config(settings_in(tmp_path, torchserve_port=17080), TEMPLATE))
+    rendered = properties(torchserve_config(settings_in(tmp_path, torchserve_port=17080), TEMPLATE, 2))
     assert rendered["inference_address"] == "http://127.0.0.1:17080"
     assert rendered["management_address"] == "http://127.0.0.1:17081"
     assert rendered["metrics_address"] == "http://127.0.0.1:17082"
@@ -127,8 +128,15 @@ def test_the_torchserve_configuration_is_complete(tmp_path: Path) -> None:
     assert "load_models" not in rendered
 
 
+@pytest.mark.parametrize(("workers", "heap"), [(1, 512), (2, 512), (4, 512), (12, 1024), (64, 4352)])
+def test_javas_heap_follows_the_workers(tmp_path: Path, workers: int, heap: int) -> None:
+    rendered = properties(torchserve_config(settings_in(tmp_path), TEMPLATE, workers))
+    assert f"-Xmx{heap}m" in rendered["vmargs"].split()
+    assert 2 * bytes_in_flight(workers) < heap * 2**20
+
+
 def test_a_path_is_spelled_for_java() -> None:
-    rendered = properties(torchserve_config(settings_in(Path("/home/jürgen/a\\b")), TEMPLATE))
+    rendered = properties(torchserve_config(settings_in(Path("/home/jürgen/a\\b")), TEMPLATE, 2))
     assert rendered["model_store"] == "/home/j\\u00fcrgen/a\\\\b/torchserve/archives"
 
 
@@ -351,7 +359,7 @@ def test_processes_of_other_parts_are_left_alone(tmp_path: Path) -> None:
 )
 def test_where_torchserve_listens(tmp_path: Path, host: str, address: str, without_keys: str) -> None:
     settings = NodeSettings(home=tmp_path, model_dir=tmp_path, torchserve_host=host)
-    rendered = properties(torchserve_config(settings, TEMPLATE))
+    rendered = properties(torchserve_config(settings, TEMPLATE, 2))
     assert rendered["inference_address"] == f"http://{address}:7080"
     assert rendered["management_address"] == "http://127.0.0.1:7081"
     assert rendered["metrics_address"] == f"http://{address}:7082"

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from layoutloop.errors import ModelNotReady, NoNodeTried, RolloutFailed, StoreBusy, TorchServeUnavailable
-from layoutloop.store.changes import add_to_load, flip, write_manifest
+from layoutloop.settings.node import REPOSITORY
+from layoutloop.store.changes import add_to_load, drop_from_load, flip, write_manifest
 from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import clear_copies
@@ -24,7 +26,7 @@ from layoutloop.store.writing import sha256_of, write_json
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from layoutloop.torchserve.management import ManagementClient
 from rollout.promotion import NO_WORKER, NOT_FETCHED, promote
-from rollout.retirement import RETIRE_AFTER_S, retire
+from rollout.retirement import RESPONSE_S, retire
 from rollout.smoke import smoke_test
 from rollout.watcher import FETCH_AGAIN_S, WAKING_S, WORKERLESS_S, Watcher
 from rollout.worker_counts import SETTLE_S, WorkerCounts
@@ -300,7 +302,7 @@ def test_a_damaged_serving_json_changes_nothing(site: Site, content: str) -> Non
     site.fake.calls.clear()
     (site.model_dir / "project-7" / "serving.json").write_text(content)
     assert not site.watcher.converge()
-    retire(site.store, site.store)
+    retire(site.store, site.store, 90.0)
     assert "cannot be understood" in site.watcher.errors["project-7"]
     assert site.fake.calls == []
     assert site.report()["holds"] == {"ocr": [V1], "project-7": [V1, V2]}
@@ -313,7 +315,7 @@ def test_a_model_store_that_is_gone_unloads_nothing(site: Site) -> None:
     shutil.rmtree(site.model_dir)
     for _ in range(2):
         assert not site.watcher.converge()
-        retire(site.store, site.store)
+        retire(site.store, site.store, 90.0)
         site.watcher.report()
     assert "nothing is loaded or unloaded" in str(site.watcher.errors)
     assert site.fake.calls == []
@@ -488,6 +490,43 @@ def test_copies_that_nobody_asks_for_are_cleared(site: Site) -> None:
     assert [path.name for path in site.fake.archives.iterdir()] == [f"ocr-{V1}.mar"]
 
 
+def test_folders_in_the_place_of_archives_stop_nothing(site: Site) -> None:
+    """The folder of archives may be a disk of its own, with its `lost+found`."""
+    site.ask_for("ocr", V2, V1, current=V1)
+    (site.fake.archives / "lost+found").mkdir(parents=True)
+    clear_copies(site.store, site.fake.archives)
+    (site.fake.archives / f"ocr-{V2}.mar").mkdir()
+    assert not site.watcher.converge()
+    assert site.watcher.holds == {"ocr": [V1]}
+    assert list(site.watcher.errors) == [f"ocr {V2}"]
+    drop_from_load(site.store, "ocr", {V2})
+    assert site.watcher.converge()
+    assert sorted(path.name for path in site.fake.archives.iterdir()) == [
+        "lost+found",
+        f"ocr-{V1}.mar",
+        f"ocr-{V2}.mar",
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param("[" * 100_000, id="deep"),
+        pytest.param('{"load": ["../../../etc/passwd"], "current": null, "sha256": {}}', id="a path"),
+        pytest.param('{"load": ["1"], "current": null, "sha256": {}}', id="no stamp"),
+        pytest.param('{"load": 7, "current": null, "sha256": {}}', id="a number"),
+    ],
+)
+def test_a_strange_serving_json_holds_up_no_other_model(site: Site, content: str) -> None:
+    site.ask_for("ocr", V1, current=V1)
+    (site.model_dir / "project-7").mkdir()
+    (site.model_dir / "project-7" / "serving.json").write_text(content)
+    assert not site.watcher.converge()
+    assert site.watcher.holds == {"ocr": [V1], "project-7": []}
+    assert [what.split()[0] for what in site.watcher.errors] == ["project-7"]
+    retire(site.store, site.store, 90.0)
+
+
 def test_promotion_through_a_running_watcher(site: Site) -> None:
     site.ask_for("ocr", V1, current=V1)
     assert site.watcher.converge()
@@ -497,7 +536,7 @@ def test_promotion_through_a_running_watcher(site: Site) -> None:
     def watch() -> None:
         while not stop.is_set():
             site.watcher.converge()
-            retire(site.store, site.store)
+            retire(site.store, site.store, 90.0)
             time.sleep(0.05)
 
     watching = threading.Thread(target=watch)
@@ -670,22 +709,29 @@ def test_a_damaged_serving_json_is_not_promoted_over(site: Site) -> None:
     assert (site.model_dir / "ocr" / "serving.json").read_text() == "{"
 
 
-def test_versions_retire_when_no_request_can_last_any_more(site: Site) -> None:
+@pytest.mark.parametrize("deadline_s", [10.0, 90.0, 600.0])
+def test_versions_retire_when_no_request_can_last_any_more(site: Site, deadline_s: float) -> None:
     site.ask_for("ocr", V3, V2, V1, current=V3)
     serving = site.serving("ocr")
-    left = {V1: time.time() - RETIRE_AFTER_S - 1, V2: time.time() - RETIRE_AFTER_S + 60}
+    longest_s = deadline_s + RESPONSE_S
+    left = {V1: time.time() - longest_s - 1, V2: time.time() - longest_s + 45}
     write_manifest(site.store, "ocr", Manifest(serving.load, V3, serving.sha256, left))
-    retire(site.store, site.store)
+    retire(site.store, site.store, deadline_s)
     assert site.serving("ocr").load == (V3, V2)
     assert site.serving("ocr").left == {V2: left[V2]}
+
+
+def test_a_version_stays_as_long_as_the_slowest_archive_may_answer() -> None:
+    configs = [yaml.safe_load(path.read_text()) for path in (REPOSITORY / "handler" / "config").glob("*.yaml")]
+    assert max(config["responseTimeout"] for config in configs) == RESPONSE_S
 
 
 def test_a_candidate_goes_only_when_whoever_promoted_it_is_gone(site: Site) -> None:
     site.ask_for("ocr", V2, V1, current=V1)
     with site.store.lock("ocr"):
-        retire(site.store, site.store)
+        retire(site.store, site.store, 90.0)
         assert site.serving("ocr").load == (V2, V1)
-    retire(site.store, site.store)
+    retire(site.store, site.store, 90.0)
     assert site.serving("ocr").load == (V1,)
 
 
@@ -695,10 +741,10 @@ def test_retiring_waits_for_whoever_changes_the_model(site: Site) -> None:
     write_manifest(site.store, "ocr", Manifest(serving.load, V2, serving.sha256, {V1: 5.0}))
     with site.store.lock("ocr"):
         began = time.monotonic()
-        retire(site.store, site.store)
+        retire(site.store, site.store, 90.0)
         assert time.monotonic() - began < 1
         assert site.serving("ocr").load == (V2, V1)
-    retire(site.store, site.store)
+    retire(site.store, site.store, 90.0)
     assert site.serving("ocr").load == (V2,)
 
 

@@ -289,11 +289,11 @@ def test_what_left_service_is_dropped_by_any_node(store: ModelStore, leases: Lea
             flip(store, NAME, version, held)
     with store.lock(NAME) as held:
         write_manifest(store, NAME, Manifest((V2, V1), V2, left={V1: time.time() - 1000}), held)
-        retire(store, store)  # somebody promotes: another time
+        retire(store, store, 90.0)  # somebody promotes: another time
     assert store.manifest(NAME) == Manifest(
         (V2, V1), V2, left=pytest.approx({V1: time.time() - 1000}, abs=60), number=3
     )
-    retire(store, store)
+    retire(store, store, 90.0)
     serving = store.manifest(NAME)
     assert serving is not None
     assert (serving.load, serving.current) == ((V2,), V2)

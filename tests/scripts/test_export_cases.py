@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from handler.ocr_settings import ENGINES
 from scripts.dataset import main
 from training.data.annotations import NO_NUMBERS
 
@@ -15,12 +16,12 @@ CASES = Path(__file__).parents[1] / "data" / "cases" / "exports"
 NUMBER, DATE, TOTAL = "Invoice number 48213", "Date of issue 14 March 2024", "Total amount due 1250.00"
 
 
-def made_of(case: str, out: Path) -> list[tuple[str, str]]:
+def made_of(case: str, out: Path, *options: str) -> list[tuple[str, str]]:
     """Return label and text of every entity and every stretch of other words, as FUNSD's layout has them."""
     folder = CASES / case
     flags = {"annotations": "export.json", "label-config": "config.xml", "images": "images"}
     files = [text for flag, name in flags.items() for text in (f"--{flag}", str(folder / name))]
-    assert main(["--project", "1", "--out", str(out), "--local-ocr", *files]) == 0
+    assert main(["--project", "1", "--out", str(out), "--local-ocr", *files, *options]) == 0
     (form,) = out.glob("funsd/*/annotations/*.json")
     return [(one["label"], one["text"]) for one in json.loads(form.read_text())["form"]]
 
@@ -52,3 +53,10 @@ def test_a_tilted_box_on_a_tilted_line_holds_that_line(tmp_path: Path) -> None:
     assert [text for label, text in made if label == "date"] == [
         "Charlie total amount due 1250.00 in pounds sterling now"
     ]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_page_on_its_side_is_read_as_a_person_would_turn_it(engine: str, tmp_path: Path) -> None:
+    made = made_of("sideways_psm3", tmp_path / "out", "--engine", engine)
+    assert made[:3] == [("number", NUMBER), ("date", DATE), ("total", TOTAL)]
+    assert [text for _, text in made[3:]] == ["Payment due within thirty days", "Thank you for your business"]

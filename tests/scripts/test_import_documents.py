@@ -19,13 +19,17 @@ import pytest
 from PIL import Image
 
 from handler.images import ImageLimits, open_page
+from handler.page import Page, Size
 from layoutloop.documents.split import pages_of
 from layoutloop.errors import DocumentUnreadable
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher
 from layoutloop.studio.label_config import image_references, parse_label_config
+from layoutloop.studio.task_words import read_task_words, with_picture, words_of_task
 from scripts.import_documents import files_of, main
 from tests.far_servers import LEGACY_KEY, _Handler, _Server, serve
+from tests.layoutloop.documents.pdf_files import INVOICE, lines, mixed_up_pdf, text_pdf
+from tests.layoutloop.documents.test_split import encrypted_pdf
 
 PROJECT = 7
 NOBODY = 65534
@@ -34,7 +38,7 @@ LIST = f'<View><Image name="page" valueList="$pages"/>{LABELS}</View>'
 ONE = f'<View><Image name="page" value="$image"/>{LABELS}</View>'
 TITLED = f'<View><Text name="name" value="$title"/><Image name="page" value="$image"/>{LABELS}</View>'
 ASKS_FOR_MORE = f'<View><Text name="text" value="$text"/><Image name="page" value="$image"/>{LABELS}</View>'
-SUFFIXES = {".bmp", ".gif", ".jpg", ".jpeg", ".png", ".webp", ".pdf", ".txt"}
+SUFFIXES = {".json", ".bmp", ".gif", ".jpg", ".jpeg", ".png", ".webp", ".pdf", ".txt"}
 
 
 @dataclass
@@ -205,6 +209,25 @@ def shown(studio: Studio, position: int = -1) -> list[bytes]:
     try:
         task = studio.tasks[position]
         return [fetcher.fetch(one) for one in image_references(task, parse_label_config(studio.label_config))]
+    finally:
+        fetcher.close()
+
+
+def words_shown(studio: Studio, position: int = -1) -> list[str | None]:
+    """The words that a task brings for each page, read as a prediction reads them; None for a page without."""
+    config, task = parse_label_config(studio.label_config), studio.tasks[position]
+    url = os.environ["LABEL_STUDIO_URL"]
+    fetcher = ImageFetcher(url, LabelStudioKey(url, LEGACY_KEY))
+    try:
+        found: list[str | None] = []
+        images = image_references(task, config)
+        for reference, words in zip(images, words_of_task(task, config, len(images)).pages, strict=True):
+            page = words and read_task_words(words, fetcher.fetch)
+            if page:
+                image = open_page(fetcher.fetch(reference), ImageLimits())
+                page = with_picture(page, Page(Size(*image.size), "", ()))
+            found.append(page and " ".join(word.text for word in page.words))
+        return found
     finally:
         fetcher.close()
 
@@ -592,3 +615,53 @@ def test_label_studio_below_a_prefix(
 def test_a_resolution_that_makes_no_sense(dpi: str, run: Run) -> None:
     with pytest.raises(SystemExit, match="2"):
         run("page.pdf", "--dpi", dpi)
+
+
+TEXT = " ".join(INVOICE)
+HIDDEN = lines(INVOICE, extra="3 Tr")
+
+
+@pytest.mark.parametrize("config", [LIST, ONE], ids=["one task", "a task for each page"])
+def test_a_pdfs_own_words_come_with_the_task(run: Run, studio: Studio, tmp_path: Path, config: str) -> None:
+    studio.label_config = config
+    path = text_pdf(tmp_path / "order.pdf", [lines(INVOICE), HIDDEN, lines(INVOICE)])
+    assert run(path, "--dpi", 144) == 0
+    assert run.result == ("imported 1 document (3 pages), of 3 pages of PDFs 2 with the file's own words, 1 for OCR")
+    assert f"page 2 of {path} is left to OCR: none of its text is visible" in run.said
+    shown_words = [one for number in range(len(studio.tasks)) for one in words_shown(studio, number)]
+    assert shown_words == [TEXT, None, TEXT]
+    assert ["words" in task["data"] for task in studio.tasks] == ([True] if config == LIST else [True, False, True])
+    assert run(path, "--dpi", 144) == 0
+    assert run.result.startswith("imported 0 documents (0 pages), 1 was there already")
+
+
+def test_a_pdf_whose_text_says_something_else_is_left_to_ocr(run: Run, studio: Studio, tmp_path: Path) -> None:
+    path = mixed_up_pdf(tmp_path / "order.pdf")
+    assert run(path, "--dpi", 144) == 0
+    assert run.result.endswith("of 1 page of PDFs 0 with the file's own words, 1 for OCR")
+    assert f"page 1 of {path} is left to OCR: its text is not what is seen: " in run.said
+    assert "words" not in studio.tasks[0]["data"]
+
+
+def test_words_are_left_to_ocr_where_that_is_wanted_or_their_name_is_taken(
+    run: Run, studio: Studio, tmp_path: Path
+) -> None:
+    path = text_pdf(tmp_path / "order.pdf", [lines(INVOICE)])
+    assert run(path, "--ocr", "--dpi", 72) == 0
+    assert run.result == "imported 1 document (1 page)"
+    assert "words" not in studio.tasks[0]["data"]
+    studio.label_config, studio.tasks[:] = LIST.replace("$pages", "$words"), []
+    assert run(path, "--dpi", 144) == 0
+    assert studio.tasks[0]["data"]["words"][0].endswith(".png")
+
+
+def test_an_encrypted_pdf_and_one_of_too_many_pages_hurt_no_other(run: Run, studio: Studio, tmp_path: Path) -> None:
+    encrypted = encrypted_pdf(tmp_path / "a.pdf")
+    long = text_pdf(tmp_path / "b.pdf", [lines(INVOICE)] * 2001)
+    assert run(encrypted, long, text_pdf(tmp_path / "c.pdf", [lines(INVOICE)]), "--dpi", 144) == 1
+    assert run.result == (
+        "imported 1 document (1 page), of 1 page of PDFs 1 with the file's own words, 0 for OCR, 2 could not be read"
+    )
+    assert f"{encrypted} cannot be read: it is encrypted and opens only with a password; save a copy" in run.said
+    assert f"{long} has 2,001 pages, at most 2,000 are split; make several documents of it" in run.said
+    assert words_shown(studio) == [TEXT]

@@ -6,8 +6,6 @@ import io
 import json
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,10 @@ from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
-from scripts.predict import in_order, main
+from scripts.predict import main
 from tests.far_servers import _Handler, serve
 from tests.handler.image_files import CASES
+from tests.layoutloop.documents.pdf_files import INVOICE, lines, text_pdf
 from tests.layoutloop.torchserve.test_inference import NO_WORKER
 
 VERSION = "20261122T083000Z"
@@ -192,52 +191,16 @@ def test_a_reader_that_has_enough_is_no_error(instance: Path) -> None:
     assert "BrokenPipe" not in said
 
 
-def test_only_a_window_of_jobs_is_taken() -> None:
-    taken = 0
-
-    def jobs() -> Iterator[int]:
-        nonlocal taken
-        for number in range(50):
-            taken += 1
-            yield number
-
-    def slow(number: int) -> int:
-        time.sleep(0.002 * (number % 3))
-        return number * number
-
-    seen = 0
-    for number, answer in in_order(slow, jobs(), 4):
-        assert (number, answer) == (seen, seen * seen)
-        seen += 1
-        assert taken - seen < 4
-    assert seen == 50
-
-
-def test_an_answer_that_is_there_is_not_held_back() -> None:
-    def jobs() -> Iterator[threading.Event]:
-        first = threading.Event()
-        yield first
-        assert first.wait(10), "it was answered while the window had room"
-        time.sleep(0.1)
-        yield threading.Event()
-        pytest.fail("the first answer is out before a third job is taken")
-
-    answers = in_order(threading.Event.set, jobs(), 8)
-    assert next(answers)[0].is_set()
-    answers.close()
-
-
-def test_what_stops_the_command_leaves_no_job_running() -> None:
-    done = []
-
-    def work(number: int) -> None:
-        time.sleep(0.05)
-        done.append(number)
-
-    answers = in_order(work, range(100), 2)
-    next(answers)
-    answers.close()
-    finished = len(done)
-    assert finished <= 4
-    time.sleep(0.2)
-    assert len(done) == finished
+def test_a_pdfs_own_words_are_labelled(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The far `ocr` reads "Total 12.50" wherever it is sent to; a page that says just that shows its own box."""
+    path = text_pdf(instance / "order.pdf", [lines(["Total 12.50"]), lines(INVOICE), lines(INVOICE, extra="3 Tr")])
+    assert main([str(path), "--dpi", "144"]) == 0
+    captured = capsys.readouterr()
+    own, misread, hidden = [json.loads(line)["regions"] for line in captured.out.splitlines()]
+    assert [(region["text"], region["box"][0]) for region in own] == [("Total 12.50", pytest.approx(80, abs=4))]
+    assert [region["box"] for region in misread] == [region["box"] for region in hidden] == [[10, 10, 100, 20]]
+    assert f"page 2 of {path} is read by OCR: its text is not what is seen: " in captured.err
+    assert f"page 3 of {path} is read by OCR: none of its text is visible" in captured.err
+    assert "of 3 pages of PDFs 1 with the file's own words, 2 by OCR" in captured.err
+    assert main([str(path), "--dpi", "144", "--ocr"]) == 0
+    assert all(json.loads(line)["regions"] == hidden for line in capsys.readouterr().out.splitlines())

@@ -45,6 +45,7 @@ ROUTES = [
     ("POST", "/setup"),
     ("POST", "/predict"),
     ("POST", "/webhook"),
+    ("POST", "/take"),
     ("POST", "/train"),
     ("GET", "/versions"),
     ("GET", "/jobs"),
@@ -203,7 +204,9 @@ def test_health_tells_what_the_nodes_report(bench: Bench) -> None:
     body = bench.app.test_client().get("/health").get_json()
     assert body["ready"] is True
     assert body["nodes"] == ["box-7080"]
-    assert body["notes"] == [COLD_START, f"box-7080: project-7 {V1}: sha256 differs"]
+    broken, *notes = body["notes"]
+    assert notes == [COLD_START, f"box-7080: project-7 {V1}: sha256 differs"]
+    assert ".nodes/broken.json is no report of a node" in broken
 
 
 def test_health_says_too_that_a_torchserve_wants_a_key(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -248,6 +251,24 @@ def test_health_stays_up_when_a_serving_json_is_broken(bench: Bench, name: str) 
     assert body["status"] == "UP"
     assert any("serving.json cannot be understood" in note for note in body["notes"])
     assert not any("--ocr" in note for note in body["notes"])
+
+
+@pytest.mark.parametrize("name", ["project-8/serving.json", ".nodes/other.json"])
+@pytest.mark.parametrize("content", ["[" * 100_000, "Infinity", "[7]", '{"time": 1e999, "load": 5}', "\x00"])
+def test_one_strange_file_is_named_and_hides_no_other(bench: Bench, name: str, content: str) -> None:
+    bench.serve_project()
+    report = {"time": time.time(), "holds": {"ocr": [OCR_CARD.version]}, "errors": {}}
+    write_json(bench.model_dir / ".nodes" / "box.json", report)
+    (bench.model_dir / name).parent.mkdir(exist_ok=True)
+    (bench.model_dir / name).write_text(content)
+    client = bench.app.test_client()
+    answer = client.get("/health")
+    assert answer.status_code == 200
+    body = answer.get_json()
+    assert (body["ready"], body["nodes"], body["models"]["project-7"]["current"]) == (True, ["box"], V1)
+    assert [name in note for note in body["notes"]].count(True) == 1
+    assert client.get("/versions").get_json() == {"versions": [V1]}
+    assert client.get("/dashboard").status_code == 200
 
 
 def test_health_is_fast_while_predicts_hang(bench: Bench) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from werkzeug.test import TestResponse
 
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore
-from layoutloop.jobs.rules import MOST_QUEUED
+from layoutloop.jobs.rules import MOST_QUEUED, MOST_UNKNOWN
 from layoutloop.settings.serving import Settings
+from layoutloop.studio.status import STATUS_FILE
 from shim.app import create_app
 from shim.context import Context
 
@@ -296,3 +298,21 @@ def test_webhooks_are_answered_while_training_reports(shim: Shim) -> None:
     writer.jobs.close()
     assert sorted(times)[-2] < 0.3
     assert len(shim.jobs.newest()) == 51
+
+
+def test_unknown_projects_leave_room_in_the_queue(shim: Shim) -> None:
+    """Known are those with a model, and those in the trainer's list; a webhook's title proves nothing."""
+    client, settings = shim.app.test_client(), shim.app.extensions["layoutloop"].settings
+    (settings.model_dir / "project-7").mkdir(parents=True)
+    home = settings.home
+    home.mkdir(exist_ok=True)
+    (home / STATUS_FILE).write_text(json.dumps({"time": time.time(), "ok": True, "projects": {"8": "Eight"}}))
+    answers = []
+    for project in range(1000, 1020 + MOST_UNKNOWN):
+        event = {"action": "START_TRAINING", "project": {"id": project, "title": "Mine"}}
+        answers.append(client.post("/webhook", json=event).status_code)
+        answers.append(client.post("/train", json={"project": project}).status_code)
+    assert Counter(answers) == {200: MOST_UNKNOWN, 202: MOST_UNKNOWN, 503: 2 * 20}
+    for project in (7, 8):
+        assert client.post("/train", json={"project": project}).status_code == 202
+    assert client.post("/train", json={"project": 9}).status_code == 503

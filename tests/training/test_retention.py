@@ -37,3 +37,18 @@ def test_only_the_newest_are_kept(tmp_path: Path, load: tuple[str, ...], current
     for version in VERSIONS:
         assert (f"checkpoint-{version}" in left) == (version in kept)
         assert sum(f"project-7-{version}" in name for name in left) == (4 if version in kept else 0)
+
+
+def test_what_killed_builds_left_does_not_count_as_a_version(tmp_path: Path) -> None:
+    """Else three orphans would delete three of the five that can be brought back."""
+    for version in VERSIONS[:3]:
+        make_version(tmp_path, version)
+    orphans = ["20261120T070000Z", *VERSIONS[3:]]
+    for version in orphans:
+        (tmp_path / "project-7" / f"checkpoint-{version}").mkdir()
+    (tmp_path / "project-7" / f"project-7-{VERSIONS[3]}.mar").touch()
+    (tmp_path / "project-7" / "checkpoint-mine").mkdir()
+    write_manifest(ModelStore(tmp_path), "project-7", Manifest((VERSIONS[2],), VERSIONS[2]))
+    assert prune(ModelStore(tmp_path), 7, keep=2) == [VERSIONS[0], "20261120T070000Z"]
+    left = {path.name for path in (tmp_path / "project-7").glob("checkpoint-*")}
+    assert left == {f"checkpoint-{version}" for version in (*VERSIONS[1:], "mine")}

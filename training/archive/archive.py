@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from handler.errors import CheckpointInvalid
-from handler.ocr_settings import OcrSettings, engine_name, engine_program
-from handler.reading.engines import make_engine
-from handler.tagging.box_prior import FILE as BOX_PRIOR
-from handler.tagging.box_prior import BoxPrior
+from handler.errors import CheckpointInvalid, HandlerError
+from handler.ocr_settings import OcrSettings, engine_kind, engine_name, engine_program
+from handler.reading.engines import check_settings, make_engine
 from handler.tagging.labels import LabelSet
-from layoutloop.errors import ArchiveFailed, ModelNotReady
+from layoutloop.errors import ArchiveFailed, ModelNotReady, SettingsInvalid
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import built_for
-from layoutloop.store.writing import write_json
+from layoutloop.store.writing import file_mode, write_json
+from training.archive.checkpoint_files import checkpoint_files, read_config
 from training.archive.packing import HANDLER, handler_sha256, pack
 
 logger = logging.getLogger(__name__)
-
-_CHECKPOINT_FILES = (
-    *("config.json", "*.safetensors", "*.safetensors.index.json", "preprocessor_config.json"),
-    BOX_PRIOR,
-    *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
-)
-"""What serving needs. A folder of the Trainer also holds its optimizer, its arguments and earlier checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,31 +83,39 @@ def build_project(
 
     Raises:
         ArchiveFailed, CheckpointInvalid: nothing was changed.
+        SettingsInvalid: its engine has no such language or mode, and no page could be read for it.
     """
-    name = project_model(project_id)
-    version = version or store.new_stamp(name)
     engine = settings.engine or _engine_in_service(store, settings)
-    card = VersionCard(name, version, engine=engine, restored_from=settings.restored_from)
-    with built_for(store, name, version) as folder:
-        kept = folder / store.checkpoint_path(name, version).name
-        shutil.rmtree(kept, ignore_errors=True)
-        _keep_checkpoint(checkpoint, kept, settings.labels)
-        return _pack_project(kept, checkpoint, card, settings)
+    _check_reading(engine, settings)
+    name = project_model(project_id)
+    files = checkpoint_files(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="layoutloop-checkpoint-") as scratch:
+        # Tried before there is a stamp or a folder in its name.
+        tried = _with_labels(files, Path(scratch), settings.labels)
+        described = _description(tried, checkpoint, settings)
+        version = version or store.new_stamp(name)
+        card = replace(described, model=name, version=version, engine=engine, restored_from=settings.restored_from)
+        with built_for(store, name, version) as folder:
+            kept = folder / store.checkpoint_path(name, version).name
+            return _pack_project(tried, kept, card, settings)
 
 
-def _pack_project(kept: Path, checkpoint: Path, card: VersionCard, settings: ProjectSettings) -> VersionCard:
-    """Archive a checkpoint's copy; what the copy was made of is named where it cannot be used."""
-    try:
+def _pack_project(files: Sequence[Path], kept: Path, card: VersionCard, settings: ProjectSettings) -> VersionCard:
+    """Copy a checkpoint's files to where they are kept, and archive the copy; where that fails, the copy goes."""
+    shutil.rmtree(kept, ignore_errors=True)
+    with ExitStack() as failed:
+        failed.callback(shutil.rmtree, kept, ignore_errors=True)
+        try:
+            kept.mkdir(parents=True)
+            for path in files:
+                shutil.copyfile(path, kept / path.name)
+                (kept / path.name).chmod(file_mode(kept))
+        except OSError as error:
+            raise ArchiveFailed(f"the checkpoint cannot be copied to the model store: {error}") from error
         config = _project_configuration(settings, card.engine_kind)
-        card = replace(_project_card(card, kept, settings), batch_size=int(config["batchSize"]))
-        return pack(kept.parent, card, config, kept)
-    except ArchiveFailed:
-        shutil.rmtree(kept, ignore_errors=True)
-        raise
-    except CheckpointInvalid as error:
-        shutil.rmtree(kept, ignore_errors=True)
-        # The copy is gone again; the folder that was given is the one to look at.
-        raise type(error)(str(error).replace(str(kept), str(checkpoint))) from error
+        card = pack(kept.parent, replace(card, batch_size=int(config["batchSize"])), config, kept)
+        failed.pop_all()
+    return card
 
 
 def _project_configuration(settings: ProjectSettings, engine: str) -> dict[str, Any]:
@@ -124,14 +125,23 @@ def _project_configuration(settings: ProjectSettings, engine: str) -> dict[str, 
     return config
 
 
-def _project_card(card: VersionCard, checkpoint: Path, settings: ProjectSettings) -> VersionCard:
-    """Return a card with what the checkpoint, which is loaded for it, and its settings say."""
-    from handler.tagging.layoutlm import load  # torch takes seconds to import, and the `ocr` archive needs none of it
+def _description(files: Sequence[Path], checkpoint: Path, settings: ProjectSettings) -> VersionCard:
+    """Return a card, without model and version, with what the checkpoint and its settings say.
 
-    model = load(checkpoint, device="cpu", dtype="float32")
-    BoxPrior.find(checkpoint, model.labels.names)  # one that is damaged is refused here, not by TorchServe
-    return replace(
-        card,
+    Raises:
+        CheckpointInvalid: it does not label a page; names the folder that was given.
+    """
+    # torch takes seconds to import, and the `ocr` archive needs none of it
+    from training.archive.trial import try_checkpoint
+
+    tried = files[0].parent
+    try:
+        model = try_checkpoint(tried, settings.box_level)
+    except CheckpointInvalid as error:
+        raise type(error)(str(error).replace(str(tried), str(checkpoint))) from error
+    return VersionCard(
+        model="",
+        version="",
         labels=model.labels.names,
         language=settings.language,
         psm=settings.psm,
@@ -157,6 +167,13 @@ def _engine_in_service(store: ModelStore, settings: ProjectSettings) -> str:
     if ocr is None:
         return default
     return engine_name(engine_program(ocr.engine or ocr.engine_kind), settings.language, settings.psm)
+
+
+def _check_reading(engine: str, settings: ProjectSettings) -> None:
+    try:
+        check_settings(OcrSettings(engine_kind(engine), settings.language, settings.psm))
+    except HandlerError as error:
+        raise SettingsInvalid(f"engine, language and psm of the training pages: {error}") from error
 
 
 def build_ocr(store: ModelStore, settings: OcrSettings) -> VersionCard:
@@ -206,27 +223,21 @@ def _configuration(kind: str) -> dict[str, Any]:
     return config
 
 
-def _keep_checkpoint(source: Path, kept: Path, labels: Sequence[str] | None) -> None:
-    if not (source / "config.json").is_file():
-        raise ArchiveFailed(f"{source} is no checkpoint folder: it has no config.json")
-    try:
-        kept.mkdir(parents=True)
-        for path in {path for pattern in _CHECKPOINT_FILES for path in source.glob(pattern) if path.is_file()}:
-            shutil.copyfile(path, kept / path.name)
-            (kept / path.name).chmod(0o644)  # save_pretrained writes weights for their owner alone
-        if labels is not None:
-            _name_labels(kept / "config.json", labels)
-    except OSError as error:
-        shutil.rmtree(kept, ignore_errors=True)
-        raise ArchiveFailed(f"the checkpoint cannot be copied to the model store: {error}") from error
-    except (ArchiveFailed, CheckpointInvalid):
-        shutil.rmtree(kept, ignore_errors=True)
-        raise
+def _with_labels(files: Sequence[Path], scratch: Path, labels: Sequence[str] | None) -> list[Path]:
+    """Return the files again, by links in a folder where only they are, and with names for the head's classes."""
+    linked = []
+    for path in files:
+        linked.append(scratch / path.name)
+        linked[-1].symlink_to(path.resolve())
+    config = read_config(scratch / "config.json")
+    if labels is not None:
+        (scratch / "config.json").unlink()
+        write_json(scratch / "config.json", _named(config, labels))
+    return linked
 
 
-def _name_labels(path: Path, labels: Sequence[str]) -> None:
+def _named(config: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
         classes = _class_count(config)
     except (ValueError, TypeError, AttributeError) as error:
         raise ArchiveFailed(f"the checkpoint's config.json cannot be understood: {error}") from error
@@ -238,9 +249,8 @@ def _name_labels(path: Path, labels: Sequence[str]) -> None:
             f"{len(labels)} labels make {2 * len(labels) + 1} classes (O, then B- and I- of each), "
             f"the checkpoint's head has {classes}"
         )
-    config["id2label"] = {str(index): tag for index, tag in enumerate(tags)}
-    config["label2id"] = {tag: index for index, tag in enumerate(tags)}
-    write_json(path, config)
+    id2label = {str(index): tag for index, tag in enumerate(tags)}
+    return {**config, "id2label": id2label, "label2id": {tag: index for index, tag in enumerate(tags)}}
 
 
 def _class_count(config: dict[str, Any]) -> int:

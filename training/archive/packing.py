@@ -23,7 +23,7 @@ import yaml
 
 from layoutloop.errors import ArchiveFailed
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, archive_name
-from layoutloop.store.writing import write_json
+from layoutloop.store.writing import file_mode, write_json
 
 HANDLER = Path(__file__).resolve().parents[2] / "handler"
 _WORK_PREFIX = ".archiving-"
@@ -71,6 +71,7 @@ def pack(folder: Path, card: VersionCard, config: dict[str, Any], checkpoint: Pa
             archive = _archive(work, card)
             # First the card: one without an archive is harmless, an archive without a card cannot be served.
             write_json(beside, card.to_json())
+            archive.chmod(file_mode(folder))
             os.replace(archive, target)
     except OSError as error:
         for path in (target, beside):

@@ -11,10 +11,12 @@ from handler.page import Size
 from layoutloop.errors import TaskInvalid
 from layoutloop.studio.drawn import RECTANGLES, DrawnRegion, LabelledBox, Result, drawn_regions, labelled_box, labels_of
 from layoutloop.studio.label_config import LabelConfig, image_references
+from layoutloop.studio.task_words import TaskWords, words_of_task
 from training.data.left_out import LeftOut
 
 NOT_ANNOTATED = "task without an annotation that counts"
 NO_IMAGE = "task without an image"
+OWN_WORDS = 'task whose "words" are no words of a page (its pages are read by OCR)'
 NO_PAGE = "box on no page of its task"
 NO_RECTANGLE = "shape that is no rectangle"
 OTHER_CONTROL = "box of a control that is not served"
@@ -41,6 +43,7 @@ class AnnotatedPage:
         annotation: id of the annotation, as a string.
         updated_at: when it was last changed, as Label Studio writes it.
         drawn: the served controls' results of each rectangle (several where label and text are results of their own).
+        words: those that the task brings for the page; None for a page that is to be read.
     """
 
     task: int
@@ -49,6 +52,7 @@ class AnnotatedPage:
     annotation: str
     updated_at: str
     drawn: tuple[tuple[Result, ...], ...]
+    words: TaskWords | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,11 @@ def select_pages(tasks: Sequence[Mapping[str, Any]], config: LabelConfig) -> Sel
         except TaskInvalid as error:
             left_out.add(NO_IMAGE, str(error))
             continue
-        pages += _pages(int(task["id"]), annotation, references, config, left_out)
+        brought = words_of_task(task, config, len(references))
+        if brought.own_column:
+            left_out.add(OWN_WORDS, brought.own_column)
+        drawn_on = _pages(int(task["id"]), annotation, references, config, left_out)
+        pages += [replace(page, words=words) for page, words in zip(drawn_on, brought.pages, strict=True)]
     return Selection(len(tasks), annotated, tuple(pages), left_out)
 
 

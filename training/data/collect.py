@@ -8,20 +8,24 @@ validated (`split.json`), and which annotations the last one learned from (`lear
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from layoutloop.foreign_json import mapping_of, parse_json
 from layoutloop.plural import counted
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from training.data.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
 from training.data.dataset import Dataset
-from training.data.examples import Example, read_examples, write_examples
+from training.data.examples import Example, engine_of, read_examples, write_examples
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
+
+logger = logging.getLogger(__name__)
 
 _FILE = "dataset.json"
 _LEARNED = "learned.json"
@@ -42,7 +46,7 @@ class Collected:
         annotations: the `fingerprint` of all pages that are learned from; the next training counts what is new by it.
         held_out: documents forced into validation because too few fell there by themselves.
         left_out: what could not be used.
-        engine: what read the pages.
+        engine: what read the pages, see `training.data.examples.engine_of`.
         references: `task/page` -> its image, to draw it in the report.
     """
 
@@ -116,7 +120,7 @@ def collect(folder: Path, memory: StorePath, source: Source, build: Build, least
         annotations=learned,
         held_out=tuple(sorted(forced)),
         left_out={reason: dataset.left_out[reason] for reason in dataset.left_out},
-        engine=dataset.examples[0].page.engine,
+        engine=engine_of(dataset.examples),
         references={f"{page.task}/{page.item}": page.reference for page in selection.pages},
     )
     collected.write(folder)
@@ -128,11 +132,15 @@ def learned_before(memory: StorePath) -> dict[str, str]:
 
     A rejected training counts like a promoted one: the same annotations once more would be rejected once more.
     """
+    path = memory / _LEARNED
     try:
-        body = json.loads((memory / _LEARNED).read_text())
+        body = mapping_of(parse_json(path.read_bytes()), _LEARNED)
     except FileNotFoundError:
         return {}
-    return {str(annotation): str(moment) for annotation, moment in body.items()}
+    except ValueError as error:
+        logger.warning("%s cannot be understood (%s): every annotation counts as new once more", path, error)
+        return {}
+    return {annotation: str(moment) for annotation, moment in body.items()}
 
 
 def remember(memory: StorePath, annotations: Mapping[str, str]) -> None:

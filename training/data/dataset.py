@@ -10,7 +10,9 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.ocr_settings import engine_kind
+from handler.errors import MachineFailed
+from handler.machine import is_of_machine, machine_failed
+from handler.ocr_settings import TASK_ENGINE, engine_kind
 from handler.page import Box, Page, Word
 from layoutloop.errors import (
     DatasetEmpty,
@@ -43,7 +45,7 @@ NO_WORD = "box without a word (kept: it counts as not found)"
 SAME_PLACE_PX = 1.0
 """Edges this close are one place; a box that was drawn once and accepted once differs by rounding."""
 
-_TEMPORARY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable)
+_TEMPORARY = (TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable, MachineFailed)
 """What a page is not to blame for: another time it is read."""
 _MISSED_IN_A_ROW = 8
 _MISSED_SHARE = 0.5
@@ -86,7 +88,8 @@ def build_examples(
 
     Raises:
         DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
-        DatasetFailed: not one page could be read, or two engines read them; or TorchServe or what has the images was
+        DatasetFailed: not one page could be read, or two engines read them (words that came with tasks go with either);
+            or TorchServe or what has the images was
             unreachable for 8 pages in a row, or for more than half of all.
     """
     if not selection.pages:
@@ -98,7 +101,7 @@ def build_examples(
     if not examples:
         first = left_out[NOT_READ].examples[0]
         raise DatasetFailed(f"none of {len(selection.pages)} annotated pages could be read; the first: {first}")
-    if len(kinds := sorted({engine_kind(example.page.engine) for example in examples})) > 1:
+    if len(kinds := sorted({engine_kind(example.page.engine) for example in examples} - {TASK_ENGINE})) > 1:
         raise DatasetFailed(
             f"pages were read by {' and '.join(kinds)}: another `ocr` came into service meanwhile; begin again"
         )
@@ -213,6 +216,10 @@ def _read_all(
             return read(page)
         except LayoutLoopError as error:
             return error
+        except (OSError, MemoryError) as error:
+            if is_of_machine(error):
+                return machine_failed(error)
+            raise
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-page")
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Region
 from handler.tagging.labels import OUTSIDE, LabelSet
 from handler.wire import page_from_json, page_to_json
@@ -59,6 +60,12 @@ class Example:
                 tags[list(entity.words)] = ids[f"I-{entity.label}"]
                 tags[entity.words[0]] = ids[f"B-{entity.label}"]
         return tags
+
+
+def engine_of(examples: Iterable[Example]) -> str:
+    """Return what read the pages; TASK_ENGINE only where nothing was read, since all words came with the tasks."""
+    engines = (example.page.engine for example in examples)
+    return next((engine for engine in engines if engine != TASK_ENGINE), TASK_ENGINE)
 
 
 def entities_of(regions: Iterable[Region], label_map: Mapping[str, str]) -> list[Entity]:

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from handler.geometry import boxes_to_grid
+from handler.joining import join_words
+from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page
 from handler.tagging.labels import LabelSet
 from layoutloop.plural import counted
@@ -110,7 +112,7 @@ def funsd_form(example: Example, other: str = OTHER) -> dict[str, Any]:
             "id": number,
             "label": label,
             "box": _whole(box),
-            "text": " ".join(example.page.words[word].text for word in words),
+            "text": join_words(example.page.words[word] for word in words),
             "words": [
                 {"text": example.page.words[word].text, "box": _whole(example.page.words[word].box)} for word in words
             ],
@@ -147,7 +149,10 @@ def _card(title: str, examples: Sequence[Example], layout: DatasetFolder) -> str
     counts = {split: sum(layout.split_of(one.task) == split for one in examples) for split in FOLDERS}
     files = "".join(f"  - split: {split}\n    path: {split}.jsonl\n" for split, count in counts.items() if count)
     entities = sum(len(example.entities) for example in examples)
-    engines = ", ".join(sorted({example.page.engine for example in examples}))
+    read = {example.page.engine for example in examples}
+    engines = ", ".join(sorted(read - {TASK_ENGINE})) or "no engine"
+    if came := sum(one.page.engine == TASK_ENGINE for one in examples):
+        engines += f"; those of {counted(came, 'page')} came with their tasks"
     return f"""---
 configs:
 - config_name: default

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from handler.errors import ImageTooLarge
 from handler.images import ImageLimits
+from handler.machine import is_of_machine, machine_failed
 from handler.page import Page
 from handler.reading.reader import Reader
 from handler.wire import page_from_json
@@ -26,6 +27,7 @@ from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.data_uri import decode_data_uri
 from layoutloop.studio.image_fetcher import ImageFetcher, ImageRules
 from layoutloop.studio.reference import read_reference
+from layoutloop.studio.task_words import read_task_words, with_picture
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from layoutloop.torchserve.nodes import addresses_of
@@ -41,7 +43,7 @@ class PageReader(Protocol):
     """Reads the pages of annotated tasks, from several threads at a time."""
 
     def __call__(self, page: AnnotatedPage) -> Page:
-        """Return the page as `ocr` reads it.
+        """Return the page as `ocr` reads it, or with the words that its task brings.
 
         Raises:
             LayoutLoopError: the image is not to be had, or TorchServe does not answer or refuses it.
@@ -60,6 +62,7 @@ class TorchServeReader:
         language: Tesseract's language, as the model will request it.
         psm: Tesseract's page segmentation mode.
         thumbnail: whether the model looks at the image.
+        files: where files of words come from, which take the place of a page's image; None for `images`.
     """
 
     images: Images
@@ -68,6 +71,7 @@ class TorchServeReader:
     language: str = "eng"
     psm: int = 3
     thumbnail: bool = False
+    files: Images | None = None
 
     @classmethod
     def from_settings(
@@ -79,11 +83,12 @@ class TorchServeReader:
         language: str = "eng",
         psm: int = 3,
         thumbnail: bool = False,
+        files: Images | None = None,
     ) -> TorchServeReader:
         """Make a reader that sends pages to the nodes."""
         store, client = ModelStore(settings.model_dir), inference_client(settings)
         models = InServiceModels(store, client, settings.ocr_workers, settings.project_workers)
-        return cls(images, models, engine, language, psm, thumbnail)
+        return cls(images, models, engine, language, psm, thumbnail, files)
 
     def like(self, card: VersionCard) -> TorchServeReader:
         """Return a reader of the same images that reads as a version's training pages were read."""
@@ -91,12 +96,16 @@ class TorchServeReader:
 
     def __call__(self, page: AnnotatedPage) -> Page:
         """Return the page; a dropped request is sent again until its 120 s are over."""
+        given = words_given(page, self.files or self.images)
         data = self.images(page)
         # A promotion of another `ocr` in the middle changes who reads; the page's `engine` tells.
         ocr = self.models.in_service(None).ocr
         engine = self.engine or ocr.engine_kind
         wanted = VersionCard("", "", engine=engine, language=self.language, psm=self.psm, uses_image=self.thumbnail)
-        return page_from_json(self.models.read(data, InService(ocr, wanted), time.monotonic() + PAGE_LIMIT_S))
+        in_service, deadline = InService(ocr, wanted), time.monotonic() + PAGE_LIMIT_S
+        if given is not None:
+            return with_picture(given, page_from_json(self.models.picture(data, in_service, deadline, given.turn)))
+        return page_from_json(self.models.read(data, in_service, deadline))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +116,34 @@ class LocalReader:
         images: where the images come from.
         reader: with engine, language and mode as its defaults.
         thumbnail: whether the model looks at the image.
+        files: where files of words come from; None for `images`.
     """
 
     images: Images
     reader: Reader
     thumbnail: bool = False
+    files: Images | None = None
     _alone: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
     def __call__(self, page: AnnotatedPage) -> Page:
         """Return the page; an engine in process reads one at a time, whoever calls."""
+        given = words_given(page, self.files or self.images)
         data = self.images(page)
+        if given is not None:
+            return with_picture(given, self.reader.read(data, thumbnail=self.thumbnail, known_turn=given.turn))
         with nullcontext() if self.reader.settings.engine == "pytesseract" else self._alone:
             return self.reader.read(data, thumbnail=self.thumbnail)
+
+
+def words_given(page: AnnotatedPage, files: Images) -> Page | None:
+    """Return the words that a page's task brings; None for a page that is to be read.
+
+    Raises:
+        LayoutLoopError: they are not to be had, or no words of a page.
+    """
+    if page.words is None:
+        return None
+    return read_task_words(page.words, lambda address: files(replace(page, reference=address)))
 
 
 class StudioImages:
@@ -177,6 +202,8 @@ class FolderImages:
                     raise ImageTooLarge(f"{path} has more than {self.max_bytes:,} bytes")
                 return path.read_bytes()
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have, such as one with a NUL
+            if isinstance(error, OSError) and is_of_machine(error):
+                raise machine_failed(error) from error
             raise ImageUnavailable(f"the image {name[:100]!r} cannot be read from {self.folder}: {error}") from error
         told = dict.fromkeys(repr(unicodedata.normalize("NFC", name)[:100]) for name in names)
         raise ImageUnavailable(f"{self.folder} has no file {' or '.join(told)}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from layoutloop.errors import TrainingRefused
+from layoutloop.foreign_json import mapping_of, parse_json
 from layoutloop.store.path import StorePath
 
 VALIDATION_SHARE = 0.2
@@ -79,12 +80,28 @@ def split_as_trained(path: StorePath, task_ids: Collection[int]) -> Split:
 
 
 def read_history(path: StorePath) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the documents of a `split.json` that ever trained, and those forced into validation; none without it."""
+    """Return the documents of a `split.json` that ever trained, and those forced into validation; none without it.
+
+    Raises:
+        TrainingRefused: it cannot be understood.
+    """
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = mapping_of(parse_json(path.read_bytes()), "split.json")
+        return _documents(body["trained"]), _documents(body["held_out"])
     except FileNotFoundError:
         return frozenset(), frozenset()
-    return frozenset(body["trained"]), frozenset(body["held_out"])
+    except (ValueError, KeyError) as error:
+        # To go on without it would train on what was held out, and every later score would be too good.
+        raise TrainingRefused(
+            f"{path}, which says which documents ever trained, cannot be understood ({error}): restore it, or delete "
+            "it together with the project's older versions"
+        ) from error
+
+
+def _documents(value: object) -> frozenset[int]:
+    if not isinstance(value, list) or not all(type(one) is int for one in value):
+        raise ValueError("its documents are lists of task ids")
+    return frozenset(value)
 
 
 def position(task_id: int) -> float:

@@ -1,4 +1,4 @@
-"""What a training starts from: `graft:<text encoder>`, a LayoutLMv3 checkpoint by hub name or folder, or `scratch`."""
+"""What a training starts from: `graft:<text encoder>`, a LayoutLMv3 or LiLT by hub name or folder, or `scratch`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
-    AutoTokenizer,
     LayoutLMv3Config,
     LayoutLMv3ForTokenClassification,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
 from handler.errors import CheckpointInvalid
+from handler.tagging.architectures import ARCHITECTURES
 from handler.tagging.labels import LabelSet
-from handler.tagging.layoutlm import LayoutLM, load
+from handler.tagging.layoutlm import ATTENTION, LayoutLM, as_invalid, load
+from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import GRAFT_PREFIX, MINILM_BASE, SCRATCH
 from training.fit.graft import graft, minilm_folder
@@ -84,7 +86,7 @@ class Base:
         fresh: prefixes of the names of weights that start at random.
     """
 
-    model: LayoutLMv3ForTokenClassification
+    model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     kind: Kind
     fresh: tuple[str, ...]
@@ -106,17 +108,21 @@ def uses_image(base: str, image: bool) -> bool:
     if kind_of(base) == "scratch":
         return image
     try:
-        config = AutoConfig.from_pretrained(_place(base), trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        with as_invalid("it cannot be understood"):
+            config = AutoConfig.from_pretrained(_place(base), trust_remote_code=False, attn_implementation=ATTENTION)
+    except (CheckpointInvalid, OSError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
-    return image if kind_of(base) == "graft" else bool(getattr(config, "visual_embed", False))
+    if kind_of(base) == "graft":
+        return image
+    architecture = ARCHITECTURES.get(config.model_type)
+    return architecture is not None and architecture.uses_image(config)
 
 
 def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: Sequence[str] = ()) -> Base:
     """Make the model that a training starts from.
 
     Args:
-        base: `graft:minilm`, `graft:<hub name or folder>`, `scratch`, or a LayoutLMv3 hub name or folder.
+        base: `graft:minilm`, `graft:<hub name or folder>`, `scratch`, or hub name or folder of a LayoutLMv3 or LiLT.
         labels: entity labels, in order; classes are O, then B- and I- of each.
         image: build the image branch into a graft or a scratch model; a checkpoint has what it has.
         words: texts that the vocabulary of `scratch` is learned from.
@@ -131,16 +137,17 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
         if kind == "graft":
             model, tokenizer = graft(_place(base), labels, visual_embed=image)
             model.config.attention_probs_dropout_prob = 0.0
-            return Base(model, tokenizer, kind, _GRAFTED)
-        return _checkpoint(base, labels)
-    except (OSError, ValueError) as error:
+            made = Base(model, tokenizer, kind, _GRAFTED)
+        else:
+            made = _checkpoint(base, labels)
+        _check_length(made.model.config)
+    except (CheckpointInvalid, OSError, ValueError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
+    return made
 
 
 def continue_from(checkpoint: Path, base: str, labels: Sequence[str]) -> Base:
-    """Make a model that goes on from an earlier version: its weights, and its head's rows by label name.
-
-    Labels that the version does not have get rows that start at random.
+    """Make a model that goes on from an earlier version: its weights, and its head's rows by label name or at random.
 
     Args:
         checkpoint: the earlier version's folder.
@@ -177,18 +184,22 @@ _GRAFTED = (
 transformers 5.23 computes them under no_grad: they never train.)"""
 
 
+@as_invalid("it cannot be loaded")
 def _checkpoint(name: str, labels: Sequence[str]) -> Base:
-    """Load a LayoutLMv3 with a new head of 2 x labels + 1 classes; only safetensors, no code of its own."""
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-    if not isinstance(config, LayoutLMv3Config):
-        raise ValueError(f"it is a {config.model_type} model; a base is a LayoutLMv3, or graft:<text encoder>")
+    """Load a LayoutLMv3 or LiLT with a new head of 2 x labels + 1 classes; only safetensors, no code of its own."""
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False, attn_implementation=ATTENTION)
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None:
+        known = " or a ".join(one.name for one in ARCHITECTURES.values())
+        raise ValueError(f"it is a {config.model_type} model; a base is a {known}, or graft:<text encoder>")
     config.id2label, config.label2id = _label_maps(labels)
-    loaded: Any = LayoutLMv3ForTokenClassification.from_pretrained(
+    loaded: Any = architecture.model.from_pretrained(
         name,
         config=config,
         dtype=torch.float32,
         use_safetensors=True,
         trust_remote_code=False,
+        attn_implementation=ATTENTION,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
@@ -196,12 +207,20 @@ def _checkpoint(name: str, labels: Sequence[str]) -> Base:
     lacking = [key for key in report["missing_keys"] if not key.startswith("classifier.")]
     if lacking:
         raise ValueError(f"it has no weights for {', '.join(sorted(lacking)[:3])} ({len(lacking)} in all)")
-    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
+    tokenizer = architecture.load_tokenizer(name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or tokenizer.backend_tokenizer.get_vocab_size() <= len(
         tokenizer.all_special_tokens
     ):
         raise ValueError("it has no fast tokenizer (tokenizer.json)")
+    architecture.check_tokenizer(tokenizer, config)
     return Base(model, tokenizer, "checkpoint", ("classifier",))
+
+
+def _check_length(config: Any) -> None:
+    """Refuse now what could not serve in the end."""
+    tokens, needed = config.max_position_embeddings - int(config.pad_token_id or 0) - 1, TaggerSettings().max_tokens
+    if tokens < needed:
+        raise ValueError(f"it has positions for {tokens} tokens, and a window has {needed}")
 
 
 def _scratch(labels: Sequence[str], image: bool, words: Sequence[str]) -> Base:
@@ -251,7 +270,7 @@ def _label_maps(labels: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
     return dict(enumerate(tags)), {tag: index for index, tag in enumerate(tags)}
 
 
-def _copy_rows(before: LayoutLM, model: LayoutLMv3ForTokenClassification, tags: Sequence[str]) -> None:
+def _copy_rows(before: LayoutLM, model: PreTrainedModel, tags: Sequence[str]) -> None:
     old = {tag: row for row, tag in enumerate(before.labels.tags)}
     source, target = _head(before.model), _head(model)
     with torch.no_grad():
@@ -264,7 +283,7 @@ def _copy_rows(before: LayoutLM, model: LayoutLMv3ForTokenClassification, tags: 
                 target.bias[row] = source.bias[old[tag]]
 
 
-def _head(model: LayoutLMv3ForTokenClassification) -> torch.nn.Linear:
+def _head(model: Any) -> torch.nn.Linear:
     """Return the layer whose rows are the classes (a head of ten and more classes has two layers)."""
     head: Any = model.classifier
     last: torch.nn.Linear = getattr(head, "out_proj", head)
@@ -275,6 +294,7 @@ def _advice(base: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:400]
     return (
         f"the base {base!r} cannot be used: {reason}. Set LAYOUTLOOP_TRAIN_BASE to {MINILM_BASE} (needs no download), "
-        "to graft:<folder of a BERT-like text encoder>, or to a LayoutLMv3 folder or hub name that this machine can "
-        "reach (HF_HOME is where downloads are kept, HF_ENDPOINT names a mirror)"
+        "to graft:<folder of a BERT, RoBERTa, XLM-RoBERTa or MPNet encoder>, or to the folder or hub name of a "
+        "LayoutLMv3 or LiLT that this machine can reach (HF_HOME is where downloads are kept, HF_ENDPOINT names a "
+        "mirror)"
     )

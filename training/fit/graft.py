@@ -1,8 +1,8 @@
 """Grow a LayoutLMv3 out of a pre-trained text encoder, where no LayoutLMv3 weights can be had or used.
 
 LayoutLMv3 (Huang et al. 2022, arXiv:2204.08387) is a BERT-shaped encoder that also reads the place of each word. Its
-words, positions and layers have the names and shapes of BERT's (Devlin et al. 2018, arXiv:1810.04805), so a text
-encoder's weights fit; only what looks at the layout (and at the image) starts at random and is learned from the pages.
+words, positions and layers are those of the text encoders in `text_encoders`, so their weights fit; only what looks at
+the layout (and at the image) starts at random or by a rule and is learned from the pages.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    BertModel,
-    LayoutLMv3Config,
-    LayoutLMv3ForTokenClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoConfig, LayoutLMv3Config, LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
+
+from handler.tagging.architectures import load_word_tokenizer
+from training.fit.text_encoders import TEXT_ENCODERS, TextEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,13 +58,14 @@ def graft(
 ) -> tuple[LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast]:
     """Make an untrained token classifier that already knows words.
 
-    Copied: word embeddings; position embeddings, rows 0..n-1 to rows pad+1..pad+n (LayoutLMv3 counts positions from
-    pad_token_id + 1); row 0 of the token types; the LayerNorm of the embeddings; every encoder layer. Random: the
-    image branch; the head; they follow torch's global seed. Set by a rule: the embeddings of coordinates and sizes
-    (`set_waves`) and the biases for relative positions (`set_closeness`).
+    Copied: word embeddings; position embeddings, the first token's to row pad+1 (LayoutLMv3 counts positions from
+    pad_token_id + 1); row 0 of the token types; the LayerNorm of the embeddings; every encoder layer; the biases for
+    distances in reading order, which are zero where the encoder has none. Random: the image branch; the head; they
+    follow torch's global seed. Set by a rule: the embeddings of coordinates and sizes (`set_waves`) and the biases for
+    distances on the page (`set_closeness`).
 
     Args:
-        text_encoder: folder (or hub name) of a BERT encoder with a fast WordPiece tokenizer.
+        text_encoder: folder (or hub name) of an encoder of one of `TEXT_ENCODERS`, with a fast tokenizer.
         labels: class names without prefix; ids are O = 0, then B-x and I-x for each in this order.
         visual_embed: also build the image branch, for `pixel_values` of shape (pages, 3, 224, 224).
 
@@ -77,31 +74,41 @@ def graft(
         tokenizer neither truncates nor pads by itself: MiniLM's file sets 128 tokens, pages are longer.
 
     Raises:
-        ValueError: no labels or double ones; the encoder is not BERT-like; a weight has an unexpected shape.
+        ValueError: no labels or double ones; the encoder is of no known family; a weight has an unexpected shape; its
+            tokenizer is another encoder's.
     """
     if not labels or len(set(labels)) != len(labels):
         raise ValueError(f"labels must be at least one and all different, got {list(labels)}")
     source = AutoConfig.from_pretrained(text_encoder)
-    check_bert_like(source, text_encoder)
+    family = family_of(source, text_encoder)
     tokenizer = load_tokenizer(text_encoder)
-    config = make_config(source, tokenizer, labels, visual_embed)
+    config = make_config(source, family.positions(source), tokenizer, labels, visual_embed)
     model = LayoutLMv3ForTokenClassification(config)
-    copy_weights(translate(load_weights(text_encoder), config.pad_token_id or 0), model)
+    with torch.no_grad():
+        model.layoutlmv3.encoder.rel_pos_bias.weight.zero_()
+    copy_weights(family.translate(family.load(text_encoder), config.pad_token_id or 0), model)
     set_waves(model)
     set_closeness(model)
     model.train(False)
     return model, tokenizer
 
 
-def check_bert_like(config: Any, name: str | Path) -> None:
-    """Raise ValueError unless the configuration describes a BERT encoder that LayoutLMv3's layers can stand in for."""
-    if config.model_type != "bert":
-        raise ValueError(f"{name} is not BERT-like: expected model_type 'bert', got {config.model_type!r}")
+def family_of(config: Any, name: str | Path) -> TextEncoder:
+    """Return the family of a configuration's encoder.
+
+    Raises:
+        ValueError: it is none that LayoutLMv3's layers can stand in for.
+    """
+    family = TEXT_ENCODERS.get(config.model_type)
+    if family is None:
+        known = ", ".join(TEXT_ENCODERS)
+        raise ValueError(f"{name} is no encoder to graft: expected a model_type of {known}, got {config.model_type!r}")
     positions = getattr(config, "position_embedding_type", "absolute")
     if positions != "absolute":
         raise ValueError(f"{name} is not BERT-like: expected position_embedding_type 'absolute', got {positions!r}")
     if config.hidden_size % 2:
         raise ValueError(f"{name}: hidden_size must be even to hold box embeddings, got {config.hidden_size}")
+    return family
 
 
 def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
@@ -110,7 +117,7 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         ValueError: it is no fast tokenizer, or has no [CLS], [SEP] or [PAD].
     """
-    tokenizer = AutoTokenizer.from_pretrained(name)
+    tokenizer = load_word_tokenizer(name)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(f"{name} needs a fast tokenizer (tokenizer.json), got {type(tokenizer).__name__}")
     for role in ("cls_token", "sep_token", "pad_token"):
@@ -121,33 +128,10 @@ def load_tokenizer(name: str | Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_weights(name: str | Path) -> dict[str, Tensor]:
-    """Load the encoder's float32 weights, without pooler or head.
-
-    Raises:
-        ValueError: its file lacks weights that BERT has.
-    """
-    loaded: Any = BertModel.from_pretrained(
-        name,
-        add_pooling_layer=False,
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        use_safetensors=True,
-    )
-    encoder, report = loaded
-    # a wrong shape is reported here, in our words, instead of raised by the loader
-    lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
-    if lacking:
-        raise ValueError(f"{name} is not BERT-like: no weight for {', '.join(lacking[:3])} ({len(lacking)} in all)")
-    weights: dict[str, Tensor] = encoder.state_dict()
-    return weights
-
-
 def make_config(
-    source: Any, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str], visual_embed: bool
+    source: Any, positions: int, tokenizer: PreTrainedTokenizerFast, labels: Sequence[str], visual_embed: bool
 ) -> LayoutLMv3Config:
-    """Size a LayoutLMv3 after a BERT configuration.
+    """Size a LayoutLMv3 after a text encoder's configuration.
 
     Four coordinate embeddings and two size embeddings, put side by side, must be hidden_size wide.
 
@@ -170,7 +154,7 @@ def make_config(
         attention_probs_dropout_prob=source.attention_probs_dropout_prob,
         initializer_range=source.initializer_range,
         layer_norm_eps=source.layer_norm_eps,
-        max_position_embeddings=source.max_position_embeddings + 2,
+        max_position_embeddings=positions,
         type_vocab_size=1,
         pad_token_id=pad,
         bos_token_id=tokenizer.cls_token_id,
@@ -181,28 +165,6 @@ def make_config(
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
     )
-
-
-def translate(weights: Mapping[str, Tensor], pad_token_id: int) -> dict[str, Tensor]:
-    """Rename a BERT encoder's tensors to LayoutLMv3's names.
-
-    Args:
-        weights: state of a BertModel without pooler.
-        pad_token_id: of the LayoutLMv3; its row of positions stays zero.
-
-    Returns:
-        Names below `layoutlmv3.` -> tensors. Position rows run from pad_token_id + 1 on, with zeros around them.
-    """
-    renamed = {name: tensor for name, tensor in weights.items() if name.startswith("encoder.layer.")}
-    renamed["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"]
-    renamed["embeddings.token_type_embeddings.weight"] = weights["embeddings.token_type_embeddings.weight"][:1]
-    renamed["embeddings.LayerNorm.weight"] = weights["embeddings.LayerNorm.weight"]
-    renamed["embeddings.LayerNorm.bias"] = weights["embeddings.LayerNorm.bias"]
-    table = weights["embeddings.position_embeddings.weight"]
-    moved = table.new_zeros(len(table) + 2, table.shape[1])
-    moved[pad_token_id + 1 : pad_token_id + 1 + len(table)] = table
-    renamed["embeddings.position_embeddings.weight"] = moved
-    return renamed
 
 
 def copy_weights(weights: Mapping[str, Tensor], model: LayoutLMv3ForTokenClassification) -> None:
@@ -260,7 +222,6 @@ def set_closeness(model: LayoutLMv3ForTokenClassification) -> None:
     with torch.no_grad():
         encoder.rel_pos_x_bias.weight.copy_(across)
         encoder.rel_pos_y_bias.weight.copy_(down)
-        encoder.rel_pos_bias.weight.zero_()
 
 
 def _bucket_distances(bins: int, furthest: int) -> Tensor:

@@ -14,8 +14,7 @@ from transformers import Trainer, TrainingArguments
 from handler.errors import HandlerError
 from handler.page import TaggedPage
 from handler.tagging.box_prior import BoxPrior
-from handler.tagging.labels import LabelSet
-from handler.tagging.layoutlm import LayoutLM
+from handler.tagging.layoutlm import LayoutLM, labels_of
 from handler.tagging.tagger import Tagger, TaggerSettings
 from training.data.examples import Example, pages_of
 from training.fit.bases import Base
@@ -61,25 +60,16 @@ class EntityTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Return entity F1 on the validation pages as `eval_f1`."""
         model: Any = self.accelerator.unwrap_model(self.model)
-        labels = LabelSet.from_id2label({int(index): tag for index, tag in model.config.id2label.items()})
-        metrics = {"eval_f1": score(self._validation, self._tag(model, labels), labels.names).overall.f1}
+        labels = labels_of(model.config)
+        metrics = {"eval_f1": score(self._validation, self._tag(model), labels.names).overall.f1}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def _tag(self, model: Any, labels: LabelSet) -> list[TaggedPage | HandlerError]:
+    def _tag(self, model: Any) -> list[TaggedPage | HandlerError]:
         was_training = model.training
         model.eval()
-        loaded = LayoutLM(
-            model=model,
-            tokenizer=self._base.tokenizer.backend_tokenizer,
-            labels=labels,
-            pad_id=model.config.pad_token_id,
-            max_tokens=model.config.max_position_embeddings - model.config.pad_token_id - 1,
-            uses_image=bool(model.config.visual_embed),
-            device=self.args.device,
-            dtype=torch.float32,
-        )
+        loaded = LayoutLM.of(model, self._base.tokenizer.backend_tokenizer, self.args.device, torch.float32)
         tagged = Tagger(loaded.accelerated(), self._tagger, self._prior).tag(list(pages_of(self._validation)))
         model.train(was_training)
         return tagged

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from handler.page import BoxLevel
+from handler.tagging.architectures import ARCHITECTURES
 from handler.tagging.encoding import LENGTH_STEP, Encoder, Window, collate
 from handler.tagging.labels import LabelSet
 from training.data.examples import Example
@@ -67,7 +68,7 @@ class Windows(Dataset[LabelledWindow]):
             max_tokens=self.max_tokens,
             stride=self.stride,
             box_level=box_level,
-            uses_image=bool(config.visual_embed),
+            uses_image=ARCHITECTURES[config.model_type].uses_image(config),
         )
         cut = [(example, self._cut(example)) for example in examples]
         self._rows = [(example, place, row) for example, rows in cut for place, row in enumerate(rows)]

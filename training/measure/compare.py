@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from handler.errors import CheckpointInvalid, HandlerError, PageInvalid
+from handler.errors import HandlerError
+from handler.ocr_settings import TASK_ENGINE
 from handler.page import BOX_LEVELS, TaggedPage
+from handler.tagging.layoutlm import as_invalid
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import ModelNotReady, PageRejected
 from layoutloop.store.manifest import VersionCard, project_model
@@ -78,6 +80,11 @@ class Candidate:
     pages: Sequence[Example]
     engine_kind: str
 
+    @property
+    def was_read(self) -> bool:
+        """Whether an engine read any of the pages: the words of the others came with their tasks."""
+        return any(page.page.engine != TASK_ENGINE for page in self.pages)
+
 
 def kept_versions(store: ModelStore, project: int) -> list[KeptVersion]:
     """Return the versions of a project that can be measured and restored, newest first."""
@@ -116,9 +123,9 @@ def compare(
 ) -> Comparison:
     """Measure a candidate and kept versions on the same pages.
 
-    Words of two OCR engines do not compare. Where a kept version reads with another engine than the candidate, each
-    gets the words of its own engine, and all are counted by boxes. A page that a version's engine does not read counts
-    as one without predictions of that version.
+    Words of two OCR engines do not compare; those that came with tasks are the same for every version. Where a kept
+    version reads with another engine than the candidate, each gets the words of its own engine, and all are counted by
+    boxes. A page that a version's engine does not read counts as one without predictions of that version.
 
     Args:
         candidate: with the validation pages, perhaps none.
@@ -132,16 +139,17 @@ def compare(
     """
     answers = _answers(candidate.checkpoint, candidate.box_level, candidate.pages)
     others = {one.card.engine_kind for one in kept} - {candidate.engine_kind}
-    by_boxes = bool(candidate.pages and others)
+    by_boxes = bool(candidate.was_read and others)
     told(1, 1 + len(kept))
     measured, unmeasured = [], {}
     for done, one in enumerate(kept, start=2):
         try:
             theirs = _rival_answers(one, candidate, as_read_for)
             measured.append(Compared(one.card.version, _counted(candidate.pages, theirs, collected, by_boxes)))
-        except (CheckpointInvalid, PageInvalid, PageRejected) as error:
-            logger.warning("version %s cannot be compared with: %s", one.card.version, error)
-            unmeasured[one.card.version] = str(error)
+        except (HandlerError, PageRejected, MemoryError) as error:
+            why = str(error) or "there is not enough memory for it"
+            logger.warning("version %s cannot be compared with: %s", one.card.version, why)
+            unmeasured[one.card.version] = why
         told(done, 1 + len(kept))
     best_first = sorted(measured, key=lambda one: one.scores.overall.f1, reverse=True)
     scores = _counted(candidate.pages, answers, collected, by_boxes=False)
@@ -161,13 +169,16 @@ def _rival_answers(one: KeptVersion, candidate: Candidate, as_read_for: AsReadFo
         CheckpointInvalid, PageInvalid: it cannot be run on these pages.
         PageRejected: its engine reads none of them.
     """
-    same_engine = one.card.engine_kind == candidate.engine_kind
-    pages = candidate.pages if same_engine else as_read_for(one.card)
+    same_words = not candidate.was_read or one.card.engine_kind == candidate.engine_kind
+    pages = candidate.pages if same_words else as_read_for(one.card)
     read = [page for page in pages if isinstance(page, Example)]
     refused = [page for page in pages if isinstance(page, HandlerError)]
     if refused and not read:
         raise PageRejected(refused[0].code, f"its engine reads none of these pages: {refused[0]}", refused[0].status)
-    with TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch:
+    with (
+        TemporaryDirectory(prefix="kept-", dir=candidate.checkpoint.parent) as scratch,
+        as_invalid("it cannot be run"),
+    ):
         checkpoint = folder_here(one.checkpoint, Path(scratch) / "checkpoint")
         answered = iter(_answers(checkpoint, one.card.box_level, read))
     return [page if isinstance(page, HandlerError) else next(answered) for page in pages]

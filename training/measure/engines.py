@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from handler.errors import HandlerError
+from handler.joining import is_same_text, join_words
 from handler.ocr_settings import engine_kind
 from handler.page import Box, Page, Size, Word
 from layoutloop.plural import counted
@@ -93,9 +94,7 @@ def _compared(annotated: AnnotatedPage, size: Size, words: Sequence[Word]) -> tu
             drawn.append((one.outline, one.text if _by_a_person(group) else ""))
     held = assign_words(words, [outline for outline, _ in drawn])
     texts = [(text, inside) for (_, text), inside in zip(drawn, held, strict=True) if text.strip()]
-    exact = sum(
-        "".join(text.split()) == "".join("".join(words[word].text.split()) for word in inside) for text, inside in texts
-    )
+    exact = sum(is_same_text(text, join_words(words[word] for word in inside)) for text, inside in texts)
     return len(drawn), sum(map(bool, held)), len(texts), exact
 
 

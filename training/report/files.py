@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from layoutloop.errors import ModelNotReady
+from layoutloop.foreign_json import parse_json
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import AnyPath, StorePath, store_access
 from layoutloop.store.writing import write_bytes, write_json
@@ -25,8 +25,8 @@ def read_report(path: StorePath) -> Report:
     """
     try:
         with store_access(path):
-            text = path.read_text(encoding="utf-8")
-        return Report.from_json(json.loads(text))
+            text = path.read_bytes()
+        return Report.from_json(parse_json(text))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelNotReady(f"the report {path} cannot be read ({error})") from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from handler.ocr_settings import TASK_ENGINE
 from training.data.annotations import count_new
 from training.measure.scoring import Found, LabelScore, Scores
 from training.report.curves import f1_curve, loss_curve
@@ -125,7 +126,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Ended", report.ended),
         ("Took", _duration(report.started, report.ended)),
         ("Machine", machine and f"{machine.cores} cores, {machine.device}, {machine.dtype}"),
-        ("OCR engine", report.engine),
+        ("OCR engine", "none: all words came with the tasks" if report.engine == TASK_ENGINE else report.engine),
         ("OCR", f"language {report.language}, page segmentation mode {report.psm}"),
         ("Boxes", f"of {report.box_level}"),
         ("Labels", ", ".join(report.labels)),

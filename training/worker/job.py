@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from handler.machine import is_of_machine
 from layoutloop.errors import (
     DatasetFailed,
     DeadlineExceeded,
@@ -208,7 +209,9 @@ def _stat(option: str, path: Path) -> tuple[int, int]:
 
 
 def _is_unreachable(error: Exception) -> bool:
-    return isinstance(error, _UNREACHABLE) or (isinstance(error, StudioUnavailable) and error.is_temporary)
+    """Whether a wait may mend it: something is down, or this machine's disk is full."""
+    is_down = isinstance(error, _UNREACHABLE) or (isinstance(error, StudioUnavailable) and error.is_temporary)
+    return is_down or is_of_machine(error)
 
 
 @contextmanager
@@ -219,6 +222,7 @@ def training_context(
 
     Raises:
         BaseUnavailable: the base cannot be loaded, which is found before any page is read.
+        StudioUnavailable: Label Studio does not know the project, or does not answer.
     """
     settings, store, training = trainer.settings, trainer.store, trainer.training
     training, engine = reading_of(store, request, training)
@@ -236,6 +240,8 @@ def training_context(
             psm=training.psm,
             thumbnail=_needs_images(store, request, training),
         )
+        if files.annotations is None and not folder.exists():
+            read_project(studio, request.project)  # before there are folders in its name
         yield TrainingContext(
             store=store,
             folder=folder,

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,10 +30,12 @@ from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.rules import RETRY_PAUSE_S
 from layoutloop.processes.command import as_command
 from layoutloop.processes.logs import set_up_logging
+from layoutloop.processes.side_threads import THREADS
 from layoutloop.processes.signals import StopSignals
 from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
+from training.worker.first_look import Ending, first_look
 from training.worker.process import Place, has_ended, start_training, stop_group, tail
 
 logger = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ class Worker:
         place: where its training processes run.
         stop: counts the signals that end it.
         timing: seconds between things.
+        ending_of: returns how a job ends before it gets a process, None where it is to get one.
         alive: a file that is touched while the worker goes round, with a job and without. The containers' health
             checks look at its time.
     """
@@ -87,6 +91,7 @@ class Worker:
         stop: StopSignals,
         timing: Timing | None = None,
         alive: Path | None = None,
+        ending_of: Callable[[Job], Ending | None] = lambda _: None,
     ) -> None:
         self._jobs = jobs
         self._name = name
@@ -94,6 +99,7 @@ class Worker:
         self._stop = stop
         self._timing = timing or Timing()
         self._unreachable = False
+        self._ending_of = ending_of
         self._alive = alive
         self._alive_at = 0.0
 
@@ -117,6 +123,9 @@ class Worker:
 
     def _work(self, job: Job) -> None:
         logger.info("job %s of project %d: attempt %d begins (%s)", job.id, job.project, job.attempt, job.trigger)
+        if (ending := self._ending_of(job)) is not None:
+            self._end_at_once(job, ending)
+            return
         log = self._place.logs / f"{job.id}.log"
         try:
             child = start_training(self._place, job, log)
@@ -131,6 +140,14 @@ class Worker:
             logger.warning("job %s: attempt %d is superseded and was stopped", job.id, job.attempt)
         else:
             self._end(job, f"attempt {job.attempt} {_how(child)}; its log ends with: {tail(log)}")
+
+    def _end_at_once(self, job: Job, ending: Ending) -> None:
+        logger.info("job %s %s: %s", job.id, "fails" if ending.is_failure else "is skipped", ending.sentence)
+        with suppress(Superseded):
+            if ending.is_failure:
+                self._insist(lambda: self._jobs.fail(job.id, job.attempt, ending.sentence))
+            else:
+                self._insist(lambda: self._jobs.finish(job.id, job.attempt, verdict="skipped", message=ending.sentence))
 
     def _accompany(self, child: subprocess.Popen[bytes], job: Job) -> bool:
         """Give signs of life until the process ends or a signal comes; False where the attempt is superseded."""
@@ -258,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = StopSignals()
     with worker_lock(node.home, stop) as held:
         if held:
-            with with_local_store(settings, node.home / "store" / "trainer") as near:
+            with with_local_store(settings, node.home / THREADS / "trainer") as near:
                 _work(near, node, environ, stop)
     return 0
 
@@ -269,6 +286,7 @@ def _work(settings: Settings, node: NodeSettings, environ: Mapping[str, str], st
     jobs = open_jobs(settings.jobs_url)
     place = Place(RETRAIN, node.logs / "jobs", environ)
     logger.info("worker %s waits for jobs", node.node)
-    Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive").run()
+    look = partial(first_look, settings)
+    Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive", ending_of=look).run()
     jobs.close()
     titles.end()

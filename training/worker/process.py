@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layoutloop.jobs.job import Job
-from layoutloop.processes.launch import die_with_parent
 from layoutloop.settings.node import REPOSITORY
 
 KEPT_LOGS = 50
 NICENESS = 10
 """Serving comes first where both want the processor."""
+_LAUNCH = (sys.executable, "-m", "layoutloop.processes.launch")
 _TICK_S = 0.05
 _TAIL_LINES = 8
 _TAIL_CHARACTERS = 1000
@@ -41,26 +42,22 @@ class Place:
 def start_training(place: Place, job: Job, log: Path) -> subprocess.Popen[bytes]:
     """Start a job's process: nice, in a session of its own, told to end (SIGTERM) by the kernel where the worker dies.
 
-    The caller has one thread: the kernel means the thread that starts it.
+    The caller is the worker's main thread: the kernel means the thread that starts it. The launcher prepares the
+    process: other threads run here, and what one of them held at the fork would stay locked in code that runs before
+    the program does.
 
     Raises:
         OSError: it cannot be started, or its log cannot be written.
         SubprocessError: the same.
     """
     place.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    newest_first = sorted(place.logs.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+    logs = (path for path in place.logs.glob("*.log") if path.is_file())
+    newest_first = sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True)
     for old in newest_first[KEPT_LOGS - 1 :]:
         if old != log:
             old.unlink(missing_ok=True)
-    worker = os.getpid()
-
-    def prepare() -> None:
-        os.nice(NICENESS)
-        die_with_parent()
-        if os.getppid() != worker:
-            os._exit(1)  # it ended before the kernel was told to end this one with it
-
-    command = [*place.command, "--job", job.id, "--attempt", str(job.attempt)]
+    launch = [*_LAUNCH, "--nice", str(NICENESS), "--parent", str(os.getpid()), "--"]
+    command = [*launch, *place.command, "--job", job.id, "--attempt", str(job.attempt)]
     with log.open("ab") as output:
         output.write(f"--- attempt {job.attempt}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         output.flush()
@@ -72,7 +69,6 @@ def start_training(place: Place, job: Job, log: Path) -> subprocess.Popen[bytes]
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=prepare,
         )
 
 

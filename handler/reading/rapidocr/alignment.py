@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from handler.reading.rapidocr.languages import BLANK, is_wide
 
 _WIDE_GAP = 2.0  # character widths between two neighbours of one word that no space separates, and still are two words
+_NARROW = 2.0  # columns that a letter takes, where nothing tells
+_SPACE = 2.0  # columns that a space takes beside Han or kana, at least: what joins words looks for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,25 @@ def words_of(scores: NDArray[np.float32], characters: Sequence[str], used: float
     texts = [characters[best[start]] for start in starts]
     confidences = scores[starts, best[starts]]
     centres = (starts + ends) / 2
-    half = _character_width(texts, centres) / 2
-    spans: list[Span] = []
-    for first, last in _groups(texts, centres, 2 * half):
-        left, right = max(0.0, centres[first] - half), min(used, centres[last] + half)
-        confidence = min(1.0, float(confidences[first : last + 1].mean()))
-        spans.append(Span("".join(texts[first : last + 1]), min(left, right), right, confidence))
-    return spans
+    narrow, wide = _character_widths(texts, centres)
+    halves = [(wide if is_wide(text) else narrow) / 2 for text in texts]
+    groups = _groups(texts, centres, narrow)
+    lefts = [max(0.0, centres[first] - halves[first]) for first, _ in groups]
+    rights = [min(used, centres[last] + halves[last]) for _, last in groups]
+    for number, ((_, last), (first, _)) in enumerate(pairwise(groups)):
+        missing = _SPACE - (lefts[number + 1] - rights[number])
+        if first > last + 1 and missing > 0 and (is_wide(texts[last]) or is_wide(texts[first])):
+            rights[number] -= missing / 2
+            lefts[number + 1] += missing / 2
+    return [
+        Span(
+            "".join(texts[first : last + 1]),
+            min(left, right),
+            right,
+            min(1.0, float(confidences[first : last + 1].mean())),
+        )
+        for (first, last), left, right in zip(groups, lefts, rights, strict=True)
+    ]
 
 
 def _run_ends(best: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -66,14 +81,15 @@ def _run_ends(best: NDArray[np.intp], starts: NDArray[np.intp]) -> NDArray[np.in
     return ends
 
 
-def _character_width(texts: Sequence[str], centres: NDArray[np.float64]) -> float:
-    """Return the usual distance between neighbours, in columns."""
-    steps = [
-        b - a
-        for a, b, left, right in zip(centres, centres[1:], texts, texts[1:], strict=False)
-        if not (left.isspace() or right.isspace())
-    ]
-    return float(np.median(steps)) if steps else 2.0
+def _character_widths(texts: Sequence[str], centres: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the usual distance between neighbours, in columns: of letters, and of Han or kana."""
+    steps: dict[bool, list[float]] = {False: [], True: []}
+    for a, b, left, right in zip(centres, centres[1:], texts, texts[1:], strict=False):
+        if is_wide(left) == is_wide(right) and not (left.isspace() or right.isspace()):
+            steps[is_wide(left)].append(b - a)
+    narrow, wide = (float(np.median(of_kind)) if of_kind else 0.0 for of_kind in (steps[False], steps[True]))
+    narrow = narrow or wide / 2 or _NARROW
+    return narrow, wide or 2 * narrow
 
 
 def _groups(texts: Sequence[str], centres: NDArray[np.float64], width: float) -> list[tuple[int, int]]:

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from handler.errors import OcrFailed, OcrTimeout
+from handler.machine import machine_failed
 from handler.ocr_settings import OcrSettings, engine_name
-from handler.page import Word
+from handler.page import Page, Size
 from handler.reading.rapidocr import model_files
 from handler.reading.rapidocr.alignment import Span, words_of
 from handler.reading.rapidocr.blank_cuts import blank_cuts
@@ -25,12 +26,15 @@ from handler.reading.rapidocr.orientation import read_upright
 from handler.reading.rapidocr.page_lines import lines_of
 from handler.reading.rapidocr.page_words import page_words
 from handler.reading.tesseract import timeout_message
+from handler.turn import words_of_picture
 
 _BATCH_PIXELS: dict[Device, int] = {"cpu": 1, "gpu": 64 * 640}
 """Width of all lines of a batch. A CPU gains nothing by batches, and each shape costs memory: one line a batch."""
 
 _THREADS = 1  # there are as many workers as cores
 _LEAST_CONFIDENCE = 0.5  # of a piece of a line; what is below is mostly no text
+_SHORT_OF_MEMORY = ("memory", "alloc")
+"""What OpenCV and the networks' runtimes say of it, each in its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,30 +82,39 @@ class RapidOcrEngine:
         named = ["", *self._recogniser.characters, " "]
         self._characters = [named[column] for column in needed_columns(is_wide, self._recogniser.characters)]
 
-    def read(self, image: Image.Image) -> tuple[Word, ...]:
-        """Return the words of an RGB page in reading order.
+    def read(self, image: Image.Image) -> Page:
+        """Return an RGB page with its words in reading order.
 
         Raises:
             OcrTimeout: the page took longer than its time limit.
             OcrFailed: a network, or OpenCV, gave up on it.
+            MachineFailed: there is not enough memory for it.
         """
         ends = time.perf_counter() + self._settings.timeout_s
         try:
-            found = lines_of(image, self._detector)
-            lines, spans = read_upright(found, partial(self._read_lines, ends=ends))
+            read = read_upright(image, partial(lines_of, detector=self._detector), partial(self._read_lines, ends=ends))
         except (RuntimeError, MemoryError, cv2.error) as error:
-            cause = str(error).strip() or "there is not enough memory"  # Pillow's MemoryError says nothing
+            cause = str(error).strip()  # Pillow's MemoryError says nothing
+            if isinstance(error, MemoryError) or any(word in cause.lower() for word in _SHORT_OF_MEMORY):
+                raise machine_failed(MemoryError(cause)) from error
             raise OcrFailed(f"engine rapidocr gave up on this page: {cause}") from error
-        return page_words(lines, spans)
+        size = Size(*image.size)
+        words = words_of_picture(page_words(read.lines, read.spans), read.size, read.turn, size)
+        return Page(size, self.name, words, turn=read.turn)
 
     def _read_lines(self, lines: Sequence[Line], ends: float) -> list[list[Span]]:
         """Return the words of each line, as long as there is time."""
         spans: list[list[Span]] = [[] for _ in lines]
         pieces = _pieces(lines)
-        self._check_time(ends)
+        seen: set[int] = set()
         for batch, width in batches_of([piece.end - piece.start for piece in pieces], self._batch_pixels):
+            if time.perf_counter() > ends:
+                raise OcrTimeout(
+                    f"{timeout_message(self._settings)}: of its {len(lines):,} lines of text {len(seen):,} were read; "
+                    "split or crop the page, or set LAYOUTLOOP_OCR_TIMEOUT_S"
+                )
             self._recognise([pieces[number] for number in batch], width, spans)
-            self._check_time(ends)
+            seen.update(pieces[number].row for number in batch)
         return spans
 
     def _recognise(self, pieces: Sequence[_Piece], width: int, spans: Sequence[list[Span]]) -> None:
@@ -111,10 +124,6 @@ class RapidOcrEngine:
             found = words_of(of_piece, self._characters, (piece.end - piece.start) / STEP)
             if found and float(np.mean([span.confidence for span in found])) >= _LEAST_CONFIDENCE:
                 spans[piece.row].extend(span.moved(piece.start / STEP) for span in found)
-
-    def _check_time(self, ends: float) -> None:
-        if time.perf_counter() > ends:
-            raise OcrTimeout(timeout_message(self._settings))
 
 
 def _pieces(lines: Sequence[Line]) -> list[_Piece]:

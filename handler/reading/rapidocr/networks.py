@@ -115,9 +115,13 @@ class GpuNetwork:
             onnxruntime.preload_dlls()  # of the wheels that torch brings; their folders are on no search path
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            model, options, providers=[(_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})]
-        )
+        self._errors = onnxruntime_errors()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=[(_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})]
+            )
+        except self._errors as error:
+            raise OcrFailed(f"onnxruntime cannot load the networks onto the GPU: {error}") from error
         if _CUDA not in self._session.get_providers():
             raise OcrFailed(
                 "onnxruntime-gpu finds no GPU that it can use; set device cpu, or see its log for the cause"
@@ -127,15 +131,30 @@ class GpuNetwork:
         self._columns = None if choose is None else np.asarray(choose(self.characters))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the output; what is left of a softmax is scaled to 1 again, as a softmax over it alone."""
+        """Return the output; what is left of a softmax is scaled to 1 again, as a softmax over it alone.
+
+        Raises:
+            RuntimeError: it gave up, for example for want of the GPU's memory.
+        """
         blue_first = images[..., ::-1].transpose(0, 3, 1, 2)
         scaled = (np.ascontiguousarray(blue_first, dtype=np.float32) - _MIDDLE) / _MIDDLE
-        output: NDArray[np.float32] = self._session.run(None, {self._input: scaled})[0]
+        try:
+            output: NDArray[np.float32] = self._session.run(None, {self._input: scaled})[0]
+        except self._errors as error:
+            raise RuntimeError(str(error)) from error  # as OpenVINO does; a batch's other pages are read
         if self._columns is None:
             return output
         output = output[..., self._columns]
         output /= output.sum(axis=-1, keepdims=True)
         return output
+
+
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of ONNX Runtime's errors, which have nothing but Exception in common."""
+    from onnxruntime.capi import onnxruntime_pybind11_state
+
+    known = vars(onnxruntime_pybind11_state).values()
+    return tuple(one for one in known if isinstance(one, type) and issubclass(one, Exception))
 
 
 def import_openvino() -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _PROSE = 8.0  # a column of text has lines at least so many times as long as high; a column of prices has not
 _LEAST_LINES = 3  # of a column
+_LEAST_LONG = 2  # of them, by their median
 _PATIENCE = 3  # bands of one column that may come before the first of the other
 _SHRINK_X, _SHRINK_Y = 0.3, 0.25  # of a line's height: boxes are cut a little larger than the ink
 _SAME_ROW = 0.5  # share of the lower of two boxes' heights that they overlap
@@ -39,7 +40,7 @@ def _level_boxes(corners: NDArray[np.float32]) -> Boxes:
 
 def _ordered(boxes: Boxes, lines: list[int]) -> list[int]:
     """Order some of the lines: bands below one another, side by side within those that have columns."""
-    if len(lines) < 2 * _LEAST_LINES:
+    if len(lines) < 2 * _LEAST_LINES or _long_ones(boxes, lines) < 2 * _LEAST_LONG:
         return _by_rows(boxes, lines)
     bands = _parts(boxes, lines, axis=1, shrink=_SHRINK_Y)
     order: list[int] = []
@@ -87,8 +88,18 @@ def _joined(parts: Sequence[list[int]], prose: Sequence[bool]) -> list[list[int]
 def _is_prose(boxes: Boxes, lines: Sequence[int]) -> bool:
     if len(lines) < _LEAST_LINES:
         return False
+    return float(np.median(_slenderness(boxes, lines))) >= _PROSE
+
+
+def _long_ones(boxes: Boxes, lines: Sequence[int]) -> int:
+    """Count lines long enough for prose; a table of thousands of cells has none, and no columns are looked for."""
+    return int((_slenderness(boxes, lines) >= _PROSE).sum())
+
+
+def _slenderness(boxes: Boxes, lines: Sequence[int]) -> NDArray[np.float64]:
+    """Return how many times as long as high each line is."""
     left, top, right, bottom = boxes[list(lines)].T
-    return float(np.median((right - left) / np.maximum(bottom - top, 1))) >= _PROSE
+    return np.asarray((right - left) / np.maximum(bottom - top, 1))
 
 
 def _parts(boxes: Boxes, lines: Sequence[int], axis: int, shrink: float) -> list[list[int]]:

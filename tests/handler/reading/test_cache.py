@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from handler.reading.cache import FileCache
+from tests.full_disk import fill, needs_root, small_disk
 
 KEYS = [FileCache.key(str(index).encode()) for index in range(50)]
 MEGABYTE = 2**20
@@ -178,6 +180,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from handler.reading.cache import FileCache
+from tests.full_disk import fill, needs_root, small_disk
 cache = FileCache(Path(sys.argv[1]), 40_000)
 wrong = 0
 for round in range(40):
@@ -200,3 +203,43 @@ def test_two_processes_share_a_cache(tmp_path: Path) -> None:
     assert said == [(b"0\n", b"")] * 2
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 2 * 40_000
     assert not [path for path in files(tmp_path) if path.name.startswith(".new-")]
+
+
+def free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@needs_root
+def test_a_full_disk_gets_the_reserve_and_half_of_the_pages_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with small_disk(tmp_path / "disk", 64) as disk:
+        first, second = (FileCache(disk / "cache", 2**30) for _ in range(2))
+        for key in KEYS[:10]:
+            first.put(key, bytes(MEGABYTE))
+        filler = fill(disk)
+        assert free_bytes(disk) == 0
+        for key in KEYS[10:]:
+            first.put(key, b"page")
+            second.put(key, b"page")
+        assert 20 * MEGABYTE <= free_bytes(disk) <= 23 * MEGABYTE
+        assert caplog.text.count("the page cache gives back what it can") == 1
+        assert sum(first.get(key) is not None for key in KEYS) == 5
+        fill(disk)  # what was given back is for others: the cache takes none of it
+        first.put(KEYS[10], b"page")
+        assert first.get(KEYS[10]) is None
+        for path in (filler, disk / "all.fill"):
+            path.unlink(missing_ok=True)
+        first.put(KEYS[10], b"page")
+        assert first.get(KEYS[10]) == b"page"
+        assert "there is room again" in caplog.text
+        assert (disk / "cache" / "reserve").stat().st_blocks * 512 >= 16 * MEGABYTE
+
+
+@needs_root
+def test_the_reserve_is_within_what_the_cache_may_take(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path, 256 * MEGABYTE)
+    for number in range(300):
+        cache.put(FileCache.key(str(number).encode()), bytes(MEGABYTE))
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 256 * MEGABYTE
+    assert (tmp_path / "reserve").stat().st_size == 16 * MEGABYTE

@@ -37,7 +37,7 @@ def likeness_of(one: list[str], other: list[str]) -> float:
 
 
 def test_a_rendered_page_is_read(engine: OcrEngine) -> None:
-    words = engine.read(rendered_page())
+    words = engine.read(rendered_page()).words
     assert [word.text for word in words] == " ".join(INVOICE_LINES).split()
     assert [word.line for word in words] == [index for index, line in enumerate(INVOICE_LINES) for _ in line.split()]
     assert all(0.5 < word.confidence <= 1 for word in words)
@@ -60,16 +60,16 @@ def test_only_pixels_and_resolution_of_a_scan_count(
     scan = open_page(encoded(rendered_page().convert(mode), format, **options), ImageLimits())
     pixels = Image.frombytes("RGB", scan.size, scan.tobytes())
     pixels.info = {"dpi": options.get("dpi", (0, 0))}
-    words = engine.read(scan)
+    words = engine.read(scan).words
     assert len(words) == 15
-    assert words == engine.read(pixels)
+    assert words == engine.read(pixels).words
 
 
 TABLE = CASES / "resolution"
 
 
 def test_a_ruled_table_is_read_at_its_resolution(engine: OcrEngine) -> None:
-    read = engine.read(open_page((TABLE / "table_150.png").read_bytes(), ImageLimits()))
+    read = engine.read(open_page((TABLE / "table_150.png").read_bytes(), ImageLimits())).words
     assert [word.text for word in read] == program(TABLE / "table_150.png")
     assert len(read) == 147
 
@@ -87,7 +87,7 @@ def test_a_resolution_means_what_it_means_to_the_tesseract_program(
     engine: OcrEngine, tmp_path: Path, format: str, dpi: int
 ) -> None:
     file = table_at(dpi, tmp_path / f"table.{format.lower()}")
-    read = [word.text for word in engine.read(open_page(file.read_bytes(), ImageLimits()))]
+    read = [word.text for word in engine.read(open_page(file.read_bytes(), ImageLimits())).words]
     assert likeness_of(read, program(file)) > 0.9, "the engine's and the program's versions differ"
     assert (len(read) == 147) == (dpi == 150)
 
@@ -97,7 +97,7 @@ def test_a_resolution_that_nobody_can_mean_is_none(engine: OcrEngine, tmp_path: 
     table = open_page(table_at(dpi, tmp_path / "table.png").read_bytes(), ImageLimits())
     without = open_page((TABLE / "table_None.png").read_bytes(), ImageLimits())
     assert round(table.info["dpi"][1]) == dpi
-    assert engine.read(table) == engine.read(without)
+    assert engine.read(table).words == engine.read(without).words
 
 
 def table_at(dpi: int, file: Path) -> Path:
@@ -114,7 +114,7 @@ def program(file: Path) -> list[str]:
 
 def test_both_engines_read_a_real_page_alike() -> None:
     image = open_page((DOCBANK / f"{SHORT_PAGE}_ori.jpg").read_bytes(), ImageLimits())
-    first, second = (make_engine(OcrSettings(engine=name)).read(image) for name in TESSERACT)
+    first, second = (make_engine(OcrSettings(engine=name)).read(image).words for name in TESSERACT)
     assert likeness(first, [word.text for word in second]) > 0.95
     published = [word.text for word in docbank_page(SHORT_PAGE, Size(*image.size)).words]
     assert likeness(first, published) > 0.8, "a fifth of this page is formulas"
@@ -131,8 +131,8 @@ def test_both_engines_read_a_real_page_alike() -> None:
     ],
 )
 def test_a_page_without_words(engine: OcrEngine, image: Image.Image) -> None:
-    assert engine.read(image) == ()
-    assert len(engine.read(rendered_page())) == 15, "the next page is read as ever"
+    assert engine.read(image).words == ()
+    assert len(engine.read(rendered_page()).words) == 15, "the next page is read as ever"
 
 
 @pytest.mark.parametrize("size", [(32_768, 20), (2, 40_000)], ids=["too wide", "too tall"])
@@ -286,7 +286,7 @@ def test_language_data_of_a_named_folder(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "eng.traineddata").symlink_to(tessdata_folder() / "eng.traineddata")
     monkeypatch.setenv("TESSDATA_PREFIX", str(tmp_path))
     assert tessdata_folder() == tmp_path
-    assert make_engine(OcrSettings(engine="tesserocr")).read(rendered_page())[0].text == "Invoice"
+    assert make_engine(OcrSettings(engine="tesserocr")).read(rendered_page()).words[0].text == "Invoice"
     with pytest.raises(OcrLanguageMissing, match="no language osd, only eng;"):
         make_engine(OcrSettings(engine="tesserocr", language="osd"))
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +16,7 @@ from handler.ocr_settings import ENGINES, OcrSettings
 from handler.page import Page, Size
 from handler.reading.cache import FileCache
 from handler.reading.reader import Reader
+from handler.turn import level_image, level_page
 from handler.wire import FORMAT, page_to_json
 from tests.handler.samples import INVOICE_LINES, encoded, rendered_page
 
@@ -60,6 +62,41 @@ def test_the_thumbnail_is_of_the_upright_page() -> None:
     assert page.thumbnail == make_thumbnail(open_page(PAGE, ImageLimits()))
     with Image.open(io.BytesIO(page.thumbnail)) as thumbnail:
         assert (thumbnail.format, thumbnail.mode, thumbnail.size) == ("PNG", "RGB", (224, 224))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_turned_page_is_read_level(engine: str, turn: int, tmp_path: Path) -> None:
+    """Words, their order and the thumbnail are those of the upright page, boxes those of the picture."""
+    picture = encoded(rendered_page().rotate(turn, expand=True))
+    reader = Reader(OcrSettings(engine=engine), ImageLimits(), FileCache(tmp_path, 2**20))
+    page, upright = reader.read(picture, thumbnail=True), reader.read(PAGE, thumbnail=True)
+    assert (page.turn, upright.turn) == (turn, 0)
+    assert page.size == Size(*Image.open(io.BytesIO(picture)).size)
+    assert page.words != upright.words
+    assert level_page(page) == upright
+    assert reader.read(picture, thumbnail=True) == page, "from the cache"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("turn", [5, 357, 94, 176])
+def test_a_tilted_page_is_read_level(engine: str, turn: int) -> None:
+    picture = level_image(rendered_page(), 360 - turn, whole=True)
+    page = Reader(OcrSettings(engine=engine), ImageLimits(), None).read(encoded(picture))
+    assert texts(page) == WORDS
+    assert [word.line for word in page.words] == [0] * 3 + [1] * 4 + [2] * 4 + [3] * 4
+    assert abs(page.turn - turn) <= 0.8
+    ink = np.asarray(picture.convert("L")) < 128
+    boxes = [tuple(map(round, astuple(word.box))) for word in page.words]
+    assert all(ink[top:bottom, left:right].mean() > 0.05 for left, top, right, bottom in boxes)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("tilt", [1, 359])
+def test_a_page_that_is_hardly_tilted_counts_as_upright(engine: str, tilt: int) -> None:
+    picture = encoded(level_image(rendered_page(), 360 - tilt, whole=True))
+    page = Reader(OcrSettings(engine=engine), ImageLimits(), None).read(picture)
+    assert (page.turn, texts(page)) == (0, WORDS)
 
 
 def test_a_page_read_before_needs_no_engine_and_no_image(tmp_path: Path) -> None:
@@ -156,3 +193,16 @@ def test_a_failed_page_is_not_kept(tmp_path: Path) -> None:
             reader.read(PAGE[: len(PAGE) // 2])
     assert entries(tmp_path) == []
     assert texts(reader.read(PAGE)) == WORDS
+
+
+def test_without_words_no_engine_reads_the_page(tmp_path: Path) -> None:
+    """The limit of a millisecond would stop any reading."""
+    hurried = Reader(OcrSettings(engine="tesserocr", timeout_s=0.001), ImageLimits(), FileCache(tmp_path, 2**20))
+    page = hurried.read(PAGE, thumbnail=True, known_turn=0.0)
+    assert (page.size, page.engine, page.words) == (Size(*rendered_page().size), "", ())
+    assert page.thumbnail == make_thumbnail(open_page(PAGE, ImageLimits()))
+    turned = hurried.read(PAGE, thumbnail=True, known_turn=90.0)
+    assert (turned.size, turned.turn) == (page.size, 90.0)
+    sideways = open_page(PAGE, ImageLimits()).transpose(Image.Transpose.ROTATE_270)
+    assert turned.thumbnail == make_thumbnail(sideways)
+    assert texts(Reader(FAST, ImageLimits(), FileCache(tmp_path, 2**20)).read(PAGE)) == WORDS

@@ -60,7 +60,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000], ids=["empty", "a list", "cut", "no text", "deep"]
+    "content",
+    [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b" " * (2**24 + 1)],
+    ids=["empty", "a list", "cut", "no text", "deep", "huge"],
 )
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE).write_bytes(content)

@@ -134,3 +134,9 @@ def test_a_word_without_a_token_among_others() -> None:
     words = label_words(np.stack([row, np.full(5, np.nan, dtype=np.float32), row]), BIO)
     assert words.tags.tolist() == [1, -1, 1]
     assert words.scores.tolist() == pytest.approx([0.7, 0.0, 0.7], abs=1e-5)
+
+
+def test_a_regions_text_is_joined_as_its_script_is_written() -> None:
+    page = page_of("发", "票", "号", "码")
+    (region,) = regions_of(page, tagged(BIO, "B-q I-q I-q I-q"), BIO)
+    assert region.text == "发票号码"

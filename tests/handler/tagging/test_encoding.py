@@ -11,8 +11,9 @@ from transformers import PreTrainedTokenizerFast
 
 from handler.errors import CheckpointInvalid, PageInvalid
 from handler.geometry import pixels_to_grid
-from handler.page import Box, Page, Size, Word
+from handler.page import Box, BoxLevel, Page, Size, Word
 from handler.tagging.encoding import Encoder, Encoding, Window, collate
+from handler.turn import split_turn, words_of_picture
 from tests.checkpoints import byte_level_bpe, word_piece
 from tests.handler.samples import encoded, noisy_thumbnail, page_of
 
@@ -106,6 +107,21 @@ def test_boxes_of_lines() -> None:
     boxes = [window.boxes[position].tolist() for position in window.positions]
     around = [pixels_to_grid(Box.around(pair), page.size) for pair in ((words[0], words[2]), (words[1], words[3]))]
     assert boxes == [list(around[0]), list(around[1])] * 2
+
+
+@pytest.mark.parametrize("box_level", ["words", "lines"])
+@pytest.mark.parametrize("turn", [90, 180, 270, 3.5, 268])
+def test_a_turned_page_is_encoded_as_the_upright_one(turn: float, box_level: BoxLevel) -> None:
+    """In its picture, columns of words stand beside one another; the model sees lines below one another."""
+    upright = page_of(*["page", "is", "invoice", "number", "4711"] * 8, lines=[n // 8 for n in range(40)])
+    sides = (upright.size.width, upright.size.height)
+    picture = Size(*sides) if split_turn(turn)[0] % 2 == 0 else Size(*sides[::-1])
+    turned = Page(picture, "given", words_of_picture(upright.words, upright.size, turn, picture), turn=turn)
+    encoder = encoder_of(byte_level_bpe(), box_level=box_level)
+    (expected,), (window,) = (encoder.encode(page).windows for page in (upright, turned))
+    assert window.input_ids.tolist() == expected.input_ids.tolist()
+    furthest = np.abs(window.boxes - expected.boxes).max()
+    assert furthest <= (0 if turn % 90 == 0 else 1000 * 1.5 / min(sides)), "a pixel and a half"
 
 
 def test_boxes_past_the_page_are_clipped() -> None:

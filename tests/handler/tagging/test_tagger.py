@@ -14,11 +14,11 @@ from handler.errors import AnswerInvalid, CheckpointInvalid, OutOfMemory, PageIn
 from handler.page import Page, TaggedPage
 from handler.tagging.layoutlm import load
 from handler.tagging.tagger import Tagger, TaggerSettings
-from tests.checkpoints import LABELS, make_checkpoint, word_piece
+from tests.checkpoints import LABELS, make_checkpoint, make_lilt_checkpoint, word_piece
 from tests.handler.samples import noisy_thumbnail, page_of
 
 ON_CPU = TaggerSettings(device="cpu", dtype="float32", batch_windows=4, max_tokens=64, stride=16, threads=1)
-KINDS = ("text", "image", "WordPiece")
+KINDS = ("text", "image", "WordPiece", "LiLT")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,8 @@ def checkpoints(
     text_checkpoint: Path, image_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     word_pieces = make_checkpoint(tmp_path_factory.mktemp("word-piece"), tokenizer=word_piece())
-    return dict(zip(KINDS, (text_checkpoint, image_checkpoint, word_pieces), strict=True))
+    lilt = make_lilt_checkpoint(tmp_path_factory.mktemp("lilt"))
+    return dict(zip(KINDS, (text_checkpoint, image_checkpoint, word_pieces, lilt), strict=True))
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -120,6 +120,23 @@ def test_the_title_follows_an_edit_of_the_label_config(studio: FakeStudio, tmp_p
         wait_for(shows(studio, f"{stamp or 'ocr'}-{EDITED}"))
 
 
+def test_a_title_that_is_no_text_does_not_end_the_thread(
+    studio: FakeStudio, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a surrogate pair, which JSON can carry and no file can."""
+    put_into_service(tmp_path, FIRST)
+    studio.projects[7]["title"] = "invoices \ud800"
+    with serve_studio(studio) as server, looking(tmp_path, server.port) as titles:
+        wait_for(shows(studio, f"{FIRST}-{HASH}"))
+        time.sleep(0.4)
+        assert titles.is_alive()
+        studio.projects[7]["title"] = "invoices"
+        studio.version = f"{SECOND}-{HASH}"
+        put_into_service(tmp_path, SECOND)
+        wait_for(shows(studio, f"{SECOND}-{HASH}"))
+        wait_for(lambda: status(tmp_path).get("projects") == {"7": "invoices"})
+
+
 def test_what_a_race_wrote_is_put_right(studio: FakeStudio, tmp_path: Path) -> None:
     put_into_service(tmp_path, FIRST)
     with serve_studio(studio) as server, looking(tmp_path, server.port):

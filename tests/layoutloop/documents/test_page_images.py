@@ -23,7 +23,7 @@ def imported(path: Path) -> Image.Image:
 
 @pytest.mark.parametrize("engine", ["pytesseract", "tesserocr"])
 def test_a_ruled_table_of_a_pdf_is_read(engine: str) -> None:
-    read = make_engine(OcrSettings(engine=engine)).read(imported(CASES / "pdf" / "table.pdf"))
+    read = make_engine(OcrSettings(engine=engine)).read(imported(CASES / "pdf" / "table.pdf")).words
     assert len(read) == 147
 
 

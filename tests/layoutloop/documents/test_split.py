@@ -137,7 +137,7 @@ def test_every_frame_keeps_its_resolution(tmp_path: Path) -> None:
 
 def test_the_values_of_a_form_are_on_its_page() -> None:
     (data,) = pages_of(CASES / "pdf" / "form.pdf")
-    words = make_engine(OcrSettings(engine="tesserocr")).read(open_page(data, ImageLimits()))
+    words = make_engine(OcrSettings(engine="tesserocr")).read(open_page(data, ImageLimits())).words
     assert {"Margaret", "Thornton", "1250.00"} <= {word.text for word in words}
 
 

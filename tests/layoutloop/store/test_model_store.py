@@ -71,6 +71,17 @@ def test_a_file_from_before_left_was_kept(tmp_path: Path, store: ModelStore) -> 
         pytest.param(b'{"load": [], "current": null, "sha256": []}', id="sha256: a list"),
         pytest.param(b'{"load": [], "current": null, "sha256": {}, "left": {"v": "x"}}', id="left: a word"),
         pytest.param(b"\xff\xfe", id="no text"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b'{"load": [], "current": "../../../etc/passwd", "sha256": {}}', id="current: a path"),
+        pytest.param(b'{"load": ["../../../etc/passwd"], "current": null, "sha256": {}}', id="load: a path"),
+        pytest.param(b'{"load": "abc", "current": null, "sha256": {}}', id="load: a word"),
+        pytest.param(b'{"load": [], "current": 7, "sha256": {}}', id="current: a number"),
+        pytest.param(b'{"load": [], "current": null, "sha256": {}, "left": []}', id="left: a list"),
+        pytest.param(
+            b'{"load": [], "current": null, "sha256": {}, "left": {"20261122T083000Z": Infinity}}', id="left: infinity"
+        ),
+        pytest.param(b'{"load": [], "current": null, "sha256": {}, "past": 7}', id="past: a number"),
+        pytest.param(b'{"load": [], "current": null, "sha256": {}, "number": Infinity}', id="number: infinity"),
     ],
 )
 def test_a_file_that_cannot_be_understood_is_not_taken_for_none(
@@ -139,3 +150,32 @@ def test_a_report_that_is_none_is_left_out(
     (tmp_path / ".nodes" / "odd.json").write_text(content)
     assert store.live_nodes() == {}
     assert "odd.json is no report" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["../../../etc/passwd", "1", "", f"{V1}\n", "20261122T083000Z.mar"])
+def test_no_path_is_made_of_what_is_no_stamp(store: ModelStore, version: str) -> None:
+    for path_of in (store.archive_path, store.card_path, store.checkpoint_path, store.report_path):
+        with pytest.raises(ModelNotReady, match="a version is a stamp like"):
+            path_of("project-7", version)
+
+
+@pytest.mark.parametrize("stamp", ["99999999T999999Z", "99991231T235959Z"], ids=["no time", "the last second"])
+def test_a_strange_name_in_a_folder_stops_no_version(tmp_path: Path, store: ModelStore, stamp: str) -> None:
+    (tmp_path / "project-7").mkdir()
+    (tmp_path / "project-7" / f"project-7-{stamp}.mar").touch()
+    (tmp_path / "project-7" / "project-7-old.mar").touch()
+    assert store.new_stamp("project-7") < "9999"
+    assert store.archived("project-7") == [stamp]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("batch_size", "x"), ("batch_size", True), ("psm", None), ("engine", 5), ("box_level", "pages")),
+        *(("uses_image", 1), ("labels", "abc"), ("version", V2), ("model", "project-8"), ("timeout_s", "1")),
+    ],
+)
+def test_a_card_with_a_wrong_field(store: ModelStore, field: str, value: object) -> None:
+    write_json(store.card_path("project-7", V1), {**CARD.to_json(), field: value})
+    with pytest.raises(ModelNotReady, match="archive the checkpoint again"):
+        store.card("project-7", V1)

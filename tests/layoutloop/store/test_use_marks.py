@@ -12,7 +12,7 @@ import pytest
 
 from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
-from layoutloop.store.use_marks import RENEW_S, UseMarks, asked_path
+from layoutloop.store.use_marks import RENEW_S, UseMarks, asked_path, heal_marks
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from layoutloop.torchserve.inference import InferenceClient, TokenFile
 from tests.layoutloop.torchserve.test_inference import NO_WORKER, VERSION, start
@@ -81,7 +81,28 @@ def test_reading_wakes_the_project_it_is_for(tmp_path: Path, model: VersionCard 
             InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(tmp_path / "key_file.json")),
         )
         assert models.read(b"image", InService(OCR, model), time.monotonic() + 5) == PAGE
-    assert [path.name for path in (tmp_path / ".asked").glob("*")] == noted
+    # A listing of `.asked/*` alone would be empty too where `.asked` is a file.
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob(".asked*")) == [".asked"] * bool(
+        noted
+    )
+    assert [path.name for path in tmp_path.glob(".asked/*")] == noted
+
+
+@pytest.mark.parametrize("who", ["a page", "the watcher"])
+def test_an_empty_file_in_the_place_of_the_folder_is_mended(tmp_path: Path, who: str) -> None:
+    """Left by a release whose first training of a project made it; no idle project's worker went to sleep then."""
+    (tmp_path / ".asked").touch()
+    if who == "the watcher":
+        heal_marks(tmp_path)
+        assert not (tmp_path / ".asked").exists()
+    UseMarks(tmp_path).note("project-7")
+    assert (tmp_path / ".asked" / "project-7").is_file()
+
+
+@pytest.mark.parametrize("model", ["", "ocr", "..", "project-x"])
+def test_only_projects_are_noted(tmp_path: Path, model: str) -> None:
+    UseMarks(tmp_path).note(model)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_project_is_noted_before_torchserve_is_asked(tmp_path: Path) -> None:

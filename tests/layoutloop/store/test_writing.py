@@ -33,10 +33,15 @@ def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_is_written_may_be_read_by_other_users(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [pytest.param(0o755, 0o600, id="its owner"), pytest.param(0o2770, 0o660, id="and the group of a shared volume")],
+)
+def test_who_may_read_what_is_written(tmp_path: Path, folder: int, file: int) -> None:
+    tmp_path.chmod(folder)
     write_json(tmp_path / "a" / "b" / "card.json", {"label": "Größe"})
     path = tmp_path / "a" / "b" / "card.json"
-    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_mode & 0o777 == file
     assert path.read_text(encoding="utf-8") == '{\n  "label": "Größe"\n}\n'
 
 

@@ -95,6 +95,11 @@ def test_messages_hold_no_words_of_the_page() -> None:
             id="one line",
         ),
         pytest.param(
+            (word("合", 0, 0, 0), word("計", 10, 0, 0), word("No.", 25, 0, 0)),
+            [Region(None, Box(0, 0, 35, 5), 1.0, "合計 No.", (0, 1, 2))],
+            id="joined as its script is written",
+        ),
+        pytest.param(
             (word("b", 0, 50, 9), word("a", 0, 0, 1), word("c", 20, 50, 9)),
             [Region(None, Box(0, 50, 30, 55), 1.0, "b c", (0, 2)), Region(None, Box(0, 0, 10, 5), 1.0, "a", (1,))],
             id="order of first appearance",

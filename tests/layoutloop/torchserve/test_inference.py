@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from handler.errors import MachineFailed
 from layoutloop.errors import (
     DeadlineExceeded,
     LayoutLoopError,
@@ -30,6 +31,7 @@ from tests.far_servers import Seen, _Handler, _Server, serve
 VERSION = "20261122T083000Z"
 OK = {"format": 1, "words": []}
 WORKER_DIED = {"code": 500, "type": "InternalServerException", "message": "Worker died."}
+OUT_OF_MEMORY = {"code": 507, "type": "InternalServerException", "message": "Out of memory resources"}
 QUEUE_FULL = {
     "code": 503,
     "type": "ServiceUnavailableException",
@@ -45,6 +47,7 @@ INVALID_KEY = {
     "type": "InvalidKeyException",
     "message": "Token Authorization failed. Token either incorrect, expired, or not provided correctly",
 }
+DISK_FULL = {"error": {"code": "machine_failed", "message": "No space left on device (/tmp/x)"}}
 HANG, CLOSE, CUT = "hang", "close", "cut"
 
 Reply = tuple[int, Any] | str
@@ -256,6 +259,19 @@ def test_the_handlers_code_and_status_are_kept(scene: Scene) -> None:
     assert (rejected.value.code, rejected.value.status) == ("image_too_large", 413)
 
 
+def test_what_a_machine_lacks_is_tried_again_and_told_of_its_node(scene: Scene) -> None:
+    scene.fake.script += [(507, DISK_FULL)] * 2
+    assert scene.ask() == OK
+    assert scene.client.refusals().sentences == ()
+    scene.fake.models["ocr", VERSION] = lambda _: (507, DISK_FULL)
+    with pytest.raises(MachineFailed, match="No space left on device"):
+        scene.ask()
+    assert len(scene.fake.seen) == 3 + 3
+    (sentence,) = scene.client.refusals().sentences
+    assert sentence == f"{scene.url.removeprefix('http://')}: No space left on device (/tmp/x)"
+    assert scene.client.refusals().of_all
+
+
 @pytest.mark.parametrize(
     ("model", "version", "kind"),
     [
@@ -394,6 +410,29 @@ def test_each_model_has_its_bound(scene: Scene) -> None:
         ]
         assert all(one.result() == OK for one in asked)
     assert scene.fake.busiest == places
+
+
+@pytest.mark.parametrize(("page_bytes", "at_a_time"), [(10, 8), (40, 2), (60, 1), (500, 1)])
+def test_the_bytes_that_are_under_way_are_bounded(scene: Scene, page_bytes: int, at_a_time: int) -> None:
+    def slow(_: Seen) -> Reply:
+        time.sleep(0.05)
+        return 200, OK
+
+    scene.fake.models["ocr", VERSION] = slow
+    client = InferenceClient(scene.url, TokenFile(scene.fake.key_file), body_bytes=100)
+    request = PageRequest("ocr", VERSION, bytes(page_bytes), "image/png", in_flight=8)
+    with ThreadPoolExecutor(12) as threads:
+        answers = [threads.submit(client.predict, request, time.monotonic() + 10) for _ in range(24)]
+        assert [one.result() for one in answers] == [OK] * 24
+    assert scene.fake.busiest["ocr"] <= at_a_time
+
+
+def test_a_torchserve_short_of_memory_gets_the_page_again(scene: Scene) -> None:
+    scene.fake.script += [(507, OUT_OF_MEMORY)] * 2
+    assert scene.ask() == OK
+    scene.fake.models["ocr", VERSION] = lambda _: (507, OUT_OF_MEMORY)
+    with pytest.raises(MachineFailed, match="TorchServe lacks memory for this page now"):
+        scene.ask()
 
 
 def test_who_waits_longest_goes_first(scene: Scene) -> None:

@@ -180,6 +180,24 @@ def test_places_of_a_gate_become_more_and_fewer() -> None:
     assert gate.acquire(0)
 
 
+def test_large_ones_take_more_places_in_the_order_they_came() -> None:
+    gate = FifoSemaphore(100)
+    assert gate.acquire(0, 60)
+    assert not gate.acquire(0, 60)
+    assert gate.acquire(0, 40)
+    gate.release(40)
+    with ThreadPoolExecutor(2) as threads:
+        larger = threads.submit(gate.acquire, 5, 500)
+        time.sleep(0.05)
+        small = threads.submit(gate.acquire, 0.2, 1)
+        assert not small.result(5), "one that came later overtakes none"
+        gate.release(60)
+        assert larger.result(5), "more than there are: alone"
+        assert not gate.acquire(0, 1)
+        gate.release(500)
+        assert gate.acquire(0, 100)
+
+
 class Pair:
     """Two fakes with the same models, and a client of both."""
 

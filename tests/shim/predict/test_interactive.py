@@ -112,6 +112,13 @@ def test_the_ocr_template_gets_rectangle_label_and_text_under_the_same_id(bench:
     assert boxes(entry) == [(0.0, 0.0, 19.0, 4.5)]
 
 
+def test_text_is_joined_as_its_script_is_written(bench: Bench) -> None:
+    bench.serve_project()
+    sheet = data_uri("发 票 Total".encode())  # the words stand a space's width apart
+    entry = ask(bench, {"result": drawn_apart(0, 0, 40, 5, "Total")}, OCR_TEMPLATE, ocr=sheet)
+    assert texts(entry) == ["发票 Total"]
+
+
 @pytest.mark.parametrize(
     ("rough", "covered"),
     [
@@ -430,9 +437,9 @@ def test_a_snapped_box_can_be_moved_even_where_predicted_ones_cannot(bench: Benc
 @pytest.mark.parametrize(("context", "is_interactive"), [(None, False), ({}, True), ([], True), ("", True)], ids=repr)
 def test_any_context_makes_an_ask_interactive(context: object, is_interactive: bool) -> None:
     body = {"tasks": [], "label_config": RECTANGLES, "params": {"context": context}}
-    assert parse_predict(body).is_interactive is is_interactive
+    assert parse_predict(body, 10).is_interactive is is_interactive
 
 
 @pytest.mark.parametrize("params", [None, [], "x", 5, {}], ids=repr)
 def test_no_context_is_an_ordinary_ask(params: object) -> None:
-    assert not parse_predict({"tasks": [], "label_config": RECTANGLES, "params": params}).is_interactive
+    assert not parse_predict({"tasks": [], "label_config": RECTANGLES, "params": params}, 10).is_interactive

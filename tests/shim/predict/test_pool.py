@@ -154,3 +154,31 @@ def test_more_run_at_a_time_where_there_are_more_nodes() -> None:
     nodes[0] = 3
     running = [pool.submit(number, 0, lambda: together.wait(5)) for number in range(3)]
     assert sorted(one.result(5) for one in running) == [0, 1, 2]
+
+
+def test_a_failed_page_keeps_no_traceback() -> None:
+    """Its frames hold the image, the request and TorchServe's answer, for as long as the future is kept."""
+
+    def fails() -> None:
+        data = bytes(1000)
+        try:
+            raise KeyError(len(data))
+        except KeyError as error:
+            raise Overloaded("too much") from error
+
+    future = PagePool[None](1, 10).submit("page", 0, fails)
+    error = future.exception(5)
+    assert isinstance(error, Overloaded)
+    assert error.__cause__ is error.__context__ is None
+    assert error.__traceback__ is None
+
+
+def test_a_fault_that_was_not_foreseen_is_in_the_log_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    def fails() -> None:
+        raise KeyError("nobody foresaw this")
+
+    future = PagePool[None](1, 10).submit("page", 0, fails)
+    assert isinstance(future.exception(5), KeyError)
+    (record,) = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert "nobody foresaw this" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import threading
@@ -27,13 +28,13 @@ from layoutloop.torchserve.in_service import InServiceModels
 from layoutloop.torchserve.inference import inference_client
 from shim.app import create_app
 from shim.predict.answer_cache import AnswerCache
-from shim.predict.answering import PageAnswer, PageAnswerer
+from shim.predict.answering import PageAnswer, PageAnswerer, _PageJob
 from shim.predict.metrics import Metrics
 from shim.predict.pool import PagePool
 from shim.predict.predictor import Predictor
 from shim.predict.request import parse_predict, parse_project
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, Seen, _Server, serve
-from tests.layoutloop.torchserve.test_inference import FakeTorchServe, Reply, data_uri, start
+from tests.layoutloop.torchserve.test_inference import DISK_FULL, FakeTorchServe, Reply, data_uri, start
 
 V1, V2 = "20261122T083000Z", "20261122T093000Z"
 ENGINE = "pytesseract-5.3.0-eng-psm3"
@@ -672,10 +673,88 @@ def test_a_fault_of_ours_costs_one_task_and_not_its_request(bench: Bench, caplog
     predictor = Predictor(state.settings, Faulty(models, fetcher, metrics, memory, 10.0), pool, metrics)
     bench.serve_project()
     tasks = [{"id": number, "data": image(f"Total {number}")} for number in range(3)]
-    response = predictor.predict(parse_predict({"tasks": tasks, "project": 7, "label_config": RECTANGLES}))
+    response = predictor.predict(parse_predict({"tasks": tasks, "project": 7, "label_config": RECTANGLES}, 10))
     assert [bool(entry) for entry in response.results] == [True, False, True]
     assert "nobody foresaw this" in caplog.text
     fetcher.close()
+
+
+def test_more_tasks_than_are_taken_are_refused_with_a_sentence(bench: Bench) -> None:
+    bench.make_app(max_tasks=3)
+    bench.serve_project()
+    body = {"tasks": [{"id": 1, "data": image("Total")}] * 4, "label_config": RECTANGLES, "project": "7.1"}
+    status, answer = bench.post("/predict", body)
+    assert (status, answer["error"]["code"]) == (413, "too_many_tasks")
+    assert "4 tasks, at most 3 are taken" in answer["error"]["message"]
+    assert "LAYOUTLOOP_MAX_TASKS" in answer["error"]["message"]
+    assert bench.post("/predict", body | {"tasks": body["tasks"][:3]})[0] == 200
+
+
+def test_tasks_that_fail_for_one_reason_are_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.make_app(max_waiting_pages=1)
+    bench.serve_project()
+    addresses = [{"image": f"http://stranger-{number}.example/a.png"} for number in range(40)]
+    bench.predict(image("unreadable"), *(image("Total") for _ in range(60)), *addresses)
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sum("overloaded" in line for line in lines) <= 1
+    assert len(lines) <= 10
+    assert bench.metric("errors_total", code="overloaded") + bench.metric("errors_total", code="address_refused") >= 98
+
+
+def test_forty_reasons_of_one_kind_are_six_lines(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.serve_project()
+    bench.predict(*({"image": f"http://stranger-{number}.example/a.png"} for number in range(40)))
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [line.partition(": address_refused")[0] for line in lines] == [
+        *(f"project 7 task {100 + number}" for number in range(5)),
+        "project 7: 35 more tasks",
+    ]
+    assert bench.metric("errors_total", code="address_refused") == 40
+
+
+@pytest.mark.parametrize("lacks", ["model", "ocr"])
+def test_a_page_that_waits_holds_no_image(bench: Bench, lacks: str) -> None:
+    """Its image is fetched anew where the next try needs it, which it does not where the page was read already."""
+    bench.serve_project()
+    name, version = ("project-7", V1) if lacks == "model" else ("ocr", OCR_CARD.version)
+    served = bench.fake.models.pop((name, version))
+    bench.fake.models[name, "another"] = served
+    big = 2**20
+    text = "Total" + " " * big
+    threading.Timer(2.0, lambda: bench.fake.models.update({(name, version): served})).start()
+    reference = {"image": data_uri(text.encode())}
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(bench.predict, reference)
+        time.sleep(1.5)
+        held = [one for one in gc.get_objects() if isinstance(one, _PageJob)]
+        assert held, "it waits"
+        assert not any(len(job._content.image) >= big for job in held if job._content)
+        assert labels(waiting.result(WAIT_S)["results"][0]) == ["Total"]
+
+
+def test_a_machine_that_lacks_something_for_a_while_costs_no_page(bench: Bench) -> None:
+    bench.serve_project()
+    bench.fake.script += [(507, DISK_FULL)] * 4
+    assert labels(bench.predict(image("Total"))["results"][0]) == ["Total"]
+    assert bench.metric("tasks_total", outcome="ok") == 1
+
+
+def test_a_machine_that_goes_on_to_lack_something_is_told_and_no_fault_of_the_page(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.make_app(deadline_s=1.5)
+    bench.serve_project()
+    bench.fake.models["ocr", OCR_CARD.version] = lambda _: (507, DISK_FULL)
+    assert bench.predict(image("Total"))["results"] == [[]]
+    bench.wait_until_idle()
+    assert (bench.metric("tasks_total", outcome="deferred"), bench.metric("tasks_total", outcome="failed")) == (1, 0)
+    health = bench.app.test_client().get("/health").get_json()
+    assert any("No space left on device" in note for note in health["notes"])
+    assert "No space left on device" in bench.app.test_client().get("/dashboard").get_data(as_text=True)
+    bench.fake.models["ocr", OCR_CARD.version] = ocr
+    assert labels(bench.predict(image("Total"))["results"][0]) == ["Total"]
+    health = bench.app.test_client().get("/health").get_json()
+    assert not any("No space left on device" in note for note in health["notes"])
 
 
 def test_a_failure_is_not_remembered(bench: Bench) -> None:
@@ -796,7 +875,7 @@ def test_what_is_no_project(value: object) -> None:
     ],
 )
 def test_parse_predict(body: dict[str, object], project_id: int | None) -> None:
-    request = parse_predict({"tasks": [TASK], "label_config": RECTANGLES, **body})
+    request = parse_predict({"tasks": [TASK], "label_config": RECTANGLES, **body}, 10)
     assert request.project_id == project_id
     assert request.model == (None if project_id is None else f"project-{project_id}")
     assert request.config.labels == ("Total", "Date")
@@ -815,4 +894,4 @@ def test_parse_predict(body: dict[str, object], project_id: int | None) -> None:
 )
 def test_what_is_no_predict(body: object, error: type[LayoutLoopError], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
-        parse_predict(body)
+        parse_predict(body, 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 import zipfile
@@ -25,9 +26,10 @@ from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import sha256_of, write_json
 from scripts.archive import main
-from tests.checkpoints import LABELS
+from tests.checkpoints import LABELS, make_lilt_checkpoint, word_piece
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 from training.archive.packing import HANDLER, handler_sha256
+from training.archive.stored_models import unpack_checkpoint
 from training.fit.box_prior import fit_prior
 
 BASE = "graft:all-MiniLM-L6-v2"
@@ -72,6 +74,31 @@ def test_a_project_archive_stands_alone(store: Path, card: VersionCard, text_che
     assert files == own | checkpoint | handler_files()
 
 
+def test_a_lilt_is_archived_alike(tmp_path: Path) -> None:
+    """Same files, same entry; out of the archive it is what it was, tokenizer included."""
+    checkpoint, store = make_lilt_checkpoint(tmp_path / "lilt"), ModelStore(tmp_path / "store")
+    card = build_project(store, 7, checkpoint, SETTINGS)
+    assert (card.labels, card.uses_image) == (LABELS, False)
+    with opened(tmp_path / "store", card) as archive:
+        files = {name for name in archive.namelist() if not name.endswith("/")}
+    inside = {f"checkpoint/{path.name}" for path in checkpoint.iterdir()}
+    own = {"MAR-INF/MANIFEST.json", "card.json", "layoutlmv3_handler.py", "model-config.yaml"}
+    assert files == own | inside | handler_files()
+    unpack_checkpoint(store.path / "project-7" / f"project-7-{card.version}.mar", tmp_path / "out")
+    before, after = load(checkpoint, "cpu", "float32"), load(tmp_path / "out", "cpu", "float32")
+    assert after.tokenizer.to_str() == before.tokenizer.to_str()
+    for name, weight in before.model.state_dict().items():
+        assert (after.model.state_dict()[name] == weight).all(), name
+
+
+def test_a_lilt_with_the_tokenizer_of_another_text_half_is_not_archived(tmp_path: Path) -> None:
+    checkpoint = make_lilt_checkpoint(tmp_path / "lilt")
+    word_piece().save_pretrained(checkpoint)
+    with pytest.raises(CheckpointInvalid, match="not that of the LiLT's text half"):
+        build_project(ModelStore(tmp_path / "store"), 7, checkpoint, SETTINGS)
+    assert names(tmp_path / "store" / "project-7") == []
+
+
 def test_the_ocr_archive_stands_alone(store: Path, ocr_card: VersionCard) -> None:
     with opened(store, ocr_card) as archive:
         files = {name for name in archive.namelist() if not name.endswith("/")}
@@ -91,7 +118,7 @@ def test_every_archive(store: Path, which: str, request: pytest.FixtureRequest) 
     assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
     assert not any("__pycache__" in entry.filename or entry.filename.endswith(".pyc") for entry in entries)
     modes = {entry.external_attr >> 16 & 0o777 for entry in entries if entry.filename != "MAR-INF/MANIFEST.json"}
-    assert modes == {0o644}
+    assert modes <= {0o600, 0o644}
     assert (manifest["model"]["modelName"], manifest["model"]["modelVersion"]) == (card.model, card.version)
     assert manifest["model"]["handler"] == ("ocr_handler.py" if card.model == "ocr" else "layoutlmv3_handler.py")
     assert manifest["model"]["configFile"] == "model-config.yaml"
@@ -135,8 +162,7 @@ def test_the_checkpoint_is_kept_beside_it(store: Path, card: VersionCard, text_c
     ]
     kept = store / "project-7" / f"checkpoint-{version}"
     assert {path.name for path in kept.iterdir()} == {path.name for path in text_checkpoint.iterdir()}
-    assert {path.stat().st_mode & 0o777 for path in kept.iterdir()} == {0o644}
-    assert ModelStore(store).archive_path("project-7", version).stat().st_mode & 0o044 == 0o044
+    assert {path.stat().st_mode & 0o777 for path in store.rglob("*") if path.is_file()} == {0o600}
     with opened(store, card) as archive:
         inside = archive.read("checkpoint/model.safetensors")
     assert inside == (text_checkpoint / "model.safetensors").read_bytes()
@@ -206,6 +232,29 @@ def test_a_project_goes_with_the_engine_in_service(tmp_path: Path, text_checkpoi
     assert after.engine == str(ocr.engine).replace("psm6", "psm3")
     assert chosen.engine == "tesserocr-5.5.4-eng-psm3"
     assert ModelStore(tmp_path).card("project-7", chosen.version) == chosen
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        pytest.param(("--psm", "6"), "psm 6 is a mode of Tesseract; .* set psm 3, or engine pytesseract", id="a mode"),
+        pytest.param(("--language", "rus"), "rapidocr does not read rus; set engine pytesseract", id="a language"),
+        pytest.param(("--engine", "pytesseract", "--psm", "2"), "psm is one of", id="a mode that nobody has"),
+    ],
+)
+def test_what_no_page_could_be_read_for_is_not_archived(
+    tmp_path: Path,
+    text_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path))
+    assert main(["--project", "7", "--checkpoint", str(text_checkpoint), *flags]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert re.match(f"error: engine, language and psm of the training pages: .*{sentence}", error)
+    assert not (tmp_path / "project-7").exists()
 
 
 def test_what_was_unpacked_can_be_loaded(store: Path, card: VersionCard, tmp_path: Path) -> None:
@@ -327,7 +376,7 @@ def test_a_broken_checkpoint_leaves_nothing_behind(
     breakage(source)
     with pytest.raises((ArchiveFailed, CheckpointInvalid), match=sentence):
         build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings(labels=labels))
-    assert names(tmp_path / "store" / "project-7") == []
+    assert not (tmp_path / "store").exists()
 
 
 def test_an_unreadable_model_store_says_so(tmp_path: Path, text_checkpoint: Path) -> None:

@@ -7,11 +7,13 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from handler.errors import ImageTruncated
+from handler.errors import ImageTruncated, MachineFailed
+from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
 from layoutloop.errors import (
@@ -25,9 +27,10 @@ from layoutloop.errors import (
 )
 from layoutloop.studio.label_config import parse_label_config
 from layoutloop.studio.rectangle import TiltedBox
-from training.data.annotations import NO_LABEL, UNKNOWN_LABEL, AnnotatedPage, select_pages
+from training.data.annotations import NO_LABEL, OWN_WORDS, UNKNOWN_LABEL, AnnotatedPage, select_pages
 from training.data.dataset import DUPLICATE, NO_WORD, NOT_READ, Dataset, Read, assign_words, build_examples
-from training.data.examples import Entity
+from training.data.examples import Entity, engine_of
+from training.data.page_readers import words_given
 
 CONFIG = parse_label_config(
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
@@ -278,7 +281,9 @@ def test_all_pages_fail() -> None:
         build([task(number) for number in range(1, 13)], read)
 
 
-@pytest.mark.parametrize("away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable])
+@pytest.mark.parametrize(
+    "away", [TorchServeUnavailable, ModelNotReady, DeadlineExceeded, ImageSourceUnreachable, MachineFailed]
+)
 @pytest.mark.parametrize("good_before", [0, 5])
 def test_a_server_that_is_away_is_not_waited_for_page_by_page(
     away: Callable[[str], Exception], good_before: int
@@ -378,3 +383,38 @@ def test_the_selections_own_counts_are_kept_and_not_changed() -> None:
         dataset = build_examples(selection, CONFIG, lambda _: PAGE, nothing)
         assert dataset.left_out.counts() == {UNKNOWN_LABEL: 1}
     assert not selection.left_out.counts()
+
+
+def test_words_that_come_with_tasks_go_with_those_of_any_one_engine() -> None:
+    """A page has one origin; the pages of a training may have two, for given words are exact."""
+    results = (drawn("Total", 88, 8, 106, 22),)
+    words = {"format": 1, "width": 200, "height": 100, "words": [{"text": "12.50", "box": [90, 10, 104, 20]}]}
+    tasks = [task(1, *results), task(2, *results), task(3, *results)]
+    tasks[0]["data"]["words"], tasks[1]["data"]["words"] = words, "a column of somebody's"
+
+    def read(page: AnnotatedPage) -> Page:
+        given = words_given(page, no_files)
+        return given or replace(PAGE, engine="rapidocr-1.0-eng-psm3")
+
+    dataset = build(tasks, read)
+    assert [example.page.engine for example in dataset.examples] == [TASK_ENGINE, *["rapidocr-1.0-eng-psm3"] * 2]
+    assert engine_of(dataset.examples) == "rapidocr-1.0-eng-psm3"
+    assert engine_of(dataset.examples[:1]) == TASK_ENGINE
+    assert [entity.words for entity in dataset.examples[0].entities] == [(0,)]
+    assert dataset.left_out.counts() == {OWN_WORDS: 1}
+    assert dataset.left_out[OWN_WORDS].examples[0].startswith('"words" in the data of task 2 is a text, neither')
+
+
+def test_words_of_another_page_cost_that_page_alone() -> None:
+    outside = {"format": 1, "width": 200, "height": 100, "words": [{"text": "x", "box": [300, 0, 310, 9]}]}
+    tasks = [task(number, drawn("Total", 88, 8, 106, 22)) for number in (1, 2)]
+    tasks[0]["data"]["words"] = outside
+    dataset = build(tasks, lambda page: words_given(page, no_files) or PAGE)
+    assert [example.task for example in dataset.examples] == [2]
+    (sentence,) = dataset.left_out[NOT_READ].examples
+    assert "task 1, page 0: " in sentence
+    assert "word 0 at [300, 0, 310, 9] is outside of the page, which has 200 x 100 pixels" in sentence
+
+
+def no_files(page: AnnotatedPage) -> bytes:
+    raise AssertionError(page)

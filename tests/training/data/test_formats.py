@@ -48,6 +48,12 @@ def test_other_words_are_parted_by_an_entity_and_by_lines() -> None:
     assert found == [("Date", "on"), ("other", "Paid"), ("other", "May 5"), ("other", "EUR 12.50")]
 
 
+def test_text_of_an_entity_is_joined_as_its_script_is_written() -> None:
+    words = tuple(Word(text, Box(10 * at, 0, 10 * at + 10, 10)) for at, text in enumerate("发票号码"))
+    example = Example(7, 0, Page(Size(200, 100), "", words), (Entity("Number", Box(0, 0, 20, 10), (0, 1)),))
+    assert [one["text"] for one in funsd_form(example)["form"]] == ["发票", "号码"]
+
+
 @pytest.mark.parametrize(
     ("labels", "other"),
     [

@@ -7,21 +7,23 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from handler.errors import ImageTooLarge, ImageUnreadable, PageInvalid
 from handler.images import ImageLimits
-from handler.ocr_settings import OcrSettings
+from handler.ocr_settings import TASK_ENGINE, OcrSettings
 from handler.page import Box, Page, Size, Word
 from handler.reading.reader import Reader
-from layoutloop.errors import AddressRefused, ImageUnavailable, ModelNotReady, PageRejected
+from layoutloop.errors import AddressRefused, ImageUnavailable, ModelNotReady, PageRejected, WordsInvalid
 from layoutloop.settings.serving import Settings
 from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
+from layoutloop.studio.task_words import TaskWords
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, _Handler, _Server, serve
 from tests.handler.samples import encoded, rendered_page
 from training.data.annotations import AnnotatedPage
@@ -177,3 +179,37 @@ def test_images_that_are_not_in_the_folder(
     (folder / "large.png").write_bytes(b"x" * 11)
     with pytest.raises(error, match=sentence):
         FolderImages(folder, max_bytes=10)(annotated(reference))
+
+
+def test_words_that_come_with_the_task_are_taken_and_the_image_is_looked_at(tmp_path: Path) -> None:
+    """A file of words is fetched as images are, at its own address and for its task."""
+    fetched: list[tuple[int, str]] = []
+    given = json.dumps({**WIRE, "engine": "azure", "words": [{"text": "Tota1", "box": [10, 10, 50, 20]}]}).encode()
+
+    def files(page: AnnotatedPage) -> bytes:
+        fetched.append((page.task, page.reference))
+        return given if page.reference.endswith(".json") else IMAGE
+
+    page = replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/words.json"))
+    with torchserve(tmp_path) as (settings, server):
+        read = TorchServeReader.from_settings(settings, files, thumbnail=True)
+        expected = Page(Size(200, 60), TASK_ENGINE, (Word("Tota1", Box(10, 10, 50, 20)),))
+        assert read(page) == read.like(VersionCard("project-7", VERSION, engine="tesserocr-5"))(page) == expected
+        with pytest.raises(WordsInvalid, match="a page of 60 x 200 pixels, and the image of this page has 200 x 60"):
+            read(replace(page, words=TaskWords(content=json.dumps(WIRE | {"width": 60, "height": 200}).encode())))
+    assert fetched[:2] == [(7, "/data/upload/1/words.json"), (7, "page.png")]
+    for seen in server.seen:
+        assert {name.lower(): value for name, value in seen.headers.items()}["x-layoutloop-words"] == "0"
+
+
+def test_the_local_reader_takes_words_too(tmp_path: Path) -> None:
+    image = rendered_page()
+    wire = {"format": 1, "width": image.width, "height": image.height, "words": [{"text": "x", "box": [0, 0, 9, 9]}]}
+    (tmp_path / "words.json").write_text(json.dumps(wire))
+    (tmp_path / "page.png").write_bytes(encoded(image))
+    read = LocalReader(FolderImages(tmp_path), Reader(OcrSettings(), ImageLimits(), None), thumbnail=True)
+    page = read(replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/0a1b2c3d-words.json")))
+    assert (page.engine, [word.text for word in page.words]) == (TASK_ENGINE, ["x"])
+    assert page.thumbnail is not None
+    with pytest.raises(ImageUnavailable, match=r"the file of the page's words: .* has no file 'gone\.json'"):
+        read(replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/gone.json")))

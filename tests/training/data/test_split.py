@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.split import Split, position, split_as_trained, validation_tasks
+from layoutloop.errors import TrainingRefused
+from training.data.split import Split, position, read_history, split_as_trained, validation_tasks
 
 LOW = [task for task in range(1, 200) if position(task) < 0.2]
 FIRST_LOW = [8, 9, 39]
@@ -115,3 +116,10 @@ def test_the_split_of_earlier_trainings(tmp_path: Path) -> None:
     path.write_text(json.dumps({"trained": [*HIGH[:4], LOW[0]], "held_out": [HIGH[5]]}))
     split = split_as_trained(path, [*HIGH[:6], *LOW[:2]])
     assert (split.natural, split.forced) == (frozenset(LOW[1:2]), frozenset(HIGH[5:6]))
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "{}", '{"trained": 7, "held_out": []}', '{"trained": [NaN]}'])
+def test_a_damaged_history_is_no_first_training(tmp_path: Path, content: str) -> None:
+    (tmp_path / "split.json").write_text(content)
+    with pytest.raises(TrainingRefused, match=r"split\.json, which says which documents ever trained"):
+        read_history(tmp_path / "split.json")

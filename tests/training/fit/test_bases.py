@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import LiltModel
 
 from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import MINILM_BASE
-from tests.checkpoints import make_checkpoint, word_piece
+from tests.checkpoints import make_checkpoint, make_lilt_checkpoint, word_piece
 from training.fit.bases import RECIPES, continue_from, kind_of, make_base, uses_image
 
 LABELS = ("total", "date")
@@ -51,6 +53,53 @@ def test_a_checkpoint_gets_a_head_for_the_labels(tmp_path: Path) -> None:
     assert uses_image(str(folder), False)
 
 
+def test_a_lilt_gets_a_head_for_the_labels(tmp_path: Path) -> None:
+    folder = make_lilt_checkpoint(tmp_path, labels=("other",))
+    base = make_base(str(folder), LABELS)
+    assert (base.kind, base.fresh, base.model.config.model_type) == ("checkpoint", ("classifier",), "lilt")
+    assert base.model.config.id2label == {0: "O", 1: "B-total", 2: "I-total", 3: "B-date", 4: "I-date"}
+    kept, before = base.model.state_dict(), load_file(folder / "model.safetensors")
+    assert kept["classifier.weight"].shape == (5, 48)
+    for name in before.keys() - {"classifier.weight", "classifier.bias"}:
+        assert torch.equal(kept[name], before[name]), name
+    assert not uses_image(str(folder), True), "it looks at no image"
+
+
+def test_a_lilt_without_a_head_is_a_base(tmp_path: Path) -> None:
+    """As published: `LiltModel`, whose weights have no prefix."""
+    folder = make_lilt_checkpoint(tmp_path)
+    bare = LiltModel.from_pretrained(folder)
+    before = bare.encoder.layer[1].layout_output.dense.weight
+    bare.save_pretrained(folder)
+    base = make_base(str(folder), LABELS)
+    assert torch.equal(base.model.lilt.encoder.layer[1].layout_output.dense.weight, before)
+    assert "lilt.pooler.dense.weight" not in base.model.state_dict()
+
+
+def test_a_base_that_is_too_short_to_serve_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    """A LiLT beside a BERT has positions for 511 tokens: it counts from behind the padding token, as RoBERTa does."""
+    folder = make_lilt_checkpoint(tmp_path, max_position_embeddings=513)
+    with pytest.raises(BaseUnavailable, match="positions for 511 tokens, and a window has 512"):
+        make_base(str(folder), LABELS)
+
+
+def test_a_lilt_with_the_tokenizer_of_another_text_half_is_refused(tmp_path: Path) -> None:
+    folder = make_lilt_checkpoint(tmp_path)
+    word_piece().save_pretrained(folder)
+    with pytest.raises(BaseUnavailable, match="not that of the LiLT's text half: its padding token has id 0, and"):
+        make_base(str(folder), LABELS)
+
+
+def test_continuing_a_lilt_keeps_the_rows_of_the_head_by_label(tmp_path: Path) -> None:
+    """Ten labels are two layers in a LayoutLMv3's head; a LiLT's has one."""
+    labels = tuple(f"label{index}" for index in range(10))
+    folder = make_lilt_checkpoint(tmp_path, labels=("label9", "vendor"))
+    before = make_base(str(folder), ("label9", "vendor"))
+    after = continue_from(folder, str(folder), labels)
+    assert torch.equal(after.model.classifier.weight[19], before.model.classifier.weight[1]), "B-label9"
+    assert after.kind == "checkpoint"
+
+
 def test_continuing_keeps_the_rows_of_the_head_by_label(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path, tokenizer=word_piece(), labels=("date", "vendor"))
     before = make_base(str(folder), ("date", "vendor"))
@@ -81,7 +130,7 @@ def test_a_base_that_cannot_be_had_says_what_to_set(base: str, said: str) -> Non
 def test_a_text_encoder_is_no_checkpoint() -> None:
     from training.fit.graft import minilm_folder
 
-    with pytest.raises(BaseUnavailable, match="bert model"):
+    with pytest.raises(BaseUnavailable, match="it is a bert model; a base is a LayoutLMv3 or a LiLT, or graft:"):
         make_base(str(minilm_folder()), LABELS)
 
 

@@ -16,8 +16,8 @@ from transformers import (
     BertConfig,
     BertModel,
     BertTokenizerFast,
+    ElectraConfig,
     LayoutLMv3ForTokenClassification,
-    RobertaConfig,
 )
 
 from training.fit.graft import MINILM, SPATIAL, graft, minilm_folder
@@ -153,8 +153,9 @@ def test_bad_labels_are_refused(bert: Path, labels: tuple[str, ...]) -> None:
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
-    RobertaConfig(hidden_size=32, num_attention_heads=2).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="not BERT-like: expected model_type 'bert', got 'roberta'"):
+    ElectraConfig(hidden_size=32, num_attention_heads=2).save_pretrained(tmp_path)
+    said = "expected a model_type of bert, roberta, xlm-roberta, mpnet, got 'electra'"
+    with pytest.raises(ValueError, match=said):
         graft(tmp_path, LABELS)
 
 

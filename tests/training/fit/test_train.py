@@ -15,6 +15,7 @@ from handler.page import TaggedPage
 from handler.tagging.box_prior import BoxPrior
 from handler.tagging.tagger import Tagger
 from layoutloop.errors import TrainingRefused
+from tests.checkpoints import make_lilt_checkpoint, roberta_tokenizer
 from tests.training.samples import LABELS, make_example, make_folder
 from training.fit.process import run_training
 from training.fit.progress import Progress
@@ -55,6 +56,23 @@ def test_a_training_learns_its_pages(tmp_path: Path) -> None:
     assert tagger.prior.to_json() == prior.to_json()
     assert list((folder / "logs").glob("events.out.tfevents.*")), "TensorBoard logs"
     assert run_training(folder, 1, told.append) == last, "a second try finds it done"
+
+
+def test_a_lilt_learns_its_pages(tmp_path: Path) -> None:
+    """By the same steps as a LayoutLMv3: windows, evaluation along the way, early stopping, its own tokenizer kept."""
+    texts = [" ".join(word.text for word in make_example(task).page.words) for task in range(8)]
+    tokenizer = roberta_tokenizer(texts * 4)
+    base = make_lilt_checkpoint(tmp_path / "base", tokenizer=tokenizer, labels=("other",), initializer_range=0.05)
+    folder = make_folder(
+        tmp_path / "job", training=8, validation=5, base=str(base), learning_rate=3e-3, epochs=40, batch_pages=1
+    )
+    last = run_training(folder, 1, lambda _: None)
+    tagger = Tagger.load(folder / "checkpoint")
+    assert tagger.model.architecture.name == "LiLT"
+    examples = [make_example(2000 + task) for task in range(5)]
+    assert score(examples, tagger.tag([example.page for example in examples]), LABELS).overall.f1 > 0.7
+    assert last.losses[-1][1] < last.losses[0][1] / 2
+    assert last.f1s[-1][1] > 0.9
 
 
 @pytest.mark.parametrize("pages", [pytest.param(1, id="P31 one page"), pytest.param(2, id="P31 two pages")])

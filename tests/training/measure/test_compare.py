@@ -16,7 +16,7 @@ from transformers import LayoutLMv3ForTokenClassification
 
 from handler.errors import HandlerError
 from handler.images import ImageLimits
-from handler.ocr_settings import OcrSettings, engine_kind
+from handler.ocr_settings import TASK_ENGINE, OcrSettings, engine_kind
 from handler.page import Box
 from handler.reading.reader import Reader
 from handler.wire import page_to_json
@@ -36,6 +36,7 @@ from training.data.collect import Collected
 from training.data.examples import Entity, Example
 from training.data.page_readers import TorchServeReader
 from training.measure.compare import Candidate, Comparison, KeptVersion, compare, rivals
+from training.report.report import Report
 from training.request import TrainingContext, TrainingRequest
 from training.retrain import _Training
 from training.summary import verdict_of
@@ -188,6 +189,19 @@ def test_a_page_that_an_engine_refuses_costs_that_version_its_entities_alone(pla
     assert verdict.f1_before == pytest.approx(2 * right / (2 * right + missed))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("config.json", "[" * 100_000), ("config.json", "null"), ("tokenizer.json", "{}"), ("model.safetensors", "")],
+    ids=["deep config", "config: null", "half a tokenizer", "no weights"],
+)
+def test_a_version_that_fails_in_any_way_is_unmeasured(place: Place, name: str, content: str) -> None:
+    place.keep(OLD, place.candidate.engine_kind, "all")
+    (place.store.checkpoint_path(project_model(7), OLD) / name).write_text(content)
+    found = place.compare(partial(other_words, [], {}))
+    assert (found.rivals, list(found.unmeasured)) == ((), [OLD])
+    assert not verdict_of(found, OLD, forced=False).promote
+
+
 def test_a_version_whose_engine_refuses_every_page_is_unmeasured(place: Place) -> None:
     place.keep(OLD, FLIP[place.candidate.engine_kind], "all")
     found = place.compare(partial(other_words, [], dict.fromkeys(range(PAGES), tesseract_refusal())))
@@ -259,3 +273,47 @@ def test_what_is_no_pages_fault_ends_the_reading(tmp_path: Path) -> None:
     collected = replace(COLLECTED, references={"100/0": "first"})
     with serve("127.0.0.1", other) as server, pytest.raises(ModelNotReady, match="not with rapidocr"):
         training(tmp_path, server.port, {"first": b""}).as_read_for(collected, [read("rapidocr", 0)], card)
+
+
+def with_own_words(example: Example) -> Example:
+    """The same page, its words come with the task."""
+    return replace(example, page=replace(example.page, engine=TASK_ENGINE))
+
+
+def test_where_all_words_came_with_tasks_any_two_versions_are_compared_by_words(place: Place) -> None:
+    asked: list[str] = []
+    pages = [with_own_words(page) for page in place.candidate.pages]
+    given = Place(place.store, replace(place.candidate, pages=pages, engine_kind=TASK_ENGINE))
+    given.keep(OLD, FLIP[place.candidate.engine_kind], "none")
+    found = given.compare(partial(other_words, asked, {}))
+    assert (asked, found.box_scores, found.unmeasured) == ([], None, {})
+    assert (found.scores.overall.f1, found.rivals[0].scores.overall.f1) == (1.0, 0.0)
+
+
+def test_words_that_came_with_a_task_are_read_for_no_version_again(tmp_path: Path) -> None:
+    given = with_own_words(read("rapidocr", 1))
+    images, references = {"first": encoded(page_image(0))}, {"100/0": "first", "101/0": "never fetched"}
+    card = VersionCard(project_model(7), OLD, (LABEL,), engine="pytesseract-1.0-eng-psm3")
+    with serve("127.0.0.1", ocr) as server:
+        first, second = training(tmp_path, server.port, images).as_read_for(
+            replace(COLLECTED, references=references), [read("rapidocr", 0), given], card
+        )
+    assert second is given
+    assert isinstance(first, Example)
+    assert engine_kind(first.page.engine) == "pytesseract"
+
+
+@pytest.mark.parametrize(
+    ("read_by", "going_on", "archived"),
+    [
+        pytest.param("rapidocr-1.0-eng-psm3", None, "rapidocr-1.0-eng-psm3", id="pages that an engine read"),
+        pytest.param(TASK_ENGINE, None, None, id="given words alone: as `ocr` is set"),
+        pytest.param(TASK_ENGINE, "pytesseract", "pytesseract", id="given words alone, from a version that goes on"),
+    ],
+)
+def test_a_version_names_the_engine_that_reads_pages_without_words(
+    tmp_path: Path, read_by: str, going_on: str | None, archived: str | None
+) -> None:
+    one = training(tmp_path, 9, {})
+    one = replace(one, context=replace(one.context, read=replace(one.context.read, engine=going_on)))
+    assert one.archive_settings(Report("project-7", (LABEL,), engine=read_by)).engine == archived

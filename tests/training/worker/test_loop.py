@@ -21,12 +21,13 @@ from layoutloop.jobs.rules import LEASE_S, MAX_ATTEMPTS
 from layoutloop.settings.node import REPOSITORY
 from tests.redis_server import RedisServer
 from training.worker.loop import Timing
-from training.worker.process import KEPT_LOGS, Place, start_training, stop_group, tail
+from training.worker.process import KEPT_LOGS, NICENESS, Place, start_training, stop_group, tail
 
 WORKER = """
 import logging, os, sys
 from pathlib import Path
 from layoutloop.processes.signals import StopSignals
+from training.worker.first_look import Ending
 from training.worker.process import Place
 from training.worker.loop import Timing, Worker, worker_lock
 from layoutloop.jobs.queue import open_jobs
@@ -39,7 +40,8 @@ timing = Timing(poll_s=0.1, recover_s=0.5, heartbeat_s=0.3, grace_s=1.5, retry_p
 place = Place(command, Path(home) / "logs" / "jobs", os.environ)
 with worker_lock(Path(home), stop) as held:
     if held:
-        Worker(open_jobs(url), "box", place, stop, timing, Path(home) / "worker.alive").run()
+        unknown = lambda job: Ending(job.trigger == "api", "no such project") if job.project == 999 else None
+        Worker(open_jobs(url), "box", place, stop, timing, Path(home) / "worker.alive", unknown).run()
 print("worker ends", file=sys.stderr)
 """
 HEAD = """
@@ -117,6 +119,20 @@ def home(tmp_path: Path) -> Iterator[Home]:
     made.jobs.close()
 
 
+def test_jobs_of_unknown_projects_end_without_a_process(home: Home) -> None:
+    unknown = [home.jobs.submit(999, "retrain", "api", {"force": force}) for force in (False, True)]
+    known = home.jobs.submit(7, "retrain", "api")
+    few = home.jobs.submit(999, "restore", "start_training")
+    with home.worker(FINISHES):
+        home.wait_until(known, "done")
+        skipped = home.wait_until(few, "done")
+    assert (skipped.verdict, skipped.message) == ("skipped", "no such project")
+    assert {(after.state, after.error) for after in map(home.jobs.get, (one.id for one in unknown))} == {
+        ("failed", "no such project")
+    }
+    assert [path.stem for path in (home.folder / "logs" / "jobs").iterdir()] == [known.id]
+
+
 def test_a_job_is_run_and_its_outcome_is_the_processs_own(home: Home) -> None:
     first = home.jobs.submit(7, "retrain", "api")
     with home.worker("print('hello', flush=True)\n" + FINISHES) as worker:
@@ -173,6 +189,14 @@ def test_a_command_that_cannot_be_started_is_no_end_of_the_worker(home: Home, tm
     with home.worker(FINISHES):
         failed = home.wait_until(job, "failed", attempt=MAX_ATTEMPTS)
     assert "attempt 5 could not be started: [Errno 21] Is a directory" in failed.error
+
+
+def test_a_process_is_nice_and_in_a_session_of_its_own(home: Home) -> None:
+    home.jobs.submit(7, "retrain", "api")
+    with home.worker(SLEEPS_FIRST) as worker:
+        process = home.process(1)
+        assert process.nice() == psutil.Process(worker.pid).nice() + NICENESS
+        assert os.getsid(process.pid) == process.pid
 
 
 def test_a_killed_worker_takes_its_process_along_and_the_next_one_goes_on(home: Home) -> None:

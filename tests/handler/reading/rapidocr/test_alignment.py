@@ -43,6 +43,17 @@ def test_words_stand_where_their_characters_do() -> None:
     assert first.confidence == pytest.approx(0.9)
 
 
+def test_han_and_letters_have_widths_of_their_own() -> None:
+    """In a line of both, characters that touch have boxes that touch, and a space is as wide as one."""
+    year, first, month = spans("-a-a-b-b--中--a-b-")[0:3]
+    assert [span.text for span in (year, first, month)] == ["aabb", "中", "ab"]
+    assert abs(first.start - year.end) < 1
+    assert abs(month.start - first.end) < 1
+    han, latin = spans("-中---文--- a-b-c-d-")[1:3]
+    assert (han.text, latin.text) == ("文", "abcd")
+    assert latin.start - han.end >= 2
+
+
 def test_no_word_reaches_beyond_its_line() -> None:
     (only,) = spans("a-b-c-d", used=6)
     assert (only.start, only.end) == (0, 6)

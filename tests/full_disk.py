@@ -1,0 +1,44 @@
+"""A small disk of its own that can be filled; only root can mount one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk")
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a disk at a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Fill a folder's disk to its last byte; return the file that does."""
+    path = folder / "all.fill"
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY)
+    try:
+        with suppress(OSError):
+            while os.write(descriptor, bytes(2**20)):
+                pass
+        with suppress(OSError):
+            while os.write(descriptor, bytes(512)):
+                pass
+    finally:
+        os.close(descriptor)
+    return path
