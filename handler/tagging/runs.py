@@ -182,7 +182,13 @@ def climb(divided: Sequence[Divided], prior: Sequence[Sequence[float]]) -> list[
 
 def _more(prior: Sequence[float], count: int, change: int) -> float:
     """Return how much more probable another number of boxes is, as a logarithm."""
-    return prior[min(count + change, MOST_COUNTED)] - prior[min(count, MOST_COUNTED)]
+    return _logarithm(prior, count + change) - _logarithm(prior, count)
+
+
+def _logarithm(prior: Sequence[float], count: int) -> float:
+    """Return that of a number of boxes; above what is counted it falls on, but never rises."""
+    beyond = max(count - MOST_COUNTED, 0)
+    return prior[count - beyond] + beyond * min(prior[MOST_COUNTED] - prior[MOST_COUNTED - 1], 0.0)
 
 
 def _spans(came: Sequence[tuple[int, list[bool]]], last: int) -> Iterator[Span]:

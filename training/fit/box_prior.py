@@ -31,8 +31,8 @@ _WORDS_BEFOREHAND = 5.0
 """Words that each label is credited with, of the forms that words have everywhere."""
 _MOST_OF_A_FORM = 2.0
 """Less than what the model says of a word that it is sure of."""
-_LEAST_OF_A_COUNT = 0.5
-"""Pages that each number of boxes is credited with beforehand."""
+_LEAST_OF_A_COUNT, _FARTHER = 0.5, 0.3
+"""Pages that a number of boxes is credited with beforehand, and how much less that is for each step from one seen."""
 
 
 def learn_prior(examples: Sequence[Example], labels: Sequence[str]) -> BoxPrior | None:
@@ -145,8 +145,12 @@ def _forms(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.flo
 
 
 def _counts(examples: Sequence[Example], labels: Sequence[str]) -> NDArray[np.float64]:
-    seen = np.full((len(labels), MOST_COUNTED + 1), _LEAST_OF_A_COUNT)
+    seen = np.zeros((len(labels), MOST_COUNTED + 1))
     for example in examples:
         for row, label in enumerate(labels):
             seen[row, min(sum(entity.label == label for entity in example.entities), MOST_COUNTED)] += 1
-    return np.asarray(np.log(seen / seen.sum(axis=1, keepdims=True)))
+    # The farther from what was seen, the less: else nothing would speak against a fourth box where one is usual.
+    every = np.arange(MOST_COUNTED + 1)
+    apart = np.where(seen[:, None, :] > 0, abs(every[:, None] - every), MOST_COUNTED).min(axis=2)
+    likely = seen + _LEAST_OF_A_COUNT * _FARTHER**apart
+    return np.asarray(np.log(likely / likely.sum(axis=1, keepdims=True)))

@@ -49,3 +49,13 @@ def test_the_climb_of_a_full_page_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.spans for one in climb([Divided.of(few)], never)] == [()]
     monkeypatch.setattr(runs, "MOST_WORDS", 5)
     assert [one.spans for one in climb([Divided.of(few)], never)] == [few.best()], "as good as before the limit"
+
+
+def test_a_page_with_far_too_many_boxes_gets_fewer() -> None:
+    """Eight doubtful boxes where pages have one: the prior also tells eight from seven."""
+    one = [[-9.0, -0.1, -3.0, -4.0, -5.0]]
+    zeros = [[0.0]] * 16
+    run = Run(0, ([[0.5], [-9.0]] * 8)[:15], zeros, zeros, [[-9.0]] * 16)
+    assert len(run.best()) == 8
+    (climbed,) = climb([Divided.of(run)], one)
+    assert len(climbed.spans) == 1
