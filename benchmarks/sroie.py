@@ -21,9 +21,10 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from benchmarks.drawn import DRAWN, draw
 from benchmarks.ocr_recall import read_sroie
 from benchmarks.timing import machine
-from benchmarks.training_data import measure, train
+from benchmarks.training_data import both_decoders, measure, train
 from handler.images import ImageLimits, open_page
 from handler.ocr_settings import OcrSettings
 from handler.page import BOX_LEVELS, Page, Size, Word
@@ -161,22 +162,27 @@ def _words(line: Word, number: int) -> Iterator[Word]:
         yield Word(match.group(), replace(line.box, left=left, right=right), line=number)
 
 
-def example(receipt: Receipt, page: Page, task: int) -> Example:
-    """Return a page with a box for each line of each field, its words found as in a project."""
-    drawn = [(field, receipt.lines[line].box) for field, lines in field_lines(receipt).items() for line in lines]
+def example(receipt: Receipt, page: Page, task: int, way: str = "lines") -> Example:
+    """Return a page with its fields drawn in some way (`drawn.DRAWN`), the words of each box found as in a project."""
+    way = DRAWN[task % 3] if way == "mixed" else way
+    lines = field_lines(receipt)
+    if way == "lines":
+        drawn = [(field, receipt.lines[line].box) for field, held in lines.items() for line in held]
+    else:
+        drawn = draw(given_page(receipt), lines, receipt.values, way)
     holders = assign_words(page.words, [box for _, box in drawn])
     return Example(task, 0, page, tuple(Entity(*one, words) for one, words in zip(drawn, holders, strict=True)))
 
 
-def read_examples(data: Path, words: str, cache: Path) -> list[Example]:
+def read_examples(data: Path, words: str, cache: Path, way: str = "lines") -> list[Example]:
     """Return all pages, with the words that are given or that an engine reads (`pytesseract:6`, `rapidocr`)."""
     found = receipts(data)
     if words == GIVEN:
-        return [example(receipt, given_page(receipt), task) for task, receipt in enumerate(found)]
+        return [example(receipt, given_page(receipt), task, way) for task, receipt in enumerate(found)]
     engine, _, psm = words.partition(":")
     settings = OcrSettings(engine, psm=int(psm or 3))
     reader = Reader(settings, ImageLimits(), FileCache(cache, max_bytes=2**28))
-    return [example(one, reader.read(one.image.read_bytes()), task) for task, one in enumerate(found)]
+    return [example(one, reader.read(one.image.read_bytes()), task, way) for task, one in enumerate(found)]
 
 
 def print_matched(found: Sequence[Receipt]) -> None:
@@ -204,6 +210,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="for the training and what OCR read")
     parser.add_argument("--test", type=Path, metavar="DIR", help="likewise: the pages that are tested")
     parser.add_argument("--words", nargs="+", default=[GIVEN], help="given, or ENGINE[:PSM] (default: given)")
+    parser.add_argument("--drawn", choices=DRAWN, default="lines", help="how the fields are drawn (default: lines)")
+    parser.add_argument("--pages", type=int, default=TRAINING_PAGES, help="pages to learn from (default: 80)")
     parser.add_argument("--box-level", choices=BOX_LEVELS, default="lines")
     parser.add_argument("--base", default=MINILM_BASE)
     parser.add_argument("--epochs", type=int, help="instead of the recipe's")
@@ -217,10 +225,10 @@ def main() -> None:
         return
     rows = {}
     for words in given.words:
-        examples = read_examples(given.data, words, given.work / "pages")
-        learned, unseen = examples[:TRAINING_PAGES], examples[TRAINING_PAGES:]
+        examples = read_examples(given.data, words, given.work / "pages", given.drawn)
+        learned, unseen = examples[: given.pages], examples[TRAINING_PAGES:]
         if given.test:
-            unseen = read_examples(given.test, words, given.work / "pages")
+            unseen = read_examples(given.test, words, given.work / "pages", given.drawn)
         rows[words] = _measured(given, words, learned, unseen)
     print("| field | " + " | ".join(rows) + " |\n|---|" + "---|" * len(rows))
     for scores in zip(*rows.values(), strict=True):
@@ -232,7 +240,7 @@ def _measured(
 ) -> list[LabelScore]:
     """Train with words of one source, print how it went, return the scores of each field and of all."""
     plan = Plan(given.base, FIELDS, box_level=given.box_level, epochs=given.epochs, seed=given.seed)
-    folder = given.work / f"sroie-{words}-{given.box_level}-{given.seed}"
+    folder = given.work / f"sroie-{words}-{given.drawn}-{given.pages}-{given.box_level}-{given.seed}"
     shutil.rmtree(folder, ignore_errors=True)
     trained = train(folder, plan, learned, unseen if given.choose else [])
     scores = measure(trained, plan, unseen)
@@ -241,6 +249,8 @@ def _measured(
     print(f"{trained.steps} steps in {trained.seconds:.0f} s on {len(learned)} pages; tested on {len(unseen)}", end=" ")
     print(f"with {boxes} boxes, {reading_ceiling(unseen):.1%} of them with a word", flush=True)
     print_scores([*scores.labels, scores.overall])
+    print("F1 of the same logits, with what was learned about boxes and word by word:", end=" ")
+    print(", ".join(f"{value:.3f}" for value in both_decoders(trained, plan, unseen)))
     f1 = {dtype: measure(trained, plan, unseen, dtype).overall.f1 for dtype in DTYPES}
     print(", ".join(f"F1 {value:.4f} in {dtype}" for dtype, value in f1.items()))
     return [*scores.labels, scores.overall]

@@ -20,7 +20,7 @@ import torch
 from benchmarks.speed_subjects import MODELS, PER_SET, add_page_options, given_pages
 from benchmarks.timing import machine, timed
 from handler.page import Page, TaggedPage
-from handler.tagging.decoding import label_words, regions_of
+from handler.tagging.decoding import decode
 from handler.tagging.tagger import Tagger, TaggerSettings
 
 COLUMNS = (
@@ -58,7 +58,7 @@ def check(tagger: Tagger, pages: Sequence[Page]) -> None:
         for page, logits in zip(prepared.pages, found, strict=True):
             answer = next(answers)
             assert isinstance(answer, TaggedPage)
-            assert answer.regions == regions_of(page, label_words(logits, tagger.labels), tagger.labels)
+            assert answer.regions == decode(page, logits, tagger.labels, tagger.prior)
 
 
 def compare(name: str, tagger: Tagger, pages: Sequence[Page], repeats: int) -> str:

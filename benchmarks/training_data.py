@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -14,8 +14,10 @@ from PIL import Image
 from benchmarks.invoice_pages import DEFAULT_ENGINE, read_invoices
 from handler.errors import HandlerError
 from handler.images import ImageLimits, make_thumbnail, open_page
-from handler.page import Box, Page, Size, Word
-from handler.tagging.tagger import TaggerSettings
+from handler.page import Box, Page, Size, TaggedPage, Word
+from handler.tagging.box_prior import BoxPrior
+from handler.tagging.decoding import decode
+from handler.tagging.tagger import Tagger, TaggerSettings
 from training.data.dataset import assign_words
 from training.data.examples import Entity, Example, write_examples
 from training.fit.plan import Plan
@@ -65,6 +67,22 @@ def measure(trained: Trained, plan: Plan, examples: Sequence[Example], dtype: st
     return score(examples, answers, plan.labels)
 
 
+def both_decoders(trained: Trained, plan: Plan, examples: Sequence[Example]) -> tuple[float, float]:
+    """Return F1 of a checkpoint's boxes with what was learned about boxes, and of the same logits word by word."""
+    tagger = Tagger.load(trained.checkpoint, TaggerSettings(box_level=plan.box_level))
+    pages = [example.page for example in examples]
+    logits = tagger.word_logits(pages)
+
+    def f1(prior: BoxPrior | None) -> float:
+        answers = [
+            one if isinstance(one, HandlerError) else TaggedPage(decode(page, one, tagger.labels, prior), 1)
+            for page, one in zip(pages, logits, strict=True)
+        ]
+        return score(examples, answers, plan.labels).overall.f1
+
+    return f1(tagger.prior), f1(None)
+
+
 def invoices(
     first_seed: int, count: int, layouts: Sequence[int], folder: Path, engine: str = DEFAULT_ENGINE
 ) -> list[Example]:
@@ -82,6 +100,8 @@ def invoices(
 
 def funsd(folder: Path, *, image: bool = False) -> list[Example]:
     """Return the FUNSD pages by name, with words and word boxes as annotated; blank words are left out.
+
+    Text lines are rows of words by their height on the page: the annotated groups would tell where entities end.
 
     Args:
         folder: with `annotations/*.json` and `images/*.png`.
@@ -122,14 +142,25 @@ def _size_and_thumbnail(path: Path, image: bool) -> tuple[Size, bytes | None]:
 def _form(groups: Sequence[dict[str, object]]) -> tuple[tuple[Word, ...], tuple[Entity, ...]]:
     words: list[Word] = []
     entities: list[Entity] = []
-    for number, group in enumerate(groups):
+    for group in groups:
         first = len(words)
         words += [
-            Word(word["text"], Box.from_corners(*word["box"]), line=number)
+            Word(word["text"], Box.from_corners(*word["box"]))
             for word in group["words"]  # type: ignore[attr-defined]
             if word["text"].strip()
         ]
         if group["label"] in FUNSD_LABELS and len(words) > first:
             box = Box.around(word.box for word in words[first:])
             entities.append(Entity(str(group["label"]), box, tuple(range(first, len(words)))))
-    return tuple(words), tuple(entities)
+    return tuple(_in_rows(words)), tuple(entities)
+
+
+def _in_rows(words: Sequence[Word]) -> list[Word]:
+    """Return the words, in order, with the number of their row: a word whose middle is below a row begins the next."""
+    numbers, row, bottom = dict[int, int](), 0, -1.0
+    for index in sorted(range(len(words)), key=lambda one: words[one].box.top + words[one].box.bottom):
+        box = words[index].box
+        if (box.top + box.bottom) / 2 > bottom:
+            row, bottom = row + 1, box.bottom
+        numbers[index] = row
+    return [replace(word, line=numbers[index]) for index, word in enumerate(words)]

@@ -42,11 +42,27 @@ class LabelRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkedEntities:
+    """What became of the marked entities of the pages held out; the three shares, in [0, 1], add up to 1.
+
+    Args:
+        right: label and box as marked.
+        other_box: the label as marked, around other words.
+        missed: nothing of that label is there.
+    """
+
+    right: float
+    other_box: float
+    missed: float
+
+
+@dataclass(frozen=True, slots=True)
 class VersionReport:
     """The figures of one version.
 
     Args:
         f1: over all labels, on the pages that its training held out; None where there were none.
+        found: what became of the marked entities; None where the report does not say.
         by_boxes: whether boxes were counted and not words of entities, since two OCR engines were compared: such a
             figure says something else than one by words.
         rows: all labels together first, then each.
@@ -57,6 +73,7 @@ class VersionReport:
     """
 
     f1: float | None = None
+    found: MarkedEntities | None = None
     by_boxes: bool = False
     rows: tuple[LabelRow, ...] = ()
     trained_pages: int | None = None
@@ -118,6 +135,7 @@ def parse_report(body: object) -> VersionReport:
     found = tuple(row for row in rows if row is not None)[: _MOST_LABELS + 1] if measured else ()
     return VersionReport(
         f1=_share(_mapping(scores.get("overall")).get("f1")) if measured else None,
+        found=_found(scores.get("pages")),
         by_boxes=measured and body.get("counted_by") == "boxes",
         rows=found,
         trained_pages=_count(body.get("trained_pages")),
@@ -138,6 +156,18 @@ def _row(body: object) -> LabelRow | None:
         f1=_share(given.get("f1")) if predicted or support else None,
         support=support,
     )
+
+
+def _found(pages: object) -> MarkedEntities | None:
+    """Add up the pages' counts; None where one of them has no such count, or nothing is marked."""
+    right = other = gold = 0
+    for page in map(_mapping, pages if isinstance(pages, list) else ()):
+        counts = [_count(page.get(name)) for name in ("right", "other_box", "gold")]
+        known = [count for count in counts if count is not None]
+        if len(known) < len(counts) or known[0] + known[1] > known[2]:
+            return None
+        right, other, gold = right + known[0], other + known[1], gold + known[2]
+    return MarkedEntities(right / gold, other / gold, (gold - right - other) / gold) if gold else None
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@
 farthest from a cut. `layoutlm` loads and runs batches; `architectures` says what differs between a LayoutLMv3 and a
 LiLT. LayoutLMv3 runs on `fast_encoder`: the same weights with one fused attention, the biases of `position_bias`
 looked up once for all layers, and `weights` to check names and shapes. LiLT, and training, use transformers' modules.
-`decoding` makes one label per word and joins words to Regions. `tagger` is all of that in one call and needs no
-TorchServe.
+`decoding` joins words to Regions: word by word, or, where a checkpoint has a `box_prior` (what its project's
+annotations say about boxes), by `segmentation`, which divides the `runs` of words that may be in a box by what stands
+at their `junctions`. `tagger` is all of that in one call and needs no TorchServe.
 """

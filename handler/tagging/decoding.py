@@ -1,6 +1,6 @@
-"""Logits to one label per word, and words to Regions.
+"""Logits to Regions: with what was learned about a project's boxes (`segmentation`), or word by word.
 
-Rules, applied to the words that have a token, in reading order:
+The rules without it, applied to the words that have a token, in reading order:
 
 - a word's class is the most probable tag of its first token;
 - its score is the probability of that entity, B- and I- together;
@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from handler.joining import join_words
 from handler.page import Box, Page, Region
+from handler.tagging.box_prior import BoxPrior
 from handler.tagging.labels import LabelSet
+from handler.tagging.segmentation import segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,25 @@ class WordLabels:
 
     tags: NDArray[np.int64]
     scores: NDArray[np.float32]
+
+
+def decode(
+    page: Page, logits: NDArray[np.float32], labels: LabelSet, prior: BoxPrior | None = None
+) -> tuple[Region, ...]:
+    """Return the regions of a page, in reading order of their first word.
+
+    Args:
+        page: the words that were labelled.
+        logits: (words, tags) of the first token of each word; NaN rows for words without a token.
+        labels: the meaning of the second dimension.
+        prior: what was learned about the project's boxes; None for a checkpoint without it.
+    """
+    if prior is None:
+        return regions_of(page, label_words(logits, labels), labels)
+    return tuple(
+        _region(page, labels.names[name], members, scores)
+        for name, members, scores in segment(page, logits, labels, prior)
+    )
 
 
 def label_words(logits: NDArray[np.float32], labels: LabelSet) -> WordLabels:
@@ -83,14 +104,16 @@ def regions_of(page: Page, words: WordLabels, labels: LabelSet) -> tuple[Region,
         elif name >= 0:
             groups.append((name, [index]))
         before = index
-    return tuple(_region(page, labels.names[name], members, scores) for name, members in groups)
+    return tuple(
+        _region(page, labels.names[name], members, [scores[index] for index in members]) for name, members in groups
+    )
 
 
 def _region(page: Page, label: str, members: list[int], scores: Sequence[float]) -> Region:
     return Region(
         label=label,
         box=Box.around(page.words[index].box for index in members),
-        score=sum(scores[index] for index in members) / len(members),
+        score=min(sum(scores) / len(members), 1.0),
         text=join_words(page.words[index] for index in members),
         words=tuple(members),
     )

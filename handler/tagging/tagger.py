@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOfMemory
 from handler.page import BoxLevel, Page, TaggedPage
-from handler.tagging.decoding import label_words, regions_of
+from handler.tagging.box_prior import BoxPrior
+from handler.tagging.decoding import decode
 from handler.tagging.encoding import LENGTH_STEP, Batch, Encoder, Encoding, Window, collate
 from handler.tagging.layoutlm import LayoutLM, as_invalid, load
 
@@ -72,9 +73,13 @@ class Prepared:
 class Tagger:
     """Labels pages with one loaded checkpoint."""
 
-    def __init__(self, model: LayoutLM, settings: TaggerSettings) -> None:
-        """Take a loaded model and run it once, so that the first page does not pay for the warm-up."""
+    def __init__(self, model: LayoutLM, settings: TaggerSettings, prior: BoxPrior | None = None) -> None:
+        """Take a loaded model and run it once, so that the first page does not pay for the warm-up.
+
+        With `prior`, boxes begin and end as in the annotations that it was learned from.
+        """
         self.model = model
+        self.prior = prior
         self.labels = model.labels
         if settings.max_tokens > model.max_tokens:
             raise CheckpointInvalid(
@@ -95,15 +100,16 @@ class Tagger:
 
     @classmethod
     def load(cls, folder: Path | str, settings: TaggerSettings | None = None) -> Tagger:
-        """Load a checkpoint folder.
+        """Load a checkpoint folder, with what was learned about the project's boxes where it has that.
 
         Raises:
-            CheckpointInvalid: see `handler.tagging.layoutlm.load`.
+            CheckpointInvalid: see `handler.tagging.layoutlm.load` and `BoxPrior.find`.
         """
         settings = settings or TaggerSettings()
         model = load(folder, settings.device, settings.dtype)
+        prior = BoxPrior.find(Path(folder), model.labels.names)
         with as_invalid(f"{folder} cannot be run"):
-            return cls(model.accelerated(), settings)
+            return cls(model.accelerated(), settings, prior)
 
     def tag(self, pages: Sequence[Page]) -> list[TaggedPage | HandlerError]:
         """Label every page, in order.
@@ -162,7 +168,7 @@ class Tagger:
         return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id, LENGTH_STEP)
 
     def _tagged(self, page: Page, encoding: Encoding, logits: NDArray[np.float32]) -> TaggedPage:
-        return TaggedPage(regions_of(page, label_words(logits, self.labels), self.labels), len(encoding.windows))
+        return TaggedPage(decode(page, logits, self.labels, self.prior), len(encoding.windows))
 
     def _word_logits(self, prepared: Prepared) -> list[NDArray[np.float32] | HandlerError]:
         answers: list[NDArray[np.float32] | HandlerError] = [

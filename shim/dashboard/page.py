@@ -70,6 +70,11 @@ def when(moment: float | None) -> Markup:
     return Markup('<time datetime="{}">{} UTC</time>').format(exact, text)
 
 
+def share(value: float) -> str:
+    """Write a share of what is marked, in whole percent."""
+    return f"{value:.0%}"
+
+
 def figure(value: float | None) -> str:
     """Return an F1, precision or recall with three places, and a dash for none."""
     return NOTHING if value is None or not 0 <= value <= 1 else f"{value:.3f}"  # a job's record may say any number
@@ -90,7 +95,8 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"when": when, "figure": figure, "counted": counted, "duration": job_sentences.duration}
+    environment.filters |= {"when": when, "figure": figure, "share": share}
+    environment.filters |= {"counted": counted, "duration": job_sentences.duration}
     environment.globals |= {"url_for": url_for, "sentences": job_sentences, "chart_of": chart_of, "nothing": NOTHING}
     return environment
 

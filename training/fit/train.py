@@ -20,13 +20,17 @@ from tensorboardX import SummaryWriter
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 
+from handler.tagging.box_prior import FILE as BOX_PRIOR
+from handler.tagging.box_prior import BoxPrior
 from handler.tagging.labels import LabelSet
 from handler.tagging.layoutlm import respect_thread_limit
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import TrainingError, TrainingRefused
 from layoutloop.store.locks import file_lock
+from layoutloop.store.writing import write_json
 from training.data.examples import Example, pages_of, read_examples
 from training.fit.bases import RECIPES, Base, continue_from, make_base
+from training.fit.box_prior import learn_prior
 from training.fit.callback import ProgressFile
 from training.fit.plan import Plan
 from training.fit.process import REFUSED
@@ -73,6 +77,7 @@ def train(folder: Path) -> bool:
         seed=plan.seed,
         keep_best=keep_best,
     )
+    prior = learn_prior(training, plan.labels)
     progress = ProgressFile(folder, is_writer=arguments.process_index == 0)
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)  # SummaryWriter fails where another process makes it at the same time
@@ -82,6 +87,7 @@ def train(folder: Path) -> bool:
         recipe.new_factor,
         TaggerSettings(max_tokens=windows.max_tokens, stride=windows.stride, box_level=plan.box_level),
         validation,
+        prior,
         args=arguments,
         train_dataset=windows,
         data_collator=WindowCollator(base.tokenizer.pad_token_id or 0, jitter=recipe.vary),
@@ -90,7 +96,7 @@ def train(folder: Path) -> bool:
     signal.signal(signal.SIGTERM, progress.stop)
     trainer.train(resume_from_checkpoint=_last_whole(folder / "steps"))
     if not progress.stopped and trainer.is_world_process_zero():
-        _save(trainer, base, folder)
+        _save(trainer, base, prior, folder)
     return not progress.stopped
 
 
@@ -114,11 +120,13 @@ def _last_whole(steps: Path) -> str | None:
     return None
 
 
-def _save(trainer: EntityTrainer, base: Base, folder: Path) -> None:
+def _save(trainer: EntityTrainer, base: Base, prior: BoxPrior | None, folder: Path) -> None:
     partial = folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
     trainer.save_model(str(partial))
     base.tokenizer.save_pretrained(partial)
+    if prior is not None:
+        write_json(partial / BOX_PRIOR, prior.to_json())
     os.replace(partial, folder / "checkpoint")
 
 

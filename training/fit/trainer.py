@@ -13,6 +13,7 @@ from transformers import Trainer, TrainingArguments
 
 from handler.errors import HandlerError
 from handler.page import TaggedPage
+from handler.tagging.box_prior import BoxPrior
 from handler.tagging.layoutlm import LayoutLM, labels_of
 from handler.tagging.tagger import Tagger, TaggerSettings
 from training.data.examples import Example, pages_of
@@ -28,13 +29,23 @@ class EntityTrainer(Trainer):
     """Trains a base; `validation` are the pages that `evaluate` measures."""
 
     def __init__(
-        self, base: Base, new_factor: float, tagger: TaggerSettings, validation: Sequence[Example], **arguments: Any
+        self,
+        base: Base,
+        new_factor: float,
+        tagger: TaggerSettings,
+        validation: Sequence[Example],
+        prior: BoxPrior | None = None,
+        **arguments: Any,
     ) -> None:
-        """Take the base, how many times the rate new weights get, how pages are tagged, and Trainer's own arguments."""
+        """Take the base, how many times the rate new weights get, how pages are tagged, and Trainer's own arguments.
+
+        `prior` is what was learned about the project's boxes: pages are evaluated as they will be served.
+        """
         super().__init__(model=base.model, eval_dataset=list(validation), **arguments)
         self._base = base
         self._new_factor = new_factor
         self._tagger = tagger
+        self._prior = prior
         self._validation = validation
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
@@ -59,7 +70,7 @@ class EntityTrainer(Trainer):
         was_training = model.training
         model.eval()
         loaded = LayoutLM.of(model, self._base.tokenizer.backend_tokenizer, self.args.device, torch.float32)
-        tagged = Tagger(loaded.accelerated(), self._tagger).tag(list(pages_of(self._validation)))
+        tagged = Tagger(loaded.accelerated(), self._tagger, self._prior).tag(list(pages_of(self._validation)))
         model.train(was_training)
         return tagged
 

@@ -11,7 +11,7 @@ what the person at the screen sees, so nothing is made easier for the model:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,6 +61,8 @@ class PageScore:
         gold: marked entities.
         predicted: predicted entities.
         error: why the model gave no answer; None where it did.
+        other_box: marked entities that are not right, and share a word with a prediction of their label: the box is
+            all that is wrong. None where boxes were compared, and in reports from before this was counted.
     """
 
     task: int
@@ -69,11 +71,36 @@ class PageScore:
     gold: int
     predicted: int
     error: str | None = None
+    other_box: int | None = None
 
     @property
     def wrong(self) -> int:
         """Marked entities that were missed, and predictions that are wrong."""
         return self.gold + self.predicted - 2 * self.right
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What became of the marked entities; the three are all of them.
+
+    Args:
+        right: label and box as marked.
+        other_box: the label as marked, around other words: the person moves edges.
+        missed: nothing of that label is there: the person draws a box.
+    """
+
+    right: int
+    other_box: int
+    missed: int
+
+    @classmethod
+    def on(cls, pages: Iterable[PageScore]) -> Found | None:
+        """Add up pages; None where one of them was counted without other boxes, or there is none."""
+        counts = list(pages)
+        if not counts or any(page.other_box is None for page in counts):
+            return None
+        right, other = (sum(getattr(page, name) for page in counts) for name in ("right", "other_box"))
+        return cls(right, other, sum(page.gold for page in counts) - right - other)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +149,10 @@ def score(
         raise ValueError(f"{len(examples)} pages need as many answers, got {len(tagged)}")
     gold = [Counter((entity.label, entity.words) for entity in example.entities) for example in examples]
     found = [_predicted(answer, label_map or {}) for answer in tagged]
-    return scores_of(examples, tagged, gold, found, labels)
+    scores = scores_of(examples, tagged, gold, found, labels)
+    other = map(_other_box, gold, found)
+    pages = (replace(page, other_box=count) for page, count in zip(scores.pages, other, strict=True))
+    return replace(scores, pages=tuple(pages))
 
 
 def scores_of(
@@ -167,6 +197,13 @@ def _page_score(
 
 def _right(gold: Counter[Key], found: Counter[Key]) -> Counter[Key]:
     return Counter({key: count for key, count in (gold & found).items() if key[1]})  # nothing is not equal to nothing
+
+
+def _other_box(gold: Counter[Key], found: Counter[Key]) -> int:
+    """Return how many marked entities are not right, though a word of them is predicted to have their label."""
+    missed = gold - _right(gold, found)
+    labelled = {(label, word) for label, words in found for word in words}
+    return sum(count for (label, words), count in missed.items() if any((label, word) in labelled for word in words))
 
 
 def _places(gold: Sequence[Counter[Key]], found: Sequence[Counter[Key]]) -> Iterator[tuple[str | None, str | None]]:

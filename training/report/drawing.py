@@ -42,6 +42,7 @@ class Drawing:
         right: predictions that are right.
         marked: entities a person marked.
         predicted: entities the model predicted.
+        other_box: marked entities with the right label around other words; None where that was not counted.
         jpeg: the picture, at most MAX_JPEG_BYTES.
     """
 
@@ -50,6 +51,7 @@ class Drawing:
     right: int
     marked: int
     predicted: int
+    other_box: int | None
     jpeg: bytes
 
 
@@ -86,9 +88,8 @@ def draw_worst(
             logger.warning("task %d, page %d is not drawn: %s", page.task, page.item + 1, error)
             continue
         picture = draw_comparison(image, examples[index].entities, _regions(tagged[index]), label_map)
-        drawings.append(
-            Drawing(page.task, page.item, page.right, page.gold, page.predicted, to_jpeg(picture, MAX_JPEG_BYTES))
-        )
+        jpeg = to_jpeg(picture, MAX_JPEG_BYTES)
+        drawings.append(Drawing(page.task, page.item, page.right, page.gold, page.predicted, page.other_box, jpeg))
     return tuple(drawings)
 
 

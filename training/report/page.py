@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from handler.ocr_settings import TASK_ENGINE
 from training.data.annotations import count_new
-from training.measure.scoring import LabelScore, Scores
+from training.measure.scoring import Found, LabelScore, Scores
 from training.report.curves import f1_curve, loss_curve
 from training.report.drawing import MARKED, PREDICTED, Drawing
 from training.report.report import Report
@@ -50,13 +50,14 @@ def render(report: Report, drawings: Sequence[Drawing]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"figure": _figure, "sign": _sign, "tone": _tone, "percent": _percent}
+    environment.filters |= {"figure": _figure, "sign": _sign, "tone": _tone, "percent": _percent, "share_of": _share_of}
     curves = [("Loss of training", "step", report.losses, loss_curve)]
     curves += [("Entity F1 on the validation pages", "epoch", report.f1s, f1_curve)]
     return environment.get_template("report.html.jinja").render(
         report=report,
         headline=_headline(report),
         rows=_rows(report),
+        found=Found.on(report.scores.pages) if report.scores and report.scores.overall.support else None,
         failed=[page for page in report.scores.pages if page.error is not None] if report.scores else [],
         curves=[(title, x, _uri("svg+xml", draw(points).encode())) for title, x, points, draw in curves if points],
         pictures=[(drawing, _uri("jpeg", drawing.jpeg)) for drawing in drawings],
@@ -168,6 +169,10 @@ def _tone(value: float | None) -> str:
 
 def _percent(value: float) -> str:
     return f"{value:.1%}"
+
+
+def _share_of(count: int, total: int) -> str:
+    return f"{count / total:.0%}"
 
 
 def _uri(kind: str, data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from layoutloop.plural import counted
+from training.measure.scoring import Found
 from training.report.report import Report
 
 
@@ -21,6 +22,9 @@ def score_table(report: Report) -> str:
             f"  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:.3f}"
             for row in rows
         ]
+        if found := Found.on(scores.pages):
+            other = f"label right but another box {found.other_box}"
+            lines.append(f"box right {found.right}, {other}, not found {found.missed}")
         failed = sum(page.error is not None for page in scores.pages)
         lines += [f"no answer for {counted(failed, 'page')}"] if failed else []
     if report.reading_ceiling is not None:

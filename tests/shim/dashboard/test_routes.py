@@ -176,6 +176,15 @@ def test_f1_by_boxes_is_called_that(board: Board, counted_by: str, times: int) -
     assert ("A dashed dot is F1 by boxes" in shown) == bool(times)
 
 
+@pytest.mark.parametrize(("other_box", "times"), [pytest.param(3, 1, id="counted"), pytest.param(None, 0, id="not")])
+def test_a_wrong_box_is_told_from_what_was_not_found(board: Board, other_box: int | None, times: int) -> None:
+    board.version(V1)
+    page = PageScore(1, 0, 6, 10, 9, other_box=other_box)
+    measured = replace(scores(0.5), pages=(page,))
+    keep_report(ModelStore(board.store), Report("project-7", ("total",), V1, scores=measured))
+    assert words(board.page()).count("Box right 60% Label right, other box 30% Not found 10%") == times
+
+
 def test_a_project_in_full(board: Board) -> None:
     board.node()
     board.version(V1, f1=0.7)

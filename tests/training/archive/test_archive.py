@@ -18,6 +18,7 @@ import yaml
 
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
+from handler.tagging.box_prior import FILE as BOX_PRIOR
 from handler.tagging.layoutlm import load
 from layoutloop.errors import ArchiveFailed
 from layoutloop.store.changes import add_to_load, flip
@@ -29,6 +30,7 @@ from tests.checkpoints import LABELS, make_lilt_checkpoint, word_piece
 from training.archive.archive import ProjectSettings, build_ocr, build_project, ocr_is_current
 from training.archive.packing import HANDLER, handler_sha256
 from training.archive.stored_models import unpack_checkpoint
+from training.fit.box_prior import fit_prior
 
 BASE = "graft:all-MiniLM-L6-v2"
 SETTINGS = ProjectSettings("eng", psm=6, box_level="lines", base_model=BASE, engine="tesserocr-5.5.4-eng-psm6")
@@ -94,7 +96,7 @@ def test_a_lilt_with_the_tokenizer_of_another_text_half_is_not_archived(tmp_path
     word_piece().save_pretrained(checkpoint)
     with pytest.raises(CheckpointInvalid, match="not that of the LiLT's text half"):
         build_project(ModelStore(tmp_path / "store"), 7, checkpoint, SETTINGS)
-    assert names(tmp_path / "store" / "project-7") == []
+    assert not (tmp_path / "store").exists()
 
 
 def test_the_ocr_archive_stands_alone(store: Path, ocr_card: VersionCard) -> None:
@@ -175,12 +177,22 @@ def test_of_a_trainers_folder_only_what_serving_needs_is_kept(tmp_path: Path, te
     for name in ("merges.txt", "special_tokens_map.json"):
         (source / name).write_text("{}" if name.endswith(".json") else "")
     (source / "tokenizer_notes.json").mkdir()
+    write_json(source / BOX_PRIOR, fit_prior([], LABELS).to_json())
     card = build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
-    expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json"}
+    expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json", BOX_PRIOR}
     assert set(names(tmp_path / "store" / "project-7" / f"checkpoint-{card.version}")) == expected
     with opened(tmp_path / "store", card) as archive:
         inside = {name for name in archive.namelist() if name.startswith("checkpoint/") and not name.endswith("/")}
     assert inside == {f"checkpoint/{name}" for name in expected}
+
+
+def test_a_damaged_prior_is_refused_before_anything_is_archived(tmp_path: Path, text_checkpoint: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(text_checkpoint, source)
+    (source / BOX_PRIOR).write_text("{")
+    with pytest.raises(CheckpointInvalid, match=BOX_PRIOR):
+        build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
+    assert not (tmp_path / "store").exists()
 
 
 def test_no_archive_is_ever_seen_without_its_card(tmp_path: Path) -> None:

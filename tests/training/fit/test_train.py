@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from handler.page import TaggedPage
+from handler.tagging.box_prior import BoxPrior
 from handler.tagging.tagger import Tagger
 from layoutloop.errors import TrainingRefused
 from tests.checkpoints import make_lilt_checkpoint, roberta_tokenizer
@@ -44,11 +45,15 @@ def test_a_training_learns_its_pages(tmp_path: Path) -> None:
     told: list[Progress] = []
     last = run_training(folder, 1, told.append)
     examples = [make_example(2000 + task) for task in range(5)]
-    tagged = Tagger.load(folder / "checkpoint").tag([example.page for example in examples])
-    assert score(examples, tagged, LABELS).overall.f1 > 0.9
+    tagger = Tagger.load(folder / "checkpoint")
+    assert score(examples, tagger.tag([example.page for example in examples]), LABELS).overall.f1 > 0.9
     assert last.losses[-1][1] < last.losses[0][1] / 2
     assert last.f1s[-1][1] > 0.9
     assert told
+    prior = BoxPrior.find(folder / "checkpoint", LABELS)
+    assert prior is not None, "what was learned about boxes travels with the weights"
+    assert tagger.prior is not None, "and decodes"
+    assert tagger.prior.to_json() == prior.to_json()
     assert list((folder / "logs").glob("events.out.tfevents.*")), "TensorBoard logs"
     assert run_training(folder, 1, told.append) == last, "a second try finds it done"
 

@@ -17,18 +17,18 @@ from handler.tagging.tagger import TaggerSettings
 from tests.checkpoints import LABELS, make_checkpoint
 from training.data.examples import Entity, Example
 from training.measure.evaluate import tag_examples
-from training.measure.scoring import MICRO, LabelScore, PageScore, Scores, reading_ceiling, score
+from training.measure.scoring import MICRO, Found, LabelScore, PageScore, Scores, reading_ceiling, score
 
 BOX = Box(0, 0, 10, 10)
-Found = tuple[str, tuple[int, ...]]
+Marked = tuple[str, tuple[int, ...]]
 
 
-def example(*entities: Found, task: int = 1, item: int = 0, words: int = 8) -> Example:
+def example(*entities: Marked, task: int = 1, item: int = 0, words: int = 8) -> Example:
     page = Page(Size(100, 100), "given", tuple(Word(f"word{index}", BOX) for index in range(words)))
     return Example(task, item, page, tuple(Entity(label, BOX, indices) for label, indices in entities))
 
 
-def tagged(*regions: Found) -> TaggedPage:
+def tagged(*regions: Marked) -> TaggedPage:
     return TaggedPage(tuple(Region(label, BOX, 0.9, "", indices) for label, indices in regions), 1)
 
 
@@ -57,15 +57,40 @@ def row(scores: Scores, label: str) -> LabelScore:
         pytest.param([("total", (1, 3))], [("total", (1,)), ("total", (3,))], (0, 1, 2), id="found in two pieces"),
     ],
 )
-def test_one_page(marked: list[Found], predicted: list[Found], counts: tuple[int, int, int]) -> None:
+def test_one_page(marked: list[Marked], predicted: list[Marked], counts: tuple[int, int, int]) -> None:
     scores = score([example(*marked)], [tagged(*predicted)], ["total", "date"])
     right, gold, found = counts
-    assert scores.pages == (PageScore(1, 0, right, gold, found),)
+    assert [(page.right, page.gold, page.predicted, page.error) for page in scores.pages] == [(*counts, None)]
     assert scores.pages[0].wrong == gold - right + found - right
     assert (scores.overall.support, scores.overall.predicted) == (gold, found)
     assert scores.overall.precision == pytest.approx(right / found if found else 0)
     assert scores.overall.recall == pytest.approx(right / gold if gold else 0)
     assert scores.overall.f1 == pytest.approx(2 * right / (gold + found) if gold + found else 0)
+
+
+@pytest.mark.parametrize(
+    ("marked", "predicted", "counts"),
+    [
+        pytest.param([("total", (1, 2))], [("total", (1, 2))], (1, 0, 0), id="box right"),
+        pytest.param([("total", (1, 2))], [("total", (2,))], (0, 1, 0), id="a word too few"),
+        pytest.param([("total", (1, 2))], [("total", (0, 1, 2, 3))], (0, 1, 0), id="words too many"),
+        pytest.param([("total", (1, 2))], [("date", (1, 2))], (0, 0, 1), id="another label is not found"),
+        pytest.param([("total", (1, 2))], [("total", (3,))], (0, 0, 1), id="elsewhere is not found"),
+        pytest.param([("total", (1,)), ("total", (2,))], [("total", (1, 2))], (0, 2, 0), id="two boxes in one"),
+        pytest.param([("total", (1,)), ("total", (2, 3))], [("total", (1,)), ("total", (2,))], (1, 1, 0), id="both"),
+        pytest.param([("total", ())], [("total", (1,))], (0, 0, 1), id="a box without words is not found"),
+    ],
+)
+def test_what_became_of_the_marked_ones(
+    marked: list[Marked], predicted: list[Marked], counts: tuple[int, int, int]
+) -> None:
+    scores = score([example(*marked)], [tagged(*predicted)], ["total", "date"])
+    assert Found.on(scores.pages) == Found(*counts)
+
+
+def test_what_was_not_counted_is_not_said() -> None:
+    assert Found.on([]) is None
+    assert Found.on([PageScore(1, 0, 1, 2, 3, other_box=1), PageScore(2, 0, 1, 2, 3)]) is None
 
 
 def test_equal_words_of_different_pages_are_different_entities() -> None:
@@ -99,7 +124,7 @@ def test_no_pages(labels: list[str]) -> None:
 def test_a_page_that_failed_counts_as_nothing_predicted_and_keeps_its_error() -> None:
     examples = [example(("total", (1,)), task=task) for task in (1, 2)]
     scores = score(examples, [AnswerInvalid("not finite"), tagged(("total", (1,)))], ["total"])
-    assert scores.pages == (PageScore(1, 0, 0, 1, 0, "not finite"), PageScore(2, 0, 1, 1, 1))
+    assert scores.pages == (PageScore(1, 0, 0, 1, 0, "not finite", 0), PageScore(2, 0, 1, 1, 1, None, 0))
     assert row(scores, "total") == LabelScore("total", 1, 0.5, pytest.approx(2 / 3), 2, 1)
 
 
@@ -127,7 +152,7 @@ def test_another_number_of_answers_is_refused() -> None:
         pytest.param([], None, id="no pages"),
     ],
 )
-def test_reading_ceiling(entities: list[list[Found]], ceiling: float | None) -> None:
+def test_reading_ceiling(entities: list[list[Marked]], ceiling: float | None) -> None:
     assert reading_ceiling([example(*page) for page in entities]) == ceiling
 
 
@@ -140,7 +165,7 @@ def _random_tags(generator: np.random.Generator, names: Sequence[str], words: in
     return tags
 
 
-def _spans(tags: Sequence[str], labels: LabelSet) -> list[Found]:
+def _spans(tags: Sequence[str], labels: LabelSet) -> list[Marked]:
     """The regions that our decoding makes of tags, so that this test compares what is served."""
     ids = np.array([labels.tags.index(tag) for tag in tags], dtype=np.int64)
     page = Page(Size(100, 100), "given", tuple(Word("x", BOX) for _ in tags))

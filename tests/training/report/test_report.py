@@ -250,6 +250,20 @@ def test_the_headline(tmp_path: Path, changes: dict[str, object], headline: str)
     assert headline in words_of(written(tmp_path, report))
 
 
+def test_a_wrong_box_is_told_from_what_was_not_found(tmp_path: Path) -> None:
+    pages = [example(1, entity("total", 0), entity("vendor", 1, 2)), example(2, entity("total", 0), entity("total", 1))]
+    answers = [tagged(entity("total", 0), entity("vendor", 1, 2, 3)), tagged(entity("total", 0))]
+    measured = score(pages, answers, LABELS)
+    report = replace(full_report(), scores=measured, compared=())
+    text = words_of(written(tmp_path, report))
+    assert "Box right50% Label right, other box25% Not found25%" in text
+    assert "box right 2, label right but another box 1, not found 1" in score_table(report)
+    drawn = draw_worst(pages, answers, measured, lambda _: page_bytes())
+    assert [(page.task, page.right, page.marked, page.other_box) for page in drawn] == [(1, 1, 2, 1), (2, 1, 2, 0)]
+    shown = words_of(written(tmp_path, report, drawings=drawn))
+    assert "Task 1, page 1: 1 of 2 right, 1 with another box, 0 not found; 1 predicted wrongly" in shown
+
+
 def test_no_validation_pages_are_said(tmp_path: Path) -> None:
     empty = score([], [], LABELS)
     report = Report("project-7", LABELS, version=VERSION, verdict=decide(empty, None), scores=empty, tasks=2)
