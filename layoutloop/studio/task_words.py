@@ -14,7 +14,7 @@ from typing import Any
 from handler.errors import ImageTooLarge, PageInvalid
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
-from handler.turn import level_page, level_thumbnail
+from handler.turn import level_page
 from handler.wire import FORMAT, MAX_WORDS, page_from_json
 from layoutloop.errors import AddressRefused, ImageUnavailable, WordsInvalid
 from layoutloop.plural import counted
@@ -132,7 +132,7 @@ def with_picture(page: Page, picture: Page) -> Page:
 
     Args:
         page: what the task brings.
-        picture: what `ocr` says of the image; its words do not count.
+        picture: what `ocr` says of the image, its thumbnail level by the turn of `page`; its words do not count.
 
     Raises:
         WordsInvalid: they are of different sizes, so these are the words of another page, or of another copy of it.
@@ -143,9 +143,7 @@ def with_picture(page: Page, picture: Page) -> Page:
             f"the words are of a page of {ours.width} x {ours.height} pixels, and the image of this page has "
             f"{image.width} x {image.height}; give width, height and boxes in pixels of the image"
         )
-    if picture.thumbnail is None or not page.turn:
-        return replace(page, thumbnail=picture.thumbnail)
-    return replace(page, thumbnail=level_thumbnail(picture.thumbnail, page.turn))
+    return replace(page, thumbnail=picture.thumbnail)
 
 
 def _entry(entry: object) -> TaskWords | None:

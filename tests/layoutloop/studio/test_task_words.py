@@ -10,11 +10,9 @@ import pytest
 from handler.errors import ImageTooLarge
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
-from handler.turn import level_thumbnail
 from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError, WordsInvalid
 from layoutloop.studio.label_config import parse_label_config
 from layoutloop.studio.task_words import MAX_BYTES, TaskWords, read_task_words, with_picture, words_of_task
-from tests.handler.samples import noisy_thumbnail
 
 ONE = parse_label_config(
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image"><Label value="Total"/>'
@@ -232,16 +230,3 @@ def test_a_page_gets_the_thumbnail_of_its_image_and_must_have_its_size() -> None
     )
     with pytest.raises(WordsInvalid, match="a page of 100 x 50 pixels, and the image of this page has 50 x 100; give"):
         with_picture(page, Page(Size(50, 100), "", ()))
-
-
-def test_a_turned_page_keeps_its_turn_and_is_read_in_its_direction() -> None:
-    """The text runs down: in the picture, words of a line stand below one another, and the first line at the right."""
-    boxes = ([80, 10, 90, 60], [80, 70, 90, 99], [60, 10, 70, 60])
-    words = [{"text": "word", "box": box} for box in boxes]
-    page = read(PAGE | {"width": 100, "height": 100, "turn": 270, "words": words})
-    assert page.turn == 270
-    assert [word.line for word in page.words] == [0, 0, 1]
-    assert [word.box for word in page.words] == [Box(*box) for box in boxes]
-    thumbnail = noisy_thumbnail()
-    picture = Page(page.size, "", (), thumbnail)
-    assert with_picture(page, picture).thumbnail == level_thumbnail(thumbnail, 270) != thumbnail
