@@ -13,6 +13,7 @@ import pypdfium2.raw as pdfium
 from numpy.typing import NDArray
 
 from handler.page import Box, Size
+from handler.scripts import begins_word
 
 MAX_CHARACTERS = 200_000
 """Of a page. A newspaper's has 50,000."""
@@ -168,7 +169,7 @@ def _grouped(characters: Iterable[_Character | None]) -> Iterator[list[_Characte
 
 def _begins(before: _Character, character: _Character) -> bool:
     """Whether a character begins a word that no space parts from the one before."""
-    return _is_apart(before.space, character.space)
+    return begins_word(before.text[-1], character.text[0]) or _is_apart(before.space, character.space)
 
 
 def _leads_on(before: _Character, character: _Character) -> bool:
