@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from handler.errors import ImageTooLarge, PageInvalid
@@ -120,7 +121,9 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
     given = Page(page.size, TASK_ENGINE, _on_page(page.words, page.size, words), turn=page.turn)
-    if any("line" in word for word in body["words"]):
+    numbered = sum("line" in word for word in body["words"])
+    if numbered:
+        _check_lines(given.words, numbered, words)
         return given
     level = number_rows(level_page(given).words)
     lined = [replace(word, line=other.line) for word, other in zip(given.words, level, strict=True)]
@@ -185,6 +188,28 @@ def _on_page(words: Sequence[Word], size: Size, where: TaskWords) -> tuple[Word,
         left, top = max(0.0, box.left), max(0.0, box.top)
         kept.append(replace(word, box=Box(left, top, min(box.right, size.width), min(box.bottom, size.height))))
     return tuple(kept)
+
+
+def _check_lines(words: Sequence[Word], numbered: int, where: TaskWords) -> None:
+    """Refuse line numbers that cannot be those of a page's lines.
+
+    Raises:
+        WordsInvalid: some words have none, or a line goes on after another one.
+    """
+    if numbered < len(words):
+        raise WordsInvalid(
+            f"{_place(where)} {counted(numbered, 'word')} with `line` and {len(words) - numbered:,} without; give it "
+            "for all of a page's words, or for none"
+        )
+    ended: set[int] = set()
+    for number, (before, word) in enumerate(pairwise(words), start=1):
+        if before.line != word.line:
+            ended.add(before.line)
+        if word.line in ended:
+            raise WordsInvalid(
+                f"{_place(where)} words whose `line` begins anew: word {number} is of line {word.line}, which ended "
+                "before it; count lines over the whole page, and give the words of a line one after the other"
+            )
 
 
 def _place(words: TaskWords) -> str:

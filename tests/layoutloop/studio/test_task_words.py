@@ -132,8 +132,8 @@ def test_lines_are_counted_where_no_word_says_its_line() -> None:
         {"text": text, "box": box} for text, box in (("a", [0, 0, 9, 9]), ("b", [10, 0, 19, 9]), ("c", [0, 20, 9, 29]))
     ]
     assert [word.line for word in read(PAGE | {"words": bare}).words] == [0, 0, 1]
-    bare[2]["line"] = 4
-    assert [word.line for word in read(PAGE | {"words": bare}).words] == [0, 0, 4]
+    given = [word | {"line": line} for word, line in zip(bare, (3, 3, 1), strict=True)]
+    assert [word.line for word in read(PAGE | {"words": given}).words] == [3, 3, 1]
 
 
 def test_a_page_that_lies_on_its_side_keeps_its_turn_and_lines_are_counted_as_its_text_runs() -> None:
@@ -150,7 +150,7 @@ def test_what_reaches_past_the_edge_is_cut_off() -> None:
 
 
 def word_at(*box: float) -> dict[str, Any]:
-    return PAGE | {"words": [*WORDS, {"text": "secret", "box": list(box)}]}
+    return PAGE | {"words": [*WORDS, {"text": "secret", "box": list(box), "line": 1}]}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,16 @@ def word_at(*box: float) -> dict[str, Any]:
             PAGE | {"words": [{"text": "secret"}]}, "word 0: `box` is [left, top, right, bottom]", id="no box"
         ),
         pytest.param(PAGE | {"words": [{"text": 5, "box": [0, 0, 1, 1]}]}, "`text` is a string, got 5", id="no text"),
+        pytest.param(
+            PAGE | {"words": [*WORDS, {"text": "secret", "box": [0, 30, 9, 40]}]},
+            "2 words with `line` and 1 without; give it for all of a page's words, or for none",
+            id="a word without its line",
+        ),
+        pytest.param(
+            PAGE | {"words": [word | {"line": line} for word, line in zip(WORDS * 2, (0, 1, 0, 1), strict=True)]},
+            "`line` begins anew: word 2 is of line 0, which ended before it; count lines over the whole page",
+            id="lines counted in each block",
+        ),
         pytest.param(PAGE | {"turn": 30}, "`turn` is degrees in [0, 360)", id="an impossible turn"),
         pytest.param(word_at(0, 0, float("nan"), 9), "needs four finite numbers", id="not a number"),
     ],
