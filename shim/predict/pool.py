@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
+BACKGROUND = 10**9
+"""Turns from here on are of pages that no person waits for: they come behind all others."""
 _WAKE_S = 0.1
 
 
@@ -45,7 +47,7 @@ class PagePool(Generic[T]):
 
     Args:
         threads: jobs that run at a time.
-        max_waiting: jobs that may wait or run; more are refused.
+        max_waiting: jobs that may wait or run; more are refused. Those of the background find half of it.
         times: how many times as many run at a time, called with each job; threads once started stay.
     """
 
@@ -76,14 +78,13 @@ class PagePool(Generic[T]):
             Overloaded: too many wait already.
         """
         threads = self._threads * self._times()
+        most = self._max_waiting if turn < BACKGROUND else max(1, self._max_waiting // 2)
         with self._lock:
             self._start(threads)
             future = self._futures.get(key)
             if future is None:
-                if len(self._futures) >= self._max_waiting:
-                    raise Overloaded(
-                        f"no more than {counted(self._max_waiting, 'page')} may wait; try again in a minute"
-                    )
+                if len(self._futures) >= most:
+                    raise Overloaded(f"no more than {counted(most, 'page')} may wait; try again in a minute")
                 future = self._futures[key] = Future()
                 self._waiting[key] = (turn, job)
             elif not self._has_better_turn(key, turn):

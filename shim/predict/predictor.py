@@ -42,7 +42,7 @@ from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
 from shim.predict.handed_out import Entry, HandedOut
 from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
-from shim.predict.pool import PagePool, bare
+from shim.predict.pool import BACKGROUND, PagePool, bare
 from shim.predict.request import PredictRequest
 from shim.predict.task_notes import TaskNotes
 from shim.predict.task_pages import TaskPages
@@ -51,7 +51,6 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
-_BACKGROUND = 10**9  # added to a pre-labelling's turns: its pages come behind those that a person waits for
 
 _NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
@@ -144,7 +143,7 @@ class Predictor:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
             if request.is_background:
                 self.handed_out.note_run()
-            first = _BACKGROUND if request.is_background else 0
+            first = BACKGROUND if request.is_background else 0
             submit = partial(self._submit_task, request, self._answerer.models.in_service(request.model))
             submitted = [submit(task, turn) for turn, task in enumerate(request.tasks, first)]
             entries = [

@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from layoutloop.errors import Overloaded, TaskInvalid
-from shim.predict.pool import Again, PagePool
+from shim.predict.pool import BACKGROUND, Again, PagePool
 
 WAIT_S = 10.0
 
@@ -90,6 +90,20 @@ def test_more_than_may_wait_is_refused_but_merging_is_not() -> None:
     gate.open.set()
     assert [first.result(WAIT_S), second.result(WAIT_S)] == ["done", "done"]
     assert pool.submit(3, 0, gate).result(WAIT_S) == "done"
+
+
+def test_the_background_leaves_half_of_the_places_to_people() -> None:
+    pool: PagePool[str] = PagePool(threads=1, max_waiting=6)
+    gate = Gate()
+    behind = [pool.submit(number, BACKGROUND + number, gate) for number in range(3)]
+    with pytest.raises(Overloaded, match="no more than 3 pages may wait"):
+        pool.submit(3, BACKGROUND + 3, gate)
+    assert pool.submit(2, 0, gate) is behind[2]
+    opened = [pool.submit(number, 0, gate) for number in range(3, 6)]
+    with pytest.raises(Overloaded, match="no more than 6 pages may wait"):
+        pool.submit(6, 0, gate)
+    gate.open.set()
+    assert [future.result(WAIT_S) for future in (*behind, *opened)] == ["done"] * 6
 
 
 @pytest.mark.parametrize(
