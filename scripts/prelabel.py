@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 outcome = _write(options, PredictionFile(options.out, shim, xml, _Bar(bar)), studio, portion, version)
         except KeyboardInterrupt:
             bar.close()
-            print("interrupted. The same command, run again, goes on where this one stopped", file=sys.stderr)
+            again = "goes on where this one stopped" if options.out is None else "begins anew: no file was written"
+            print(f"interrupted. The same command, run again, {again}", file=sys.stderr)
             return 1
     print(_summary(outcome, options.out))
     return 1 if outcome.failed else 0

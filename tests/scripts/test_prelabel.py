@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -423,6 +424,23 @@ def test_a_file_has_the_tasks_with_their_predictions(scene: Scene, tmp_path: Pat
     assert prediction["result"]
     assert [path.name for path in tmp_path.iterdir() if "predictions" in path.name] == [out.name]
     assert not scene.studio.imports
+
+
+@pytest.mark.parametrize("to_a_file", [False, True])
+def test_what_an_interrupted_run_leaves_is_said(scene: Scene, tmp_path: Path, to_a_file: bool) -> None:
+    scene.studio.add_tasks(COUNT)
+
+    def interrupt(_method: str, path: str) -> None:
+        if path.startswith("/api/tasks"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    scene.studio.before = interrupt
+    out = tmp_path / "out.json"
+    status, _, said = scene.command(*(["--out", str(out)] if to_a_file else []))
+    assert status == 1
+    ending = "begins anew: no file was written" if to_a_file else "goes on where this one stopped"
+    assert said.rstrip().endswith(f"interrupted. The same command, run again, {ending}")
+    assert list(tmp_path.glob("*out.json*")) == []
 
 
 def test_images_of_no_project(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
