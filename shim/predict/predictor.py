@@ -130,15 +130,7 @@ class Predictor:
         """
         deadline, notes = time.monotonic() + self._settings.deadline_s, TaskNotes(self._metrics, request.project_id)
         if not self._admitted.acquire(blocking=False):
-            version = self.version(request.project_id, request.config)
-            logger.warning(
-                "no more than %s at a time; [] for %s",
-                counted(self._settings.max_predicts, "predict"),
-                counted(len(request.tasks), "task"),
-            )
-            self._metrics.tasks.labels("deferred").inc(len(request.tasks))
-            full = Overloaded("too many predict requests at a time; try again")
-            return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
+            return self._too_many(request)
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
             if request.is_background:
@@ -153,7 +145,26 @@ class Predictor:
         finally:
             self._admitted.release()
             notes.log()
-        outcomes = Counter(outcome for _, outcome, _ in entries)
+        self._count(request, Counter(outcome for _, outcome, _ in entries))
+        results = [entry for entry, _, _ in entries]
+        if not request.is_background and not request.is_interactive:
+            results = self.handed_out.without_taken(request.tasks, results)
+        return PredictResponse(results, version, [error for _, _, error in entries])
+
+    def _too_many(self, request: PredictRequest) -> PredictResponse:
+        """Return `[]` for each task of a request that finds no place."""
+        version = self.version(request.project_id, request.config)
+        logger.warning(
+            "no more than %s at a time; [] for %s",
+            counted(self._settings.max_predicts, "predict"),
+            counted(len(request.tasks), "task"),
+        )
+        self._metrics.tasks.labels("deferred").inc(len(request.tasks))
+        full = Overloaded("too many predict requests at a time; try again")
+        return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
+
+    def _count(self, request: PredictRequest, outcomes: Counter[TaskStatus]) -> None:
+        """Count how the tasks ended, and log what concerns many of them in one line."""
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         if outcomes["no_model"]:
@@ -164,13 +175,9 @@ class Predictor:
                 "project %s: %d of %s did not fit the %g s; what was begun goes on in the background, try again",
                 request.project_id,
                 outcomes["deferred"],
-                counted(len(entries), "task"),
+                counted(outcomes.total(), "task"),
                 self._settings.deadline_s,
             )
-        results = [entry for entry, _, _ in entries]
-        if not request.is_background and not request.is_interactive:
-            results = self.handed_out.without_taken(request.tasks, results)
-        return PredictResponse(results, version, [error for _, _, error in entries])
 
     def _submit_task(
         self, request: PredictRequest, in_service: InService, task: Mapping[str, object], turn: int
