@@ -26,7 +26,7 @@ from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.torchserve.answers import error_of, json_of, torchserve_error, wants_key
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.nodes import RESOLVE_WAIT_S, Nodes, Refusals
-from layoutloop.torchserve.tokens import TokenFile as TokenFile
+from layoutloop.torchserve.tokens import TokenFile
 
 logger = logging.getLogger(__name__)
 

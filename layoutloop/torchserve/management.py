@@ -18,7 +18,8 @@ import requests
 
 from layoutloop.errors import ManagementError, TorchServeUnavailable, TorchServeUnreachable
 from layoutloop.torchserve.answers import torchserve_error, wants_key
-from layoutloop.torchserve.inference import TokenFile, make_session
+from layoutloop.torchserve.inference import make_session
+from layoutloop.torchserve.tokens import TokenFile
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,9 @@ from layoutloop.store.redis_locks import Lease, Leases
 from layoutloop.store.transfer import folder_here
 from layoutloop.store.writing import write_json
 from layoutloop.torchserve.in_service import InServiceModels
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
 from layoutloop.torchserve.management import ManagementClient
+from layoutloop.torchserve.tokens import TokenFile
 from rollout.promotion import promote
 from rollout.retirement import retire
 from rollout.watcher import Watcher
@@ -429,7 +430,8 @@ TRAINER = """
 import sys, time
 from pathlib import Path
 from layoutloop.store.path import store_path
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.tokens import TokenFile
 from training.archive.archive import ProjectSettings
 from training.publish import Publisher
 from layoutloop.store.model_store import ModelStore
