@@ -112,12 +112,11 @@ def _write(
 ) -> Outcome:
     """Write a file, of images where some are named, else of the project's tasks."""
     failed: dict[str, str] = {}
-    if options.images:
+    if options.images or studio is None:
         # One at a time, as large as they may be; what Label Studio requests still finds room.
         images = ([one] for one in file.images(files_of(options.images), options.image_url, failed))
         written = file.write(images, failed, requests=min(_IMAGES_AT_A_TIME, max(REQUESTS, 2 * portion)))
     else:
-        assert studio is not None  # noqa: S101 - the parser sees to it
         written = file.write(file.tasks(studio, _only(options, studio), portion), failed)
     return Outcome(version, written, 0, failed, 0)
 

@@ -158,7 +158,7 @@ def _path(model: str, version: str) -> str:
 
 
 def _stands_still(pid: object) -> bool:
-    """Whether a process of this machine is stopped: TorchServe knows of it when a page has waited for 40 s."""
+    """Whether a process of this machine is stopped: TorchServe notices that only when a page has waited for 40 s."""
     try:
         return isinstance(pid, int) and psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except (psutil.Error, ValueError):

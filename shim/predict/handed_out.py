@@ -1,7 +1,8 @@
 """Which tasks' predictions were handed out a moment ago, and to whom, so that no two of them are stored.
 
-Label Studio knows no uniqueness: it checks which tasks lack the version, sends these, and up to 100 s later stores what
-comes back. A pre-labelling stores meanwhile. So each prediction goes to one of the two, whoever comes first:
+Nothing in Label Studio makes predictions unique: it checks which tasks lack the version, sends these, and up to 100 s
+later stores what comes back. A pre-labelling stores meanwhile. So each prediction goes to one of the two, whoever comes
+first:
 
 - a pre-labelling takes its tasks right before it stores them, and looks once more what Label Studio holds after that;
 - a task that was taken is `[]` for Label Studio, for as long as a press that began before can last;
