@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.geometry import boxes_to_grid
-from handler.joining import join_words
+from handler.joining import text_of
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page
 from handler.tagging.labels import LabelSet
@@ -112,7 +112,7 @@ def funsd_form(example: Example, other: str = OTHER) -> dict[str, Any]:
             "id": number,
             "label": label,
             "box": _whole(box),
-            "text": join_words(example.page.words[word] for word in words),
+            "text": text_of(example.page, words),
             "words": [
                 {"text": example.page.words[word].text, "box": _whole(example.page.words[word].box)} for word in words
             ],
