@@ -102,6 +102,14 @@ def test_a_page_that_lies_on_its_side_is_turned_for_the_model(bench: Bench) -> N
     assert json.loads(labelling.body)["turn"] == 90
 
 
+@pytest.mark.parametrize("turn", [359.99999, 89.123456789, 1e-9])
+def test_a_turn_reaches_ocr_with_all_its_digits(bench: Bench, turn: float) -> None:
+    bench.serve_project()
+    answer = bench.predict(image("x") | {"words": words("Total", turn=turn)})
+    assert float(bench.fake.seen[0].headers["X-LayoutLoop-Turn"]) == turn
+    assert labels(answer["results"][0]) == ["Total"]
+
+
 def test_an_ocr_archive_of_before_reads_the_page_and_its_words_do_not_count(bench: Bench) -> None:
     bench.serve_project()
     bench.fake.models["ocr", OCR_CARD.version] = lambda _: (200, read_page(b"Date Date"))
