@@ -152,7 +152,8 @@ class InServiceModels:
         if in_service.model:
             self._marks.note(in_service.model.model)
         version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
-        parameters = in_service.reading | {"words": "0"} | ({"turn": f"{turn:g}"} if turn else {})
+        # With all its digits: 359.99999 rounded is 360, which is no turn.
+        parameters = in_service.reading | {"words": "0"} | ({"turn": f"{turn:.17g}"} if turn else {})
         request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", parameters, in_flight)
         body = self.client.predict(request, deadline)
         made = body.get("turn", 0.0)

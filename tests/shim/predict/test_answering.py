@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,14 @@ def files(bench: Bench) -> dict[str, bytes]:
     return answer.files
 
 
+class NeverTheSame(dict[str, bytes]):
+    """Files of a source that gives other bytes each time: white space at the end of the text that stands on a page."""
+
+    def __getitem__(self, path: str) -> bytes:
+        self[path] = super().__getitem__(path) + b" "
+        return super().__getitem__(path)
+
+
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -93,6 +102,14 @@ def test_a_page_that_lies_on_its_side_is_turned_for_the_model(bench: Bench) -> N
     assert reading.headers["X-LayoutLoop-Turn"] == "90"
     sent = json.loads(labelling.body)
     assert (sent["turn"], sent["thumbnail"]) == (90, "cGl4ZWxz")
+
+
+@pytest.mark.parametrize("turn", [359.99999, 89.123456789, 1e-9])
+def test_a_turn_reaches_ocr_with_all_its_digits(bench: Bench, turn: float) -> None:
+    bench.serve_project()
+    answer = bench.predict(image("x") | {"words": words("Total", turn=turn)})
+    assert float(bench.fake.seen[0].headers["X-LayoutLoop-Turn"]) == turn
+    assert labels(answer["results"][0]) == ["Total"]
 
 
 def test_an_ocr_archive_of_before_reads_the_page_and_its_words_do_not_count(bench: Bench) -> None:
@@ -163,3 +180,21 @@ def test_somebodys_own_column_is_left_alone_and_said_once(bench: Bench, caplog: 
         assert [labels(entry) for entry in answer["results"]] == [["Date"], ["Date"]]
     (line,) = warnings(caplog)
     assert line.startswith('project 7: "words" in the data of task 100 is a text, neither a page of words nor')
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["ocr comes", "ocr never comes"])
+def test_a_page_that_is_another_each_time_is_answered_or_ends(bench: Bench, comes_back: bool) -> None:
+    bench.make_app(deadline_s=4.0)
+    bench.serve_project()
+    answer = bench.studio.answer
+    assert isinstance(answer, LabelStudio)
+    answer.files = NeverTheSame({"/data/upload/7/page.png": b"Total"})
+    bench.fake.models["ocr", "another"] = bench.fake.models.pop(("ocr", OCR_CARD.version))
+    if comes_back:
+        back = {("ocr", OCR_CARD.version): lambda seen: (200, read_page(seen.body))}
+        threading.Timer(1.0, bench.fake.models.update, (back,)).start()
+    (entry,) = bench.predict({"image": "/data/upload/7/page.png"})["results"]
+    assert bool(entry) == comes_back
+    bench.wait_until_idle()
+    assert bench.metric("pages_waiting") == 0
+    assert len(bench.studio.seen) < 6
