@@ -190,8 +190,8 @@ class ProjectDocuments:
 
     @property
     def takes_words(self) -> bool:
-        """Whether tasks can bring words: not where the label config has its images under that name."""
-        return self.config.value_key != KEY
+        """Whether tasks can bring words: not where the label config has or shows something else under that name."""
+        return KEY not in self.config.columns
 
     def _upload(self, name: str, image: PageImage) -> _Upload:
         try:

@@ -107,12 +107,17 @@ class ImageFetcher:
         self._home_pools = open_pools(Guard(resolver=rules.resolver, anywhere=True), rules.context)
         self._other_pools = open_pools(Guard(parse_networks(rules.networks), rules.resolver), rules.context)
 
-    def fetch(self, reference: str, task_id: int | None = None) -> bytes:
+    def fetch(self, reference: str, task_id: int | None = None, max_bytes: int | None = None) -> bytes:
         """Return the bytes behind an image reference of a task.
 
         A cloud reference needs the task's id: Label Studio reads it with the storage of the task's project,
         at `/tasks/<id>/resolve/?fileuri=<urlsafe base64>` (label_studio/io_storages/proxy_api.py decodes
         with base64.urlsafe_b64decode; it streams the bytes or answers 303 to a presigned address).
+
+        Args:
+            reference: as the task's data has it.
+            task_id: Label Studio's.
+            max_bytes: largest file; None for the largest image.
 
         Raises:
             AddressRefused: the reference, or a redirect, points to something that may not be fetched.
@@ -120,14 +125,15 @@ class ImageFetcher:
             ImageSourceUnreachable: no connection, no answer in time or a 5xx.
             ImageUnavailable: everything else; the message never holds the key or a query string.
         """
+        most = self._rules.max_bytes if max_bytes is None else min(max_bytes, self._rules.max_bytes)
         if reference[:5].lower() == "data:":
-            return decode_data_uri(reference, self._rules.max_bytes)
+            return decode_data_uri(reference, most)
         deadline = time.monotonic() + self._rules.timeout_s
         hop = self._first_hop(reference, task_id)
         for _ in range(MAX_REDIRECTS + 1):
             with closing(self._send(hop, deadline)) as response:
                 if response.status not in REDIRECTS:
-                    return self._body(hop, response)
+                    return self._body(hop, response, most)
                 hop = self._next_hop(hop, response.headers.get("Location", ""))
         raise ImageUnavailable(f"more than {MAX_REDIRECTS} redirects; the last one led to {hop.address}")
 
@@ -216,7 +222,7 @@ class ImageFetcher:
         except (HostUnreachable, StudioUnavailable) as error:  # the latter: no access token for the key
             raise ImageSourceUnreachable(f"{hop.address} could not be reached: {error}") from error
 
-    def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse) -> bytes:
+    def _body(self, hop: _Hop, response: urllib3.BaseHTTPResponse, most: int) -> bytes:
         if response.status != 200:
             # A key that is refused says nothing about this image: with another one all of them can be had.
             refused = hop.keyed and response.status == 401
@@ -225,7 +231,7 @@ class ImageFetcher:
             raise error(_status_sentence(hop, response.status, self._key))
         if problem := compression(response):
             raise ImageUnavailable(f"{hop.address} {problem}")
-        length, most = response.headers.get("Content-Length", ""), self._rules.max_bytes
+        length = response.headers.get("Content-Length", "")
         if length.isdecimal() and int(length[:20]) > most:
             raise ImageTooLarge(f"{hop.address} has {length[:20]} bytes; at most {most} are read")
         try:

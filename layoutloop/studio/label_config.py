@@ -28,6 +28,7 @@ OCR_EXAMPLE = (
 )
 _LABEL_CONTROLS = ("RectangleLabels", "Labels")
 _NOT_RENAMED = "$undefined$"  # what Label Studio calls the only column of a plain list of files
+_KEY = re.compile(r"\$(\w+)")
 _VALUE = re.compile(r"\$([^.\[\]{}$]+)")
 
 
@@ -45,6 +46,7 @@ class LabelConfig:
         is_list: the <Image> has valueList: many pages in one task.
         labels: the project's labels in config order, as annotations name them (alias before value).
         label_map: pairs (model's label, project's label).
+        columns: keys of the task's data that the config names, for whatever it shows.
     """
 
     kind: Kind
@@ -56,6 +58,7 @@ class LabelConfig:
     is_list: bool
     labels: tuple[str, ...]
     label_map: tuple[tuple[str, str], ...]
+    columns: frozenset[str] = frozenset()
 
     def project_label(self, label: str | None) -> str | None:
         """Return what the project calls a label (model's, value or alias); None for a label it does not know."""
@@ -94,14 +97,13 @@ class _Tag:
 def parse_label_config(xml: str) -> LabelConfig:
     """Return what of a label config this back end serves.
 
-    Of several controls or images, the first control in document order that fits is taken:
-    <RectangleLabels>, or <Labels> that shares its <Image> with a <Rectangle>. The first <TextArea> with
-    perRegion="true" on the same <Image> takes the text. A control with model_skip="true" is passed over. Everything
-    else is left to the annotator (`served_sentence` says so).
+    Of several controls or images, the first control in document order that fits is taken: <RectangleLabels>, or
+    <Labels> that shares its <Image> with a <Rectangle>. The first <TextArea> with perRegion="true" on that <Image>
+    takes the text. A control with model_skip="true" is passed over; `served_sentence` says what is left to people.
 
-    Where a <Label> has an alias, results carry the alias. Label Studio draws either, but what an annotator
-    draws is stored as the alias (`selectedValues` and `findLabel` in web/libs/editor/src/mixins/SelectedModel.js),
-    and the SDK's parse_config knows no other name, so a value would make two labels of one in the export.
+    Where a <Label> has an alias, results carry it. Label Studio draws either, but stores what an annotator draws as the
+    alias (`selectedValues` and `findLabel` in web/libs/editor/src/mixins/SelectedModel.js), and the SDK's parse_config
+    has no other name, so a value would make two labels of one in the export.
 
     Raises:
         LabelConfigUnsupported: says what was found and what to write instead.
@@ -118,13 +120,15 @@ def parse_label_config(xml: str) -> LabelConfig:
             continue
         textarea = next((tag for tag in usable if _is_region_text(tag, image)), None)
         try:
-            return _config(control, image, rectangle if control.tag == "Labels" else None, textarea)
+            return _config(tags, control, image, rectangle if control.tag == "Labels" else None, textarea)
         except LabelConfigUnsupported as error:
             problem = problem or error
     raise problem or _nothing_fits(tags)
 
 
-def _config(control: _Tag, image: _Tag, rectangle: _Tag | None, textarea: _Tag | None) -> LabelConfig:
+def _config(
+    tags: Sequence[_Tag], control: _Tag, image: _Tag, rectangle: _Tag | None, textarea: _Tag | None
+) -> LabelConfig:
     (value_key, is_list), names = _image_value(image), _names(control)
     return LabelConfig(
         kind="rectanglelabels" if control.tag == "RectangleLabels" else "ocr",
@@ -136,6 +140,7 @@ def _config(control: _Tag, image: _Tag, rectangle: _Tag | None, textarea: _Tag |
         is_list=is_list,
         labels=tuple(dict.fromkeys(ours for ours, _ in names)),
         label_map=_label_map(control, names),
+        columns=frozenset(key for tag in tags for value in tag.attributes.values() for key in _KEY.findall(value)),
     )
 
 
@@ -211,10 +216,9 @@ def _image_value(image: _Tag) -> tuple[str, bool]:
     value = image.attributes.get("valuelist") or image.attributes.get("value") or ""
     found = _VALUE.fullmatch(value)
     if found is None:
-        attribute = "valueList" if is_list else "value"
         raise _unsupported(
-            f'<Image name="{image.name}"> has {attribute}="{value[:80]}"; write value="$key" for one image in '
-            'the task\'s data, or valueList="$key" for a list of pages'
+            f'<Image name="{image.name}"> has value{"List" * is_list}="{value[:80]}"; write value="$key" for one image '
+            'in the task\'s data, or valueList="$key" for a list of pages'
         )
     return found[1], is_list
 
@@ -268,11 +272,8 @@ def _nothing_fits(tags: Sequence[_Tag]) -> LabelConfigUnsupported:
     """Return the refusal for a config without a control that fits, saying what it has instead."""
     objects = {tag.name: tag.tag for tag in tags if tag.name and tag.to_name is None}
     found = dict.fromkeys(
-        (
-            f"<{tag.tag}> on <{objects[tag.to_name]}>"
-            if tag.to_name in objects
-            else f'<{tag.tag}> on a missing "{tag.to_name}"'
-        )
+        f"<{tag.tag}> on "
+        + (f"<{objects[tag.to_name]}>" if tag.to_name in objects else f'a missing "{tag.to_name}"')
         + (" (passed over: model_skip)" if tag.is_skipped else "")
         for tag in tags
         if tag.to_name

@@ -67,7 +67,7 @@ def words_of_task(task: Mapping[str, object], config: LabelConfig, pages: int) -
     words without a list.
     """
     data = task.get("data")
-    found = data.get(KEY) if isinstance(data, Mapping) and config.value_key != KEY else None
+    found = data.get(KEY) if isinstance(data, Mapping) and KEY not in config.columns else None
     if found is None:
         return Brought((None,) * pages)
     entries = found if isinstance(found, list) else [found]
@@ -121,12 +121,11 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
     given = Page(page.size, TASK_ENGINE, _on_page(page.words, page.size, words), turn=page.turn)
-    numbered = sum("line" in word for word in body["words"])
-    if numbered:
+    if numbered := sum("line" in word for word in body["words"]):
         _check_lines(given.words, numbered, words)
         return given
     level = number_rows(level_page(given).words)
-    lined = [replace(word, line=other.line) for word, other in zip(given.words, level, strict=True)]
+    lined = (replace(word, line=other.line) for word, other in zip(given.words, level, strict=True))
     return replace(given, words=tuple(lined))
 
 
@@ -156,7 +155,7 @@ def _entry(entry: object) -> TaskWords | None:
     if isinstance(entry, str):
         reference = read_reference(entry.strip())
         if reference.kind in _FETCHED and reference.file.lower().endswith(".json"):
-            return TaskWords(address=entry)
+            return TaskWords(address=entry.strip())
     return None
 
 

@@ -11,7 +11,8 @@ from layoutloop.studio.label_config import LabelConfig
 
 def config_fingerprint(config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False) -> str:
     """Return 8 hex characters that change with anything that changes what is drawn."""
-    seen = {"config": asdict(config), "engine": engine, "threshold": float(threshold), "read_only": read_only}
+    drawn_with = {name: value for name, value in asdict(config).items() if name != "columns"}
+    seen = {"config": drawn_with, "engine": engine, "threshold": float(threshold), "read_only": read_only}
     canonical = json.dumps(seen, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 

@@ -17,7 +17,7 @@ from handler.wire import FORMAT, page_to_json
 from layoutloop.errors import ImageUnavailable, ModelNotReady
 from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.image_fetcher import ImageFetcher
-from layoutloop.studio.task_words import TaskWords, read_task_words, with_picture
+from layoutloop.studio.task_words import MAX_BYTES, TaskWords, read_task_words, with_picture
 from layoutloop.torchserve.answered_pages import parse_page, parse_tagged_page, text_lines
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from shim.predict.answer_cache import AnswerCache
@@ -117,15 +117,16 @@ class PageAnswerer:
         Raises:
             LayoutLoopError: one of them is not to be had, or the words are none.
         """
+        words = None
         with self._metrics.seconds.labels("fetch").time():
+            if source.words is not None:  # first: where they are none, the image is not needed
+                words = read_task_words(source.words, lambda address: self._fetcher.fetch(address, task_id, MAX_BYTES))
             image = self._fetcher.fetch(source.image, task_id)
             if not image:
                 raise ImageUnavailable("the image file is empty")
-            digest = hashlib.sha256(image)
-            if source.words is None:
-                return PageContent(image, digest.digest(), None)
-            words = read_task_words(source.words, lambda address: self._fetcher.fetch(address, task_id))
-        digest.update(json.dumps(page_to_json(words)).encode())
+        digest = hashlib.sha256(image)
+        if words is not None:
+            digest.update(json.dumps(page_to_json(words)).encode())
         return PageContent(image, digest.digest(), words)
 
     def deadline(self) -> float:

@@ -86,6 +86,7 @@ def rectangle_labels(labels: str, image: str = IMAGE) -> LabelConfig:
                 is_list=False,
                 labels=("Airplane", "Car"),
                 label_map=identity("Airplane", "Car"),
+                columns=frozenset({"image"}),
             ),
             id="template Object Detection",
         ),
@@ -101,6 +102,7 @@ def rectangle_labels(labels: str, image: str = IMAGE) -> LabelConfig:
                 is_list=False,
                 labels=("Text", "Handwriting"),
                 label_map=identity("Text", "Handwriting"),
+                columns=frozenset({"ocr"}),
             ),
             id="template Optical Character Recognition",
         ),
@@ -169,7 +171,7 @@ def test_the_examples_in_messages_are_served(example: str) -> None:
         ),
         pytest.param(
             '<View><Image name="image" valueList="$pages"/>' + LABELS + "</View>",
-            {"value_key": "pages", "is_list": True},
+            {"value_key": "pages", "is_list": True, "columns": frozenset({"pages"})},
             id="valueList",
         ),
         pytest.param(
@@ -218,13 +220,13 @@ def test_the_examples_in_messages_are_served(example: str) -> None:
         pytest.param(
             '<View><Image name="thumb" value="$doc[0].page"/><RectangleLabels name="x" toName="thumb">'
             f'<Label value="B"/></RectangleLabels>{IMAGE}{LABELS}</View>',
-            {},
+            {"columns": frozenset({"doc", "image"})},
             id="an image with an unusable value is passed over",
         ),
         pytest.param(
             f'<View><Text name="t" value="$text"/><Labels name="ner" toName="t"><Label value="B"/></Labels>'
             f"{IMAGE}{LABELS}</View>",
-            {},
+            {"columns": frozenset({"text", "image"})},
             id="labels on a text are passed over",
         ),
         pytest.param(

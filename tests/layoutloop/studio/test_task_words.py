@@ -56,6 +56,10 @@ def test_an_address_of_a_json_file_brings_words(address: str) -> None:
     assert brought(address) == ((TaskWords(address=address),), "")
 
 
+def test_spaces_around_an_address_are_no_part_of_it() -> None:
+    assert brought(f"  {ADDRESS}\n") == ((TaskWords(address=ADDRESS),), "")
+
+
 def test_a_page_in_the_data_brings_words_and_its_content_tells_it_from_others() -> None:
     ((words,), column) = brought(PAGE)
     assert column == ""
@@ -82,6 +86,16 @@ def test_a_column_of_images_may_be_called_words() -> None:
         "</RectangleLabels></View>"
     )
     found = words_of_task({"data": {"words": ADDRESS}}, config, 1)
+    assert (found.pages, found.own_column) == ((None,), "")
+
+
+@pytest.mark.parametrize("shown", ['<Text name="text" value="$words"/>', '<Header value="Of: $words[0]"/>'])
+def test_a_column_that_the_label_config_shows_may_be_called_words(shown: str) -> None:
+    config = parse_label_config(
+        f'<View>{shown}<Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
+        '<Label value="Total"/></RectangleLabels></View>'
+    )
+    found = words_of_task({"data": {"image": "a.png", "words": ADDRESS}}, config, 1)
     assert (found.pages, found.own_column) == ((None,), "")
 
 

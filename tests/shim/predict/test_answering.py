@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from layoutloop.studio.task_words import MAX_BYTES
 from tests.far_servers import LEGACY_KEY, LabelStudio, Seen
 from tests.layoutloop.torchserve.test_inference import Reply, data_uri
 from tests.shim.predict.test_interactive import WITH_TEXT, ask, rectangle
@@ -160,6 +161,18 @@ def test_a_fault_of_one_page_costs_that_page_alone(bench: Bench, caplog: pytest.
     size, no_json = warnings(caplog)
     assert "page 2 of 4: words_invalid: the words are of a page of 500 x 2000 pixels, and the image" in size
     assert "page 3 of 4: words_invalid: the file of the page's words holds no JSON" in no_json
+
+
+def test_a_file_that_is_no_page_of_words_costs_no_image_and_little_memory(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.serve_project()
+    files(bench)[ADDRESS] = b" " * (MAX_BYTES + 1)
+    (entry,) = bench.predict({"image": "/data/upload/7/a.png", "words": ADDRESS})["results"]
+    assert not entry
+    assert ADDRESS in {seen.target for seen in bench.studio.seen}
+    assert "/data/upload/7/a.png" not in {seen.target for seen in bench.studio.seen}
+    assert "words_invalid: the file of the page's words is too large: " in warnings(caplog)[0]
 
 
 def test_a_source_of_words_that_is_refused_or_gone(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
