@@ -1,4 +1,4 @@
-"""The only unit conversions: pixels of the upright page to the model's 0..1000 grid, and back."""
+"""The only unit conversions: pixels of a page, level for a model, to its 0..1000 grid, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes to one upright RGB page image: formats, colour modes, orientation, limits.
+"""Bytes to one RGB page image as the annotator sees it: formats, colour modes, orientation, limits.
 
 The page is what the annotator's browser shows, since boxes are shares of that picture: turned only where browsers
 turn it, whole where they show it whole, the first picture of an animation. `handler.browser_view` says what Chromium
@@ -81,7 +81,7 @@ class ImageLimits:
 
 
 def open_page(data: bytes, limits: ImageLimits) -> Image.Image:
-    """Return the one page in `data` as an upright RGB image.
+    """Return the one page in `data` as an RGB image, as the annotator sees it.
 
     It is turned before anybody reads a size; transparency is laid over white; 16-bit and floating-point greys are
     scaled to 8 bits, not cut. Its `format` is that of the file, and its `info` holds `dpi` (along width and height)

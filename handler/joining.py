@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Literal
 
-from handler.page import Box, Word
+from handler.page import Box, Page, Word
+from handler.turn import level_page
 
 _Kind = Literal["unspaced", "punctuation", "hangul", "spaced"]
 
@@ -48,12 +50,26 @@ _PRECOMPOSED = {"\u0e4d\u0e32": "\u0e33", "\u0ecd\u0eb2": "\u0eb3"}
 """Thai's and Lao's vowel `am`, which Tesseract reads as two words, and a keyboard writes as one character."""
 
 
+def text_of(page: Page, words: Iterable[int]) -> str:
+    """Return the text of some words of a page, as `join_words` joins them.
+
+    How far apart they stand is measured along the text: the upright boxes of tilted words reach into the space between.
+
+    Args:
+        page: its boxes are where the annotator sees them.
+        words: indices into `Page.words`, in reading order.
+    """
+    chosen = tuple(page.words[index] for index in words)
+    return join_words(level_page(replace(page, words=chosen)).words if page.turn else chosen)
+
+
 def join_words(words: Iterable[Word]) -> str:
     """Return the text of words in reading order, blank ones left out.
 
     Chinese, Japanese, Thai, Lao, Khmer and Burmese are written without spaces, other scripts, Korean among them, with
     one between words. Where the two meet, as in a date or an amount, there is a space if there is one on the page, or
-    if a new line begins. Right-to-left text needs nothing: engines give its words and letters in reading order.
+    if a new line begins. Boxes are those of a level page (`text_of`). Right-to-left text needs nothing: engines give
+    its words and letters in reading order.
     """
     text = ""
     before: Word | None = None

@@ -18,7 +18,7 @@ _NOBODYS = 72.0
 
 
 def upright_dpi(image: Image.Image) -> tuple[float, float] | None:
-    """Return dots per inch along the width and the height of the upright page; None where the file states none.
+    """Return dots per inch along width and height as the annotator sees them; None where the file states none.
 
     Of an image that is opened and not loaded. Nonsense (1 dpi, 9,999) is passed on: Tesseract has rules for it.
     """

@@ -13,9 +13,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from handler.images import ImageLimits, open_page
 from handler.ocr_settings import ENGINES
 from handler.tagging.labels import LabelSet
+from handler.turn import level_image
 from layoutloop.named_files import named_file
 from layoutloop.plural import counted
 from layoutloop.processes.command import as_command
@@ -105,6 +108,8 @@ def _write(options: argparse.Namespace, settings: Settings, annotations: Annotat
         layout.write(annotations.title, dataset.examples)
         for example in dataset.examples:
             name = page_name(example.task, example.item)
+            if example.page.turn:
+                _make_level(staged / f"{name}.png", example.page.turn)
             (staged / f"{name}.png").replace(options.out / layout.image_path(example.task, example.item))
     finally:
         studio.close()
@@ -119,7 +124,7 @@ def _validation(options: argparse.Namespace, settings: Settings, tasks: set[int]
 
 
 def _saving(images: Images, folder: Path, max_bytes: int) -> Callable[[AnnotatedPage], bytes]:
-    """Return `images`, which also leaves each page in a folder as an upright PNG."""
+    """Return `images`, which also leaves each page in a folder as a PNG, as the annotator sees it."""
 
     def fetch(page: AnnotatedPage) -> bytes:
         data = images(page)
@@ -128,6 +133,12 @@ def _saving(images: Images, folder: Path, max_bytes: int) -> Callable[[Annotated
         return data
 
     return fetch
+
+
+def _make_level(path: Path, turn: float) -> None:
+    with Image.open(path, formats=["PNG"]) as picture:
+        level = level_image(picture, turn)
+    level.save(path, dpi=level.info.get("dpi"))
 
 
 def _clear(staged: Path) -> None:

@@ -30,7 +30,7 @@ class _NoEngine:
 
     @property
     def name(self) -> str:
-        return f"{self.turn:g}"
+        return repr(self.turn)
 
     def read(self, image: Image.Image) -> Page:
         return Page(Size(*image.size), "", (), turn=self.turn)

@@ -11,7 +11,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from handler.ocr_settings import OcrSettings
 from handler.page import Box, Page, Size, Word
 from handler.reading.direction import turn_of
+from handler.reading.further_looks import in_time
 from handler.turn import level_image, split_turn, words_of_picture
 
 ReadWords = Callable[[Image.Image, float], tuple[Word, ...]]
@@ -98,17 +99,20 @@ def _reduced(box: Box, factor: int) -> Box:
 
 
 def _best_look(look: Callable[[float], _Look]) -> _Look:
-    """Return what is read of a page at the turn that makes most sense; to look twice at one turn costs nothing."""
+    """Return what is read of a page at the turn that makes most sense; to look twice at one turn costs nothing.
+
+    A look after the first that runs out of time is no better than what is known.
+    """
     first = look(0.0)
     # Where Tesseract finds hardly a line, it may find them on the side; they tell how the page lies.
-    found = first if first.characters >= _LEAST_CHARACTERS else look(90.0)
+    found = first if first.characters >= _LEAST_CHARACTERS else in_time(partial(look, 90.0), first)
     turn = turn_of(_runs(found.words))
-    best, turned = first, look(turn)
+    best, turned = first, in_time(partial(look, turn), first)
     if turned.sure >= (_STILL * first.sure if found is first else _LEAST_SURE):
         best = turned
     if found.characters < _LEAST_CHARACTERS or best.sure >= _LEAST_SURE:
         return best
-    other = look(round((turn + 180) % 360, 1))
+    other = in_time(partial(look, round((turn + 180) % 360, 1)), best)
     return other if other.sure >= max(_LEAST_SURE, _CLEARLY * best.sure) else best
 
 

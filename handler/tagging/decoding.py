@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.joining import join_words
+from handler.joining import text_of
 from handler.page import Box, Page, Region
 from handler.tagging.box_prior import BoxPrior
 from handler.tagging.labels import LabelSet
@@ -114,6 +114,6 @@ def _region(page: Page, label: str, members: list[int], scores: Sequence[float])
         label=label,
         box=Box.around(page.words[index].box for index in members),
         score=min(sum(scores) / len(members), 1.0),
-        text=join_words(page.words[index] for index in members),
+        text=text_of(page, members),
         words=tuple(members),
     )

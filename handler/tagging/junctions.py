@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.page import Page, Word
+from handler.turn import level_page
 
 FORMS = ("amount", "date", "time", "number", "code", "currency", "caption", "capitals", "letters", "sign")
 _PLACES = ("always", "same line", "beside", "next line", "farther")
@@ -34,9 +35,11 @@ def junctions(page: Page, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float6
     """Return (pairs, features) of 0 and 1: what stands between a word and the next one.
 
     Args:
-        page: with boxes and lines; lengths count in heights of its words.
+        page: with boxes and lines; lengths count in heights of its words. One on its side, upside down or tilted is
+            looked at as its text runs, so that it says what the same page upright says.
         pairs: indices into `Page.words`.
     """
+    page = level_page(page)
     lefts: dict[int, float] = {}
     for word in page.words:
         lefts[word.line] = min(lefts.get(word.line, word.box.left), word.box.left)

@@ -174,7 +174,7 @@ class TextLayers:
     def _in_lines(self, seen: Sequence[LayerWord]) -> tuple[Word, ...]:
         """Return words in reading order, with the numbers of their lines."""
         lines = lines_of(seen)
-        boxes = [Box.around(word.box for word in line) for line in lines]
+        boxes = [Box.around(word.space for word in line) for line in lines]
         corners = [
             ((box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom))
             for box in boxes

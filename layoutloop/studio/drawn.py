@@ -49,7 +49,7 @@ class LabelledBox:
 
     Args:
         label: as the annotation names it; the first of several; None for a box without a label.
-        box: pixels of the upright page, around the rectangle where it is tilted, clipped to the page.
+        box: pixels of the page as the annotator sees it, around the rectangle where it is tilted, clipped to the page.
         text: the transcription; empty where there is none.
         item_index: page of a valueList task; None where the annotation does not say.
         tilted: the rectangle itself where it is tilted.
@@ -101,7 +101,7 @@ def labelled_box(group: Sequence[Result], size: Size) -> LabelledBox | str:
 
     Args:
         group: the results of one region, in any order.
-        size: of the upright page.
+        size: of the page as the annotator sees it.
     """
     values = [result.get("value") for result in group if result.get("type") in RECTANGLES]
     drawn = read_rectangle(values[0] if values else None, size)

@@ -88,7 +88,7 @@ def read_rectangle(value: object, size: Size) -> TiltedBox | str:
 
     Args:
         value: of a `rectangle` or `rectanglelabels` result.
-        size: of the upright page.
+        size: of the page as the annotator sees it.
     """
     numbers = _numbers(value)
     if numbers is None:

@@ -1,8 +1,8 @@
 """Regions -> Label Studio's results; the way back, from what a person drew, is in `layoutloop.studio.drawn`.
 
-Label Studio measures in percent of the upright image, this project in pixels. What is emitted is what its interface
-draws: rectangle, labels and text of one region share an id, text is a list, every number is finite, nothing reaches
-past the page.
+Label Studio measures in percent of the image as the annotator sees it, this project in pixels. What is emitted is what
+its interface draws: rectangle, labels and text of one region share an id, text is a list, every number is finite,
+nothing reaches past the page.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def regions_to_results(
 
     Args:
         regions: of the page.
-        size: of the upright page.
+        size: of the page as the annotator sees it.
         rendering: how they are drawn.
         item_index: page of a valueList task; None where there is one image.
     """

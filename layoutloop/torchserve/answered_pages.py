@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from handler.errors import FormatUnsupported, PageInvalid
-from handler.joining import join_words
+from handler.joining import text_of
 from handler.page import Box, Page, Region, TaggedPage
 from handler.wire import FORMAT, page_from_json, tagged_page_from_json
 from layoutloop.errors import PageRejected, TorchServeUnavailable
@@ -53,7 +53,7 @@ def _line(page: Page, members: list[int]) -> Region:
         label=None,
         box=Box.around(word.box for word in words),
         score=sum(word.confidence for word in words) / len(words),
-        text=join_words(words),
+        text=text_of(page, members),
         words=tuple(members),
     )
 

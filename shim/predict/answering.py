@@ -65,14 +65,16 @@ class PageAnswer:
     """One page as it is answered.
 
     Args:
-        size: of the upright page.
+        size: of the page as the annotator sees it, like the boxes of its words.
         words: all that was read, in reading order.
+        turn: of the page.
         regions: what the model found; text lines in cold start.
         in_service: who made it.
     """
 
     size: Size
     words: tuple[Word, ...]
+    turn: float
     regions: tuple[Region, ...]
     in_service: InService
 
@@ -155,14 +157,14 @@ class PageAnswerer:
             body = page_to_json(page)
         model = in_service.model
         if model is None:
-            return PageAnswer(page.size, page.words, tuple(text_lines(page)), in_service)
+            return PageAnswer(page.size, page.words, page.turn, tuple(text_lines(page)), in_service)
         _, tagged = self._ask(
             "tag",
             (*page_key, model.model, model.version),
             lambda: self._tag(body, page, model, deadline),
             lambda answer: parse_tagged_page(answer, page),
         )
-        return PageAnswer(page.size, page.words, tagged.regions, in_service)
+        return PageAnswer(page.size, page.words, page.turn, tagged.regions, in_service)
 
     def _ask(
         self,

@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from handler.joining import join_words
-from handler.page import Box, Region, Word
+from handler.joining import text_of
+from handler.page import Box, Page, Region, Word
 from layoutloop.errors import RequestInvalid
 from layoutloop.studio.drawn import RECTANGLES, LabelledBox, drawn_regions, grouped, labelled_box
 from layoutloop.studio.label_config import LabelConfig
@@ -132,7 +132,8 @@ def snap(rough: LabelledBox, page: PageAnswer, rendering: Rendering) -> Region:
     label = Counter(label for label, _ in votes).most_common(1)[0][0] if votes else chosen
     scores = [score for voted, score in votes if voted == label] or [word.confidence for word in words]
     box = Box.around(word.box for word in words)
-    return Region(label, box, sum(scores) / len(scores), join_words(words), tuple(covered))
+    text = text_of(Page(page.size, "", page.words, turn=page.turn), covered)
+    return Region(label, box, sum(scores) / len(scores), text, tuple(covered))
 
 
 def covered_words(words: Sequence[Word], rough: Box | TiltedBox) -> list[int]:

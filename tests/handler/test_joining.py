@@ -4,8 +4,9 @@ import unicodedata
 
 import pytest
 
-from handler.joining import is_same_text, join_words
-from handler.page import Box, Word
+from handler.joining import is_same_text, join_words, text_of
+from handler.page import Box, Page, Size, Word
+from handler.turn import words_of_picture
 
 SIZE = 20.0
 BETWEEN = 0.45 * SIZE
@@ -95,3 +96,22 @@ def test_blank_words_are_left_out() -> None:
 )
 def test_texts_that_say_the_same(one: str, other: str, same: bool) -> None:
     assert is_same_text(one, other) is same
+
+
+LEVEL = Size(800, 800)
+TURNS = [0, 2, 357, 5, 355, 10, 90, 95, 180, 184, 270, 265]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        pytest.param("号_12345678", "号 12345678", id="a space"),
+        pytest.param("号|12345678", "号12345678", id="none"),
+        pytest.param("发|票|号|码_No._123", "发票号码 No. 123", id="both"),
+    ],
+)
+def test_a_turned_page_says_what_it_says_upright(line: str, text: str, turn: float) -> None:
+    words = [Word("elsewhere", Box(0, 0, 90, 20)), *printed(line)]
+    page = Page(LEVEL, "given", words_of_picture(words, LEVEL, turn, LEVEL), turn=turn)
+    assert text_of(page, range(1, len(words))) == text

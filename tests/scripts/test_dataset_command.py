@@ -181,6 +181,26 @@ def test_files_and_real_tesseract(instance: Instance, capsys: pytest.CaptureFixt
     assert "2 pages" in capsys.readouterr().out
 
 
+def test_a_page_on_its_side_is_written_as_its_text_runs(instance: Instance) -> None:
+    export, config, images = (instance.folder / name for name in ("export.json", "config.xml", "images"))
+    images.mkdir()
+    upright = rendered_page()
+    (images / "1.png").write_bytes(encoded(upright.transpose(Image.Transpose.ROTATE_90)))
+    value = {"x": 0, "y": 0, "width": 40, "height": 100, "rotation": 0, "rectanglelabels": ["Number"]}
+    result = {"to_name": "image", "from_name": "label", "type": "rectanglelabels", "value": value}
+    export.write_text(json.dumps([task(1, result)]))
+    config.write_text(CONFIG)
+    given = ("--annotations", export, "--label-config", config, "--images", images, "--out", instance.out)
+    assert run(*given, "--local-ocr", "--engine", "tesserocr") == 0
+    (row,) = [*rows(instance.out / "train.jsonl"), *rows(instance.out / "validation.jsonl")]
+    assert (row["width"], row["height"]) == upright.size
+    assert row["tokens"][:3] == ["Invoice", "number", "4711"]
+    lefts = [left for left, *_ in row["bboxes"][:3]]
+    assert lefts == sorted(lefts)
+    with Image.open(instance.out / row["image_path"]) as image:
+        assert image.convert("L").tobytes() == upright.convert("L").tobytes()
+
+
 def test_boxes_drawn_on_the_page_that_a_browser_shows_hold_their_words(instance: Instance) -> None:
     export = CASES / "exports" / "exif_xmp6_only"
     asked = ("--annotations", export / "export.json", "--label-config", export / "config.xml")

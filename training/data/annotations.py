@@ -33,8 +33,8 @@ _LONG_AGO = datetime.min.replace(tzinfo=timezone.utc)
 class AnnotatedPage:
     """One page of a task, with what the annotation that counts draws on it.
 
-    Its boxes are in percent until the page was read: only the upright image itself says how many pixels it has,
-    `original_width` of an annotation may be missing or wrong (`labelled_boxes` converts).
+    Its boxes are in percent until the page was read: only the image that the annotator sees says how many
+    pixels it has, `original_width` of an annotation may be missing or wrong (`labelled_boxes` converts).
 
     Args:
         task: Label Studio's task id.

@@ -23,7 +23,7 @@ class Entity:
 
     Args:
         label: as the project's annotations name it.
-        box: pixels of the upright page, as drawn.
+        box: pixels of the page as the annotator sees it, as drawn.
         words: indices into `Page.words`, ascending; empty where the OCR engine read nothing there.
     """
 
@@ -39,7 +39,7 @@ class Example:
     Args:
         task: Label Studio's task id; the split is made by it.
         item: which page of the task, from 0.
-        page: as `ocr` read it.
+        page: as `ocr` read it, or as its words came with the task.
         entities: in the order of the annotation's boxes; no word is in two of them.
     """
 

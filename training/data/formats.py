@@ -3,23 +3,25 @@
 FUNSD (https://guillaumejaume.github.io/FUNSD/) has `training_data` and `testing_data`, each with `annotations/*.json`
 and `images/*.png`; a file's `form` is a list of entities with box, label, text, words and links, the box of each word
 in whole pixels, and what is no entity labelled `other`, unless the project has a label of that name. The JSON lines
-have one page each, its boxes on LayoutLM's 0..1000 grid and its tags as class ids.
+have one page each, its boxes on LayoutLM's 0..1000 grid and its tags as class ids. Both have pages as their text runs,
+which is what a model sees here (`handler.turn`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from handler.geometry import boxes_to_grid
-from handler.joining import join_words
+from handler.joining import text_of
 from handler.ocr_settings import TASK_ENGINE
-from handler.page import Box, Page
+from handler.page import Box, Page, Word
 from handler.tagging.labels import LabelSet
+from handler.turn import level_page
 from layoutloop.plural import counted
 from training.data.examples import Example
 
@@ -62,9 +64,9 @@ class DatasetFolder:
         return name
 
     def write(self, title: str, examples: Sequence[Example]) -> None:
-        """Write everything but the images; the folder may hold them already."""
+        """Write everything but the images, which have their text level; the folder may hold them already."""
         for split, folder in FOLDERS.items():
-            chosen = [example for example in examples if self.split_of(example.task) == split]
+            chosen = [level_example(example) for example in examples if self.split_of(example.task) == split]
             annotations = self.folder / "funsd" / folder / "annotations"
             annotations.mkdir(parents=True, exist_ok=True)
             (self.folder / "funsd" / folder / "images").mkdir(parents=True, exist_ok=True)
@@ -82,6 +84,14 @@ class DatasetFolder:
 def page_name(task: int, item: int) -> str:
     """Return the name of a page's files, without a suffix."""
     return f"task-{task}-page-{item}"
+
+
+def level_example(example: Example) -> Example:
+    """Return an example as the text of its page runs; an upright one as it is."""
+    page = example.page
+    drawn = level_page(replace(page, words=tuple(Word("", entity.box) for entity in example.entities))).words
+    entities = tuple(replace(one, box=word.box) for one, word in zip(example.entities, drawn, strict=True))
+    return replace(example, page=level_page(page), entities=entities)
 
 
 def tagged_row(example: Example, labels: LabelSet, image_path: str) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def funsd_form(example: Example, other: str = OTHER) -> dict[str, Any]:
             "id": number,
             "label": label,
             "box": _whole(box),
-            "text": join_words(example.page.words[word] for word in words),
+            "text": text_of(example.page, words),
             "words": [
                 {"text": example.page.words[word].text, "box": _whole(example.page.words[word].box)} for word in words
             ],
@@ -170,8 +180,9 @@ Exported from Label Studio by LayoutLoop. The split goes by document and is the 
 | `train.jsonl`, `validation.jsonl` | one page a line: tokens, boxes (0..1000 grid), class ids, path of the image |
 | `labels.json` | names of the class ids, in order |
 | `funsd/training_data`, `funsd/testing_data` | FUNSD's layout, in pixels; words of no entity are `{layout.other}` |
-| `funsd/*/images` | upright pages as PNG |
+| `funsd/*/images` | pages as PNG |
 
+A page on its side, upside down or tilted is turned so that its text is level, in image and boxes.
 An entity whose box held no word has an empty list of words in FUNSD's layout, and no tag.
 
 ```python

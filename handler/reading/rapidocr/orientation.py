@@ -7,7 +7,8 @@ forms that stand upright (FUNSD); the recogniser's mean confidence is above 0.9 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from handler.page import Size
 from handler.reading.direction import turn_of
+from handler.reading.further_looks import in_time
 from handler.reading.rapidocr.alignment import Span
 from handler.reading.rapidocr.lines import Line
 from handler.turn import level_image, split_turn
@@ -53,15 +55,17 @@ def read_upright(image: Image.Image, find: FindLines, read: ReadLines) -> ReadPa
     One whose lines are tilted is turned, for the lines of a level image are found better; one whose lines run along it
     is too, and stays so if its text then makes sense. Only where the reading is unsure, some lines are read the other
     way up, and the page if that is better; so an upright page is looked at and read once. Columns of Japanese or
-    Chinese become rows.
+    Chinese become rows. What is read after the first reading and runs out of time is no better than that one.
     """
     lines = find(image)
     turn = turn_of(_runs(lines))
-    if turn:
-        page, confidence = _read(image, turn, None, find, read)
-        if confidence >= _SURE or split_turn(turn)[0] == 0:
-            return page
-    return _read(image, 0.0, lines, find, read)[0]
+    as_it_is = partial(_read, image, 0.0, lines, find, read)
+    if not turn:
+        return as_it_is()
+    page = _read(image, turn, None, find, read)
+    if split_turn(turn)[0] == 0 or _confidence(_level(page.lines, page.spans)[1]) >= _SURE:
+        return page
+    return in_time(as_it_is, page)
 
 
 def turn_margins(lines: Sequence[Line], spans: Spans, read: ReadLines) -> tuple[list[Line], Spans]:
@@ -77,20 +81,28 @@ def turn_margins(lines: Sequence[Line], spans: Spans, read: ReadLines) -> tuple[
     return upright, words
 
 
-def _read(
-    image: Image.Image, turn: float, lines: list[Line] | None, find: FindLines, read: ReadLines
-) -> tuple[ReadPage, float]:
-    """Read a page at some turn, or at the opposite one if that is better; return how sure that is, too."""
+def _read(image: Image.Image, turn: float, lines: list[Line] | None, find: FindLines, read: ReadLines) -> ReadPage:
+    """Read a page at some turn, or at the opposite one if that is better."""
+    page = _read_at(image, turn, lines, find, read)
+    page = in_time(partial(_right_way_up, page, image, find, read), page)
+    return in_time(partial(_with_margins, page, read), page)
+
+
+def _read_at(image: Image.Image, turn: float, lines: list[Line] | None, find: FindLines, read: ReadLines) -> ReadPage:
     level = level_image(image, turn, whole=True)
     lines = find(level) if lines is None else lines
-    spans = read(lines)
-    if _is_upside_down(*_level(lines, spans), read):
-        turn = round((turn + 180) % 360, 1)
-        level = level_image(image, turn, whole=True)
-        lines = find(level)
-        spans = read(lines)
-    page = ReadPage(*turn_margins(lines, spans, read), Size(*level.size), turn)
-    return page, _confidence(_level(lines, spans)[1])
+    return ReadPage(lines, read(lines), Size(*level.size), turn)
+
+
+def _right_way_up(page: ReadPage, image: Image.Image, find: FindLines, read: ReadLines) -> ReadPage:
+    if not _is_upside_down(*_level(page.lines, page.spans), read):
+        return page
+    return _read_at(image, round((page.turn + 180) % 360, 1), None, find, read)
+
+
+def _with_margins(page: ReadPage, read: ReadLines) -> ReadPage:
+    lines, spans = turn_margins(page.lines, page.spans, read)
+    return replace(page, lines=lines, spans=spans)
 
 
 def _is_upside_down(lines: Sequence[Line], spans: Sequence[Sequence[Span]], read: ReadLines) -> bool:

@@ -206,3 +206,9 @@ def test_without_words_no_engine_reads_the_page(tmp_path: Path) -> None:
     sideways = open_page(PAGE, ImageLimits()).transpose(Image.Transpose.ROTATE_270)
     assert turned.thumbnail == make_thumbnail(sideways)
     assert texts(Reader(FAST, ImageLimits(), FileCache(tmp_path, 2**20)).read(PAGE)) == WORDS
+
+
+def test_pages_of_two_turns_are_two_however_little_they_differ(tmp_path: Path) -> None:
+    reader = Reader(FAST, ImageLimits(), FileCache(tmp_path, 2**20))
+    turns = [4.0, 4.0000001, 359.99999]
+    assert [reader.read(PAGE, known_turn=turn).turn for turn in turns] == turns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
+from handler.errors import OcrTimeout
 from handler.ocr_settings import OcrSettings
 from handler.page import Box, Word
 from handler.reading.tesseract_page import read_page
@@ -101,3 +102,33 @@ def test_all_looks_share_the_time() -> None:
 
     read_page(Image.new("RGB", (400, 300)), "e", OcrSettings("pytesseract", timeout_s=30), read)
     assert 30 >= left[0] > left[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("looks", "turn"),
+    [
+        pytest.param([words_of(UNSURE)], 0, id="the other way up"),
+        pytest.param([words_of(SURE, down=True)], 0, id="on its side"),
+        pytest.param([words_of(UNSURE, down=True), words_of(UNSURE)], 270, id="on its side, the other way up"),
+        pytest.param([words_of([("Hi", 0.3)])], 0, id="for lines on the side"),
+    ],
+)
+def test_a_further_look_that_runs_out_of_time_keeps_what_was_read(looks: list[tuple[Word, ...]], turn: float) -> None:
+    left = list(looks)
+
+    def read(_: Image.Image, timeout_s: float) -> tuple[Word, ...]:
+        if not left:
+            raise OcrTimeout("more than 30 s")
+        return left.pop(0)
+
+    page = read_page(Image.new("RGB", (400, 300)), "e", OcrSettings("pytesseract"), read)
+    assert (page.turn, len(left)) == (turn, 0)
+    assert [word.text for word in page.words] == [word.text for word in looks[0]]
+
+
+def test_the_first_look_has_to_end_in_time() -> None:
+    def read(_: Image.Image, timeout_s: float) -> tuple[Word, ...]:
+        raise OcrTimeout("more than 30 s")
+
+    with pytest.raises(OcrTimeout):
+        read_page(Image.new("RGB", (400, 300)), "e", OcrSettings("pytesseract"), read)

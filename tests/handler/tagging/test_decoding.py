@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from handler.page import Box
+from handler.page import Box, Page, Size, Word
 from handler.tagging.decoding import WordLabels, label_words, regions_of
 from handler.tagging.labels import LabelSet
+from handler.turn import words_of_picture
 from tests.handler.samples import page_of
 
 BIO = LabelSet.from_names(["q", "a"])
@@ -140,3 +141,11 @@ def test_a_regions_text_is_joined_as_its_script_is_written() -> None:
     page = page_of("发", "票", "号", "码")
     (region,) = regions_of(page, tagged(BIO, "B-q I-q I-q I-q"), BIO)
     assert region.text == "发票号码"
+
+
+def test_a_regions_text_keeps_the_spaces_of_a_tilted_page() -> None:
+    words = (Word("号", Box(200, 400, 220, 420)), Word("12345678", Box(229, 400, 309, 420)))
+    size = Size(800, 800)
+    page = Page(size, "engine", words_of_picture(words, size, 10, size), turn=10)
+    (region,) = regions_of(page, tagged(BIO, "B-q I-q"), BIO)
+    assert region.text == "号 12345678"

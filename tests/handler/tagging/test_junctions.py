@@ -6,6 +6,7 @@ import pytest
 
 from handler.page import Box, Page, Size, Word
 from handler.tagging.junctions import FEATURES, FORMS, form_of, junctions
+from handler.turn import words_of_picture
 
 
 @pytest.mark.parametrize(
@@ -80,3 +81,22 @@ FIRST = Word("Total:", Box(10, 10, 50, 20), line=0)
 )
 def test_what_stands_between(words: tuple[Word, ...], expected: set[str]) -> None:
     assert between(*words) == {"always", *expected}
+
+
+LINES = (
+    Word("Total:", Box(450, 850, 650, 900), line=0),
+    Word("RM", Box(670, 850, 750, 900), line=0),
+    Word("12.00", Box(1000, 850, 1200, 900), line=0),
+    Word("Thank", Box(460, 920, 625, 970), line=1),
+    Word("you", Box(1150, 1250, 1300, 1325), line=2),
+)
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270, 10, 350, 100])
+def test_a_turned_page_says_what_it_says_upright(turn: float) -> None:
+    pairs = [(number, number + 1) for number in range(len(LINES) - 1)]
+    size = Size(2000, 3000)
+    picture = Size(3000, 2000) if round(turn / 90) % 2 else size
+    turned = Page(picture, "given", words_of_picture(LINES, size, turn, picture), turn=turn)
+    upright = junctions(Page(size, "given", LINES), pairs)
+    assert junctions(turned, pairs).tolist() == upright.tolist()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handler.page import Box, Page, Region, Size, TaggedPage, Word
+from handler.turn import words_of_picture
 from layoutloop.errors import PageRejected, TorchServeUnavailable
 from layoutloop.torchserve.answered_pages import parse_page, parse_tagged_page, text_lines
 
@@ -113,3 +114,10 @@ def test_messages_hold_no_words_of_the_page() -> None:
 )
 def test_text_lines(words: tuple[Word, ...], lines: list[Region]) -> None:
     assert text_lines(Page(Size(100, 100), "engine", words)) == lines
+
+
+def test_a_tilted_line_keeps_its_spaces() -> None:
+    words = (Word("号", Box(200, 400, 220, 420)), Word("12345678", Box(229, 400, 309, 420)))
+    size = Size(800, 800)
+    (line,) = text_lines(Page(size, "engine", words_of_picture(words, size, 10, size), turn=10))
+    assert line.text == "号 12345678"

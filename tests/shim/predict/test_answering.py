@@ -41,10 +41,11 @@ def words(*lines: str, **more: Any) -> dict[str, Any]:
 
 
 def picture(seen: Seen) -> Reply:
-    """The model `ocr` of today; it gives no words where none are wanted."""
+    """The model `ocr` of today; it gives no words where none are wanted, and turns the page as requested."""
     assert seen.headers["X-LayoutLoop-Words"] == "0"
+    turn = {"turn": float(seen.headers["X-LayoutLoop-Turn"])} if "X-LayoutLoop-Turn" in seen.headers else {}
     thumbnail = {"thumbnail": "cGl4ZWxz"} if seen.headers.get("X-LayoutLoop-Thumbnail") == "1" else {}
-    return 200, {"format": 1, **SIZE, "engine": "", "words": [], **thumbnail}
+    return 200, {"format": 1, **SIZE, "engine": "", "words": [], **thumbnail, **turn}
 
 
 @pytest.fixture
@@ -99,7 +100,16 @@ def test_a_page_that_lies_on_its_side_is_turned_for_the_model(bench: Bench) -> N
     bench.predict(image("x") | {"words": words("Total", turn=90)})
     reading, labelling = bench.fake.seen
     assert reading.headers["X-LayoutLoop-Turn"] == "90"
-    assert json.loads(labelling.body)["turn"] == 90
+    sent = json.loads(labelling.body)
+    assert (sent["turn"], sent["thumbnail"]) == (90, "cGl4ZWxz")
+
+
+@pytest.mark.parametrize("turn", [359.99999, 89.123456789, 1e-9])
+def test_a_turn_reaches_ocr_with_all_its_digits(bench: Bench, turn: float) -> None:
+    bench.serve_project()
+    answer = bench.predict(image("x") | {"words": words("Total", turn=turn)})
+    assert float(bench.fake.seen[0].headers["X-LayoutLoop-Turn"]) == turn
+    assert labels(answer["results"][0]) == ["Total"]
 
 
 def test_an_ocr_archive_of_before_reads_the_page_and_its_words_do_not_count(bench: Bench) -> None:

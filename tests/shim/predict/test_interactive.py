@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from handler.page import Box, Word
+from handler.page import Box, Page, Size, Word
+from handler.turn import words_of_picture
+from handler.wire import page_to_json
 from shim.predict.interactive import covered_words
 from shim.predict.request import parse_predict
 from tests.far_servers import Seen
@@ -117,6 +119,15 @@ def test_text_is_joined_as_its_script_is_written(bench: Bench) -> None:
     sheet = data_uri("发 票 Total".encode())  # the words stand a space's width apart
     entry = ask(bench, {"result": drawn_apart(0, 0, 40, 5, "Total")}, OCR_TEMPLATE, ocr=sheet)
     assert texts(entry) == ["发票 Total"]
+
+
+def test_text_of_a_tilted_page_keeps_its_spaces(bench: Bench) -> None:
+    words = (Word("号", Box(400, 900, 420, 920)), Word("12345678", Box(429, 900, 509, 920)))
+    size = Size(1000, 2000)
+    page = Page(size, "rapidocr-3.10.0-eng-psm3", words_of_picture(words, size, 10, size), turn=10)
+    bench.fake.models["ocr", OCR_CARD.version] = lambda _: (200, page_to_json(page))
+    entry = ask(bench, {"result": drawn_apart(35, 40, 25, 10, "Total")}, OCR_TEMPLATE)
+    assert texts(entry) == ["号 12345678"]
 
 
 @pytest.mark.parametrize(

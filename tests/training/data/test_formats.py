@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from handler.page import Box, Page, Size, Word
 from handler.tagging.labels import LabelSet
+from handler.turn import words_of_picture
 from training.data.examples import Entity, Example
 from training.data.formats import DatasetFolder, funsd_form, tagged_row
 
@@ -118,3 +120,24 @@ def test_a_split_without_pages_is_not_offered(tmp_path: Path) -> None:
     DatasetFolder(tmp_path, LABELS, frozenset()).write("x", [EXAMPLE])
     assert (tmp_path / "validation.jsonl").read_text() == ""
     assert "path: validation.jsonl" not in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_turned_page_is_written_as_its_text_runs(tmp_path: Path, turn: float) -> None:
+    size = EXAMPLE.page.size
+    picture = Size(size.height, size.width) if turn in (90, 270) else size
+    entities = tuple(Entity(one.label, Box(60, 10, 100, 21), one.words) for one in EXAMPLE.entities)
+    drawn = words_of_picture([Word("", entity.box) for entity in entities], size, turn, picture)
+    words = tuple(Word(word.text, Box(*map(round, astuple(word.box))), 0.9, word.line) for word in WORDS)
+    upright = Example(7, 1, Page(size, "given", words), entities)
+    turned = Example(
+        7,
+        1,
+        Page(picture, "given", words_of_picture(words, size, turn, picture), turn=turn),
+        tuple(replace(entity, box=word.box) for entity, word in zip(entities, drawn, strict=True)),
+    )
+    DatasetFolder(tmp_path, LABELS, frozenset()).write("x", [turned])
+    row = json.loads((tmp_path / "train.jsonl").read_text())
+    assert row == tagged_row(upright, LABELS, row["image_path"])
+    form = json.loads((tmp_path / "funsd/training_data/annotations/task-7-page-1.json").read_text())
+    assert form == funsd_form(upright)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from handler.page import Box, Page, Size, TaggedPage, Word
 from handler.tagging.box_prior import BoxPrior
 from handler.tagging.decoding import decode
 from handler.tagging.labels import LabelSet
+from handler.turn import words_of_picture
 from training.data.examples import Entity, Example
 from training.fit.box_prior import fit_prior, learn_prior
 from training.fit.simulated import simulated_logits
@@ -172,3 +174,14 @@ def test_boxes_that_cross() -> None:
     assert f1(None, crossing) == 0
     fitted = fit_prior(crossing, LABELS)
     assert all(np.isfinite(table).all() for table in (fitted.goes_on, fitted.came_from, fitted.holds, fitted.counts))
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_turned_pages_teach_what_the_same_pages_upright_teach(turn: float) -> None:
+    upright = pages(None, 8)
+    turned = [
+        replace(one, page=replace(one.page, words=words_of_picture(one.page.words, one.page.size, turn, one.page.size)))
+        for one in upright
+    ]
+    turned = [replace(one, page=replace(one.page, turn=turn)) for one in turned]
+    assert fit_prior(turned, LABELS).to_json() == fit_prior(upright, LABELS).to_json()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from handler.errors import OcrTimeout
 from handler.page import Size
 from handler.reading.rapidocr.alignment import Span
 from handler.reading.rapidocr.lines import Line
@@ -135,6 +136,29 @@ def test_a_turned_margin_leaves_the_page_as_it_is() -> None:
     assert page.turn == 0
     assert [line.corners[0].tolist() for line in page.lines] == [[0, 0]] * 5 + [[9, 0]] * 2
     assert [found[0].confidence for found in page.spans] == [0.95] * 7
+
+
+@pytest.mark.parametrize(
+    ("quarters", "upright", "turned", "readings", "turn"),
+    [
+        pytest.param(0, 0.7, 0.55, 1, 0, id="some lines the other way up"),
+        pytest.param(2, 0.95, 0.6, 2, 0, id="the page the other way up"),
+        pytest.param(1, 0.5, 0.55, 2, 90, id="as it is, once its side makes no sense"),
+    ],
+)
+def test_what_is_read_again_and_runs_out_of_time_keeps_what_was_read(
+    quarters: int, upright: float, turned: float, readings: int, turn: int
+) -> None:
+    recognise = Recogniser(upright, turned)
+
+    def read(lines: Sequence[Line]) -> list[list[Span]]:
+        if len(recognise.sizes) == readings:
+            raise OcrTimeout("more than 30 s")
+        return recognise(lines)
+
+    page = read_upright(picture(quarters), lines_of, read)
+    assert (page.turn, len(page.lines)) == (turn, 10)
+    assert all(page.spans)
 
 
 def test_no_lines() -> None:
