@@ -121,8 +121,7 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
     given = Page(page.size, TASK_ENGINE, _on_page(page.words, page.size, words), turn=page.turn)
-    numbered = sum("line" in word for word in body["words"])
-    if numbered:
+    if numbered := sum("line" in word for word in body["words"]):
         _check_lines(given.words, numbered, words)
         return given
     level = number_rows(level_page(given).words)
