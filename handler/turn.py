@@ -6,7 +6,6 @@ to be level. The level page has the picture's sides, exchanged where it lies on 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, replace
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from handler.images import make_thumbnail
 from handler.page import Box, Page, Size, Word
 
 _TRANSPOSED = {1: Image.Transpose.ROTATE_270, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_90}
@@ -82,12 +80,6 @@ def level_image(image: Image.Image, turn: float, *, whole: bool = False) -> Imag
     if not tilt:
         return image
     return image.rotate(-tilt, Image.Resampling.BICUBIC, expand=whole, fillcolor="white")
-
-
-def level_thumbnail(thumbnail: bytes, turn: float) -> bytes:
-    """Return the thumbnail of a picture, as `handler.images` makes it, with its text level."""
-    with Image.open(io.BytesIO(thumbnail), formats=["PNG"]) as picture:
-        return make_thumbnail(level_image(picture, turn))
 
 
 def _cos_sin(turn: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Supervises the programs of one machine: it is told which, starts them, restarts what ends or hangs, stops all.
+"""Supervises the programs of one machine: starts those that it is given, restarts what ends or hangs, stops all.
 
 `serve` runs supervisord, which runs TorchServe (clean environment, private TMPDIR), the watcher, the shim (gunicorn,
 one process, threads) and the trainer, and restarts what ends. Each part has its lock and its mark, so that two starts

@@ -10,6 +10,7 @@ from typing import Any
 
 from layoutloop.errors import LayoutLoopError, NoNodeTried, NotFetched, RolloutFailed
 from layoutloop.store.changes import add_to_load, flip, write_manifest
+from layoutloop.store.locks import Held
 from layoutloop.store.manifest import NODE_SILENT_S, Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import store_access
@@ -72,16 +73,10 @@ def promote(
         if version == before.current:
             return
         _refuse_older(name, version, before.current)
-        asked = time.time()
+        candidate = _load(store, name, version, held)
         try:
             with store_access(store.path):
-                add_to_load(store, name, version, held)
-        except OSError as error:
-            raise RolloutFailed(f"the archive of {name} {version} cannot be read: {error}") from error
-        try:
-            with store_access(store.path):
-                if store.live_nodes() or not untested:
-                    _wait_until_held(store, _Candidate(name, version, asked), timeout_s)
+                _wait_until_held(store, candidate, timeout_s, untested)
             if check is not None:
                 check()
         except LayoutLoopError:
@@ -98,6 +93,16 @@ def _card_of_archived(store: ModelStore, name: str, version: str) -> VersionCard
     return store.card(name, version)
 
 
+def _load(store: ModelStore, name: str, version: str, held: Held) -> _Candidate:
+    candidate = _Candidate(name, version, asked=time.time())
+    try:
+        with store_access(store.path):
+            add_to_load(store, name, version, held)
+    except OSError as error:
+        raise RolloutFailed(f"the archive of {candidate} cannot be read: {error}") from error
+    return candidate
+
+
 def _refuse_older(name: str, version: str, current: str | None) -> None:
     if current and version < current:
         raise RolloutFailed(
@@ -106,7 +111,9 @@ def _refuse_older(name: str, version: str, current: str | None) -> None:
         )
 
 
-def _wait_until_held(store: ModelStore, candidate: _Candidate, timeout_s: float) -> None:
+def _wait_until_held(store: ModelStore, candidate: _Candidate, timeout_s: float, untested: bool) -> None:
+    if untested and not store.live_nodes():
+        return
     started = time.monotonic()
     while True:
         nodes = store.live_nodes()

@@ -22,13 +22,13 @@ _SAMPLE_S = 60.0
 
 
 def text_layers(
-    settings: Settings, ask: Callable[[bytes, float], dict[str, Any]] | None = None
+    settings: Settings, read: Callable[[bytes, float], dict[str, Any]] | None = None
 ) -> Callable[[], TextLayers | None]:
     """Return what makes a judge of each PDF's text; it makes none where no OCR is there to check samples by.
 
     Args:
         settings: where everything is.
-        ask: has the `ocr` in service read an image, until a deadline; None: it is read in this process, as `ocr` would.
+        read: an image, by the `ocr` in service, until a deadline; None: it is read in this process, as `ocr` would.
     """
 
     @cache
@@ -40,8 +40,8 @@ def text_layers(
             return None
 
     def make() -> TextLayers | None:
-        if ask is not None:
-            return TextLayers(lambda data: parse_page(ask(data, time.monotonic() + _SAMPLE_S)), reading_order)
+        if read is not None:
+            return TextLayers(lambda data: parse_page(read(data, time.monotonic() + _SAMPLE_S)), reading_order)
         here = reader()
         return None if here is None else TextLayers(here.read, reading_order)
 

@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 outcome = _write(options, PredictionFile(options.out, shim, xml, _Bar(bar)), studio, portion, version)
         except KeyboardInterrupt:
             bar.close()
-            print("interrupted. The same command, run again, goes on where this one stopped", file=sys.stderr)
+            again = "goes on where this one stopped" if options.out is None else "begins anew: no file was written"
+            print(f"interrupted. The same command, run again, {again}", file=sys.stderr)
             return 1
     print(_summary(outcome, options.out))
     return 1 if outcome.failed else 0
@@ -111,12 +112,11 @@ def _write(
 ) -> Outcome:
     """Write a file, of images where some are named, else of the project's tasks."""
     failed: dict[str, str] = {}
-    if options.images:
+    if options.images or studio is None:
         # One at a time, as large as they may be; what Label Studio requests still finds room.
         images = ([one] for one in file.images(files_of(options.images), options.image_url, failed))
         written = file.write(images, failed, requests=min(_IMAGES_AT_A_TIME, max(REQUESTS, 2 * portion)))
     else:
-        assert studio is not None  # noqa: S101 - the parser sees to it
         written = file.write(file.tasks(studio, _only(options, studio), portion), failed)
     return Outcome(version, written, 0, failed, 0)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -71,28 +71,13 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         has_key: whether Label Studio's key is set.
         refusals: nodes that refused the last page sent to them.
     """
-    models: dict[str, Any] = {}
-    missing = []
+    models, missing = _models(store)
     filling = is_filling(store.path)
-    for name in store.models():
-        try:
-            serving = store.manifest(name)
-            models[name] = {"current": serving.current, "load": serving.load} if serving else None
-        except ModelNotReady as error:
-            # Not a 503, at which Label Studio would show every project as disconnected.
-            models[name] = None
-            missing.append(str(error))
     if OCR_MODEL not in models and not filling:
         missing.append("model `ocr` is not in service: `python -m scripts.archive --ocr`")
     if not has_key:
         missing.append(NO_KEY)
-    disks = (disk_problem(home.resolve(), "LAYOUTLOOP_HOME"), disk_problem(store.path, "MODEL_DIR"))
-    missing += [problem for problem in disks if problem]
-    is_copy = store_of(store.path) != str(store.path)
-    for name, since in stopped_threads(home / THREADS, time.time()).items():
-        if name == TITLES or is_copy:
-            moment = f"{datetime.fromtimestamp(since, timezone.utc):%Y-%m-%d %H:%M} UTC"
-            missing.append(f"{_THREADS.get(name, name)} since {moment}: that thread has stopped; {_RESTART}")
+    missing += _machine_problems(store, home)
     reports = store.node_reports()
     nodes = reports.live
     missing += reports.problems
@@ -100,14 +85,9 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         missing.append(NO_NODE)
     current = (models.get(OCR_MODEL) or {}).get("current")
     is_held = any(current in report.get("holds", {}).get(OCR_MODEL, []) for report in nodes.values())
-    starting = {
-        node: f"TorchServe of {node} is starting"
-        for node, report in nodes.items()
-        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
-    } | ({"": FIRST_COPY} if filling else {})
+    starting = _starting(nodes) | ({"": FIRST_COPY} if filling else {})
     if nodes and current and not is_held and not starting:
-        # A node has checked `ocr`, or had time to; see `is_starting`.
-        if all(OCR_MODEL in one.get("checked", ()) or one.get("away_since") is not None for one in nodes.values()):
+        if _had_time(nodes.values()):
             missing.append(NOT_LOADED)
         else:
             starting = {"": NOT_LOADED}
@@ -118,17 +98,63 @@ def read_health(store: ModelStore, home: Path, *, has_key: bool, refusals: Refus
         ready=is_held and not refusals.of_all,
         starting=tuple(starting.values()),
         missing=(*missing, *refusals.sentences),
-        node_errors=tuple(
-            f"{node}: {one['disk']}" for node, one in nodes.items() if one.get("disk") and one["disk"] not in missing
-        )
-        + tuple(
-            f"{node}: {what}: {why}"
-            for node, one in nodes.items()
-            for what, why in one["errors"].items()
-            if what != "torchserve" or node not in starting
-        ),
+        node_errors=tuple(_node_errors(nodes, starting, missing)),
         studio=read_studio_status(home, time.time()),
     )
+
+
+def _models(store: ModelStore) -> tuple[dict[str, Any], list[str]]:
+    """Return what each manifest wants, and a sentence for each that cannot be understood."""
+    models: dict[str, Any] = {}
+    problems = []
+    for name in store.models():
+        try:
+            serving = store.manifest(name)
+            models[name] = {"current": serving.current, "load": serving.load} if serving else None
+        except ModelNotReady as error:
+            # Not a 503, at which Label Studio would show every project as disconnected.
+            models[name] = None
+            problems.append(str(error))
+    return models, problems
+
+
+def _machine_problems(store: ModelStore, home: Path) -> list[str]:
+    """Return sentences about full disks and threads that have stopped."""
+    disks = (disk_problem(home.resolve(), "LAYOUTLOOP_HOME"), disk_problem(store.path, "MODEL_DIR"))
+    problems = [problem for problem in disks if problem]
+    is_copy = store_of(store.path) != str(store.path)
+    for name, since in stopped_threads(home / THREADS, time.time()).items():
+        if name == TITLES or is_copy:
+            moment = f"{datetime.fromtimestamp(since, timezone.utc):%Y-%m-%d %H:%M} UTC"
+            problems.append(f"{_THREADS.get(name, name)} since {moment}: that thread has stopped; {_RESTART}")
+    return problems
+
+
+def _starting(nodes: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a sentence for each node whose TorchServe is starting."""
+    return {
+        node: f"TorchServe of {node} is starting"
+        for node, report in nodes.items()
+        if is_starting(report, float(report.get("silent_s", NODE_SILENT_S)))
+    }
+
+
+def _had_time(reports: Collection[Mapping[str, Any]]) -> bool:
+    """Whether every node has checked `ocr`, or had time to; see `is_starting`."""
+    return all(OCR_MODEL in one.get("checked", ()) or one.get("away_since") is not None for one in reports)
+
+
+def _node_errors(
+    nodes: Mapping[str, Mapping[str, Any]], starting: Collection[str], missing: Collection[str]
+) -> Iterator[str]:
+    """Yield what the nodes say of themselves, without what was said already."""
+    for node, one in nodes.items():
+        if one.get("disk") and one["disk"] not in missing:
+            yield f"{node}: {one['disk']}"
+    for node, one in nodes.items():
+        for what, why in one["errors"].items():
+            if what != "torchserve" or node not in starting:
+                yield f"{node}: {what}: {why}"
 
 
 def _asleep(reports: Collection[Mapping[str, Any]]) -> tuple[str, ...]:

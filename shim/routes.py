@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from gunicorn.http.errors import ParseException
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, ModelNotReady, RequestInvalid
+from layoutloop.errors import LabelConfigUnsupported, LayoutLoopError, ModelNotReady, RequestInvalid, TooManyTasks
 from layoutloop.foreign_json import parse_message
 from layoutloop.store.copy import store_of
 from layoutloop.store.manifest import OCR_MODEL, Manifest, project_model
@@ -18,6 +18,7 @@ from shim.access import authenticate, is_authenticated, refuse_other_sites
 from shim.context import context
 from shim.health import health_now
 from shim.job_requests import submit
+from shim.predict.handed_out import LONGEST_NAME, MOST_TASKS
 from shim.predict.request import parse_predict, parse_project
 from shim.webhook import read_event
 
@@ -88,9 +89,18 @@ def take() -> Response:
     refuse_other_sites()
     body = _json_object()
     owner, version, tasks = body.get("owner"), body.get("version"), body.get("tasks")
-    named = isinstance(owner, str) and owner and isinstance(version, str)
-    if not named or not isinstance(tasks, list) or not all(type(task) is int for task in tasks):
-        raise RequestInvalid("/take needs `owner` and `version`, both text, and `tasks`, a list of task ids")
+    named = isinstance(owner, str) and owner and isinstance(version, str) and len(owner + version) <= LONGEST_NAME
+    if not named or not isinstance(tasks, list):
+        raise RequestInvalid(
+            f"/take needs `owner` and `version`, both text and not longer than {LONGEST_NAME} characters together, and "
+            "`tasks`, a list of task ids"
+        )
+    if len(tasks) > MOST_TASKS:
+        raise TooManyTasks(
+            f"/take was sent {len(tasks):,} tasks, at most {MOST_TASKS:,} are taken at a time; send fewer"
+        )
+    if not all(type(task) is int for task in tasks):
+        raise RequestInvalid("`tasks`, a list of task ids, holds something else")
     return jsonify({"tasks": context().predictor.handed_out.take(str(owner), str(version), tasks)})
 
 

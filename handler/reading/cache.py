@@ -42,7 +42,7 @@ class FileCache:
         self._reserve_bytes = _RESERVE_BYTES if max_bytes >= 16 * _RESERVE_BYTES else 0
         self._max_bytes = max_bytes - self._reserve_bytes
         self._unswept = 0
-        self._is_closed = False
+        self._is_closed = self._saw_reserve = False
         self._sweep()
         self._has_room()
 
@@ -108,6 +108,7 @@ class FileCache:
                 if free < 2 * self._reserve_bytes:
                     return False
                 _take_up(reserve, self._reserve_bytes)
+            self._saw_reserve = True
         except FileNotFoundError:
             return True  # before the first page there is no folder
         except OSError as error:
@@ -119,12 +120,16 @@ class FileCache:
         return True
 
     def _give_back(self) -> None:
-        """Delete the reserve, and half of the pages: whichever worker of the machine is the first."""
+        """Delete the reserve, and half of the pages: whichever worker of the machine is the first.
+
+        A worker that has seen no reserve cannot tell: there may never have been room for one. It deletes pages once.
+        """
+        is_once = not self._is_closed and not self._saw_reserve
         if not self._is_closed:
             logger.warning("the disk of %s is full: the page cache gives back what it can", self._folder)
         self._is_closed = True
         with contextlib.suppress(OSError):
-            (self._folder / _RESERVE).unlink()
+            (self._folder / _RESERVE).unlink(missing_ok=is_once)
             self._sweep(sum(size for _, size, _ in self._entries()) // 2)
 
     def _path(self, key: str) -> Path:

@@ -122,7 +122,7 @@ def load_word_tokenizer(place: Path | str) -> Any:
     """Load a tokenizer that reads each word as one that stands within a text.
 
     RoBERTa's byte-level BPE has other tokens for a word at the start of a text than for one behind a space, and takes
-    a word by itself for the former unless it is told otherwise. Others see no difference.
+    a word by itself for the former unless that is set otherwise. Others see no difference.
     """
     tokenizer: Any = AutoTokenizer.from_pretrained(place, trust_remote_code=False, use_fast=True, add_prefix_space=True)
     cutter = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)

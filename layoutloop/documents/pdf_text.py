@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import pypdfium2.raw as pdfium
 from numpy.typing import NDArray
 
 from handler.page import Box, Size
+from handler.scripts import begins_word
 
 MAX_CHARACTERS = 200_000
 """Of a page. A newspaper's has 50,000."""
@@ -31,8 +32,9 @@ _LIGATURES = {
 }
 """What PDFium gives -> what is seen: 2 and 0xad are the hyphens of words that go on in the next line."""
 _FONT_BYTES = 128
+_LEADERS = frozenset(".\u2026\u00b7\u2024_")
 _WIDEST_GAP = 1.0
-"""Heights of a character: what is further away is no part of the same word, even where there is no space."""
+"""Heights of a line: what is further away is no part of the same word, even where there is no space."""
 
 Pixels = NDArray[np.uint8]
 """(height, width) greys of a page's picture."""
@@ -45,12 +47,14 @@ class LayerWord:
     Args:
         text: without spaces.
         box: around its ink, in pixels of the picture.
+        space: as high as its line, whichever characters it has: dashes and dots are compared by that.
         font: the name of its first character's font, as the file has it.
         is_legible: whether each of its characters stands for a known one.
     """
 
     text: str
     box: Box
+    space: Box
     font: str
     is_legible: bool = True
 
@@ -59,6 +63,7 @@ class LayerWord:
 class _Character:
     text: str
     box: Box
+    space: Box
     font: str
     is_legible: bool
 
@@ -79,15 +84,10 @@ def words_of(page: pypdfium2.PdfPage, size: Size) -> list[LayerWord]:
         if count > MAX_CHARACTERS:
             raise ValueError(f"the page holds {count:,} characters, at most {MAX_CHARACTERS:,} are read")
         to_pixels = _pixels_of(page, size)
-        words: list[list[_Character]] = [[]]
-        for character in _characters(textpage, count, to_pixels):
-            if character is None or (words[-1] and _is_apart(words[-1][-1].box, character.box)):
-                words.append([])
-            if character is not None:
-                words[-1].append(character)
+        words = list(_grouped(_characters(textpage, count, to_pixels)))
     finally:
         textpage.close()
-    return [_word(word) for word in words if word]
+    return [_word(word) for word in words]
 
 
 def without_text(page: pypdfium2.PdfPage, scale: float) -> Pixels:
@@ -124,6 +124,7 @@ def _characters(textpage: Any, count: int, to_pixels: NDArray[np.float64]) -> It
     """Yield the characters in the file's order; None for what parts words."""
     edges = [ctypes.c_double() for _ in range(4)]
     left, right, bottom, top = edges
+    line = pdfium.FS_RECTF()
     name, flags = ctypes.create_string_buffer(_FONT_BYTES), ctypes.c_int()
     for index in range(count):
         code = pdfium.FPDFText_GetUnicode(textpage, index)
@@ -134,13 +135,45 @@ def _characters(textpage: Any, count: int, to_pixels: NDArray[np.float64]) -> It
             yield None
             continue
         pdfium.FPDFText_GetCharBox(textpage, index, left, right, bottom, top)
-        corners = np.array([[left.value, bottom.value, 1.0], [right.value, top.value, 1.0]]) @ to_pixels
+        ink = _box(to_pixels, left.value, bottom.value, right.value, top.value)
+        pdfium.FPDFText_GetLooseCharBox(textpage, index, line)
+        space = Box.around((ink, _box(to_pixels, line.left, line.bottom, line.right, line.top)))
         name.value = b""
         pdfium.FPDFText_GetFontInfo(textpage, index, name, _FONT_BYTES, flags)
         unknown = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1 or not text.isprintable()
         private = len(text) == 1 and (text == "\ufffd" or 0xE000 <= ord(text) <= 0xF8FF)
-        box = Box.from_corners(*corners[0].tolist(), *corners[1].tolist())
-        yield _Character(text, box, name.value.decode("utf-8", "replace"), not (unknown or private))
+        yield _Character(text, ink, space, name.value.decode("utf-8", "replace"), not (unknown or private))
+
+
+def _box(to_pixels: NDArray[np.float64], left: float, bottom: float, right: float, top: float) -> Box:
+    first, last = np.array([[left, bottom, 1.0], [right, top, 1.0]]) @ to_pixels
+    return Box.from_corners(*first.tolist(), *last.tolist())
+
+
+def _grouped(characters: Iterable[_Character | None]) -> Iterator[list[_Character]]:
+    """Yield the characters of each word. Dots that lead to a page number are one word, with spaces or without."""
+    word: list[_Character] = []
+    is_parted = False
+    for character in characters:
+        if character is None:
+            is_parted = True
+            continue
+        if word and (is_parted or _begins(word[-1], character)) and not _leads_on(word[-1], character):
+            yield word
+            word = []
+        word.append(character)
+        is_parted = False
+    if word:
+        yield word
+
+
+def _begins(before: _Character, character: _Character) -> bool:
+    """Whether a character begins a word that no space parts from the one before."""
+    return begins_word(before.text[-1], character.text[0]) or _is_apart(before.space, character.space)
+
+
+def _leads_on(before: _Character, character: _Character) -> bool:
+    return before.text == character.text and before.text in _LEADERS and not _is_apart(before.space, character.space)
 
 
 def _is_apart(before: Box, box: Box) -> bool:
@@ -155,6 +188,7 @@ def _word(characters: list[_Character]) -> LayerWord:
     return LayerWord(
         "".join(character.text for character in characters),
         Box.around(character.box for character in characters),
+        Box.around(character.space for character in characters),
         characters[0].font,
         all(character.is_legible for character in characters),
     )

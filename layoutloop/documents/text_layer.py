@@ -7,7 +7,7 @@ other characters, or only a part of what the page shows. So, in this order:
 2. What is left of the picture without the text must hold no text of its own: where there is more than lines and fills,
    it is read by OCR.
 3. The words must read as they look: of each font some lines are cut out of the picture, pasted onto one sheet and read
-   by OCR. A font that read well is believed on the document's next pages, but for a check now and then.
+   by OCR. A font that read well is taken on the document's next pages, but for a check now and then.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Judgement:
 
 @dataclass(slots=True)
 class TextLayers:
-    """Judges the pages of one PDF after the other; knows which of its fonts and pictures it has looked at.
+    """Judges the pages of one PDF after the other; keeps which of its fonts and pictures were looked at.
 
     Args:
         read: reads the samples.
@@ -174,7 +174,7 @@ class TextLayers:
     def _in_lines(self, seen: Sequence[LayerWord]) -> tuple[Word, ...]:
         """Return words in reading order, with the numbers of their lines."""
         lines = lines_of(seen)
-        boxes = [Box.around(word.box for word in line) for line in lines]
+        boxes = [Box.around(word.space for word in line) for line in lines]
         corners = [
             ((box.left, box.top), (box.right, box.top), (box.right, box.bottom), (box.left, box.bottom))
             for box in boxes

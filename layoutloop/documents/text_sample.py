@@ -15,6 +15,8 @@ from layoutloop.studio.text_rows import follows
 
 _TELLING = 4
 """Letters of a word that is wider than high wherever it stands level."""
+_LETTERS = 0.6
+"""Of a line's height, that of its capitals: what lines are parted by elsewhere, where boxes are around ink."""
 _MOST_TURNED = 0.2
 _LINES_OF_A_FONT, _LINES_OF_A_SHEET, _LONGEST_LINE = 3, 12, 32
 
@@ -23,11 +25,16 @@ def lines_of(words: Sequence[LayerWord]) -> list[list[LayerWord]]:
     """Return stretches of words that stand beside each other, in the file's order."""
     lines: list[list[LayerWord]] = []
     for word in words:
-        if lines and follows(lines[-1][-1].box, word.box):
+        if lines and follows(lines[-1][-1].space, word.space, _letters(lines[-1][-1], word)):
             lines[-1].append(word)
         else:
             lines.append([word])
     return lines
+
+
+def _letters(*words: LayerWord) -> float:
+    """Return the height of the letters of two neighbours."""
+    return _LETTERS * max(word.space.bottom - word.space.top for word in words)
 
 
 def runs_level(words: Sequence[LayerWord]) -> bool:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote
@@ -32,12 +33,12 @@ class FileTask:
 
     Args:
         name: for a person.
-        asked: as the shim gets it.
+        request: what the shim gets.
         written: as the file shows it, without its predictions.
     """
 
     name: str
-    asked: Mapping[str, Any]
+    request: Mapping[str, Any]
     written: Mapping[str, Any]
 
 
@@ -89,8 +90,8 @@ class PredictionFile:
                 continue
             image = f"data:application/octet-stream;base64,{data}"
             address = prefix + quote(str(path)) if prefix else str(path)
-            asked, written = ({"data": {key: [one] if is_list else one}} for one in (image, address))
-            yield FileTask(str(path), asked, written)
+            request, written = ({"data": {key: [one] if is_list else one}} for one in (image, address))
+            yield FileTask(str(path), request, written)
 
     def write(self, tasks: Iterable[Sequence[FileTask]], failed: dict[str, str], requests: int = REQUESTS) -> int:
         """Write the tasks that have a prediction; return how many.
@@ -104,14 +105,14 @@ class PredictionFile:
             FileUnusable: the file cannot be written.
             LayoutLoopError: it cannot go on; there is no file then.
         """
-        partial = self._path.with_name(f".{self._path.name}.partial")
+        unfinished = self._path.with_name(f".{self._path.name}.partial")
         with named_file(f"--out {self._path}", "name a file in a folder that may be written to", "written"):
             try:
-                with partial.open("w", encoding="utf-8") as stream:
+                with unfinished.open("w", encoding="utf-8") as stream:
                     written = self._write(stream, tasks, failed, requests)
-                os.replace(partial, self._path)
+                os.replace(unfinished, self._path)
             finally:
-                partial.unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
         return written
 
     def _write(self, stream: TextIO, tasks: Iterable[Sequence[FileTask]], failed: dict[str, str], requests: int) -> int:
@@ -126,7 +127,7 @@ class PredictionFile:
                         written += 1
                     else:
                         failed[task.name] = f"{answer.code}: {answer.message}"
-                self._listener.answered(len(portion), sum(count_pages(task.asked, self._config) for task in portion))
+                self._listener.answered(len(portion), sum(count_pages(task.request, self._config) for task in portion))
         finally:
             self._stopped.set()
             answered.close()
@@ -139,8 +140,8 @@ class PredictionFile:
         end = time.monotonic() + _STANDSTILL_S
         left = list(range(len(portion)))
         while left:
-            asked = [portion[number].asked for number in left]
-            found = self._patience.call(lambda asked=asked: self._shim.predict(self._xml, asked))  # type: ignore[misc]
+            requested = [portion[number].request for number in left]
+            found = self._patience.call(partial(self._shim.predict, self._xml, requested))
             answers |= dict(zip(left, found.tasks, strict=True))
             waiting = [number for number in left if answers[number].is_temporary]
             if len(waiting) < len(left):

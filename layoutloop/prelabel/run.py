@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
@@ -184,10 +185,10 @@ def listed_tasks(
     """Yield the tasks without a version (None: all) as they are listed; those that are added meanwhile too."""
     if only is not None:
         for some in chunks(only):
-            yield patience.call(lambda some=some: studio.lacking(version, among=some))  # type: ignore[misc]
+            yield patience.call(partial(studio.lacking, version, among=some))
         return
     after = 0
-    while (listed := patience.call(lambda after=after: studio.lacking(version, after))).tasks:  # type: ignore[misc]
+    while (listed := patience.call(partial(studio.lacking, version, after))).tasks:
         yield listed
         after = listed.tasks[-1]["id"]
 

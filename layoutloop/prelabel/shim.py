@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import requests
@@ -14,6 +15,8 @@ from layoutloop.errors import NoModelYet, NotConnected, ShimUnavailable
 from layoutloop.torchserve.inference import make_session
 
 _TIMEOUT_S = 30.0
+_TAKEN_AT_A_TIME = 5_000
+"""The shim refuses more than 10,000."""
 _MORE_S = 30.0
 """What a predict may take beyond the shim's own deadline."""
 
@@ -100,8 +103,11 @@ class ShimPredictions:
 
     def take(self, version: str, tasks: Collection[int]) -> set[int]:
         """Return those of the tasks that are ours to store: Label Studio neither got nor gets them."""
-        body = {"owner": self._owner, "version": version, "tasks": sorted(tasks)}
-        return set(self._call("POST", "/take", body, _TIMEOUT_S).json()["tasks"])
+        remaining, ours = iter(sorted(tasks)), set[int]()
+        while some := list(islice(remaining, _TAKEN_AT_A_TIME)):
+            body = {"owner": self._owner, "version": version, "tasks": some}
+            ours.update(self._call("POST", "/take", body, _TIMEOUT_S).json()["tasks"])
+        return ours
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> requests.Response:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from layoutloop.errors import StudioUnavailable
@@ -88,7 +89,7 @@ class PredictionStore:
         began = time.monotonic()
         for version, predictions in collected.items():
             sent: set[int] = set()
-            self._patience.call(lambda a=version, b=predictions, c=sent: self._store(a, b, c))  # type: ignore[misc]
+            self._patience.call(partial(self._store, version, predictions, sent))
         ended = time.monotonic()
         self._next = ended + max(_PAUSE_S, _PAUSE_TIMES * (ended - began))
 

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     die_with_parent()
     if options.parent is not None and os.getppid() != options.parent:
-        sys.exit(1)  # it ended before the kernel was told to end this one with it
+        sys.exit(1)  # it ended before the kernel was set to end this one with it
     os.nice(options.nice)
     if options.chdir:
         os.chdir(options.chdir)

@@ -64,7 +64,7 @@ class Rounds:
         if self._beat is None or time.monotonic() < self._beat_at:
             return
         self._beat_at = time.monotonic() + BEAT_S
-        with suppress(OSError):  # a disk that cannot be written is told by others
+        with suppress(OSError):  # `layoutloop.store.disk` reports a disk that cannot be written
             self._beat.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._beat.touch()
 

@@ -10,6 +10,8 @@ _MIB = 2**20
 _LARGEST_MIB = 32
 """A page at max_request_size: one for each worker, whatever else is small."""
 _LEAST_WORKERS = 2
+CLIENTS = 3
+"""That send pages to one TorchServe at a time: two shims, as in deploy/kubernetes, and a trainer or a command."""
 _ITSELF_MIB = 256
 _LEAST_HEAP_MIB = 512
 
@@ -20,5 +22,5 @@ def bytes_in_flight(ocr_workers: int) -> int:
 
 
 def heap_mib(ocr_workers: int) -> int:
-    """Return the MiB of Java's heap: the pages of two clients, shim and trainer, and what it needs itself."""
-    return max(_LEAST_HEAP_MIB, _ITSELF_MIB + 2 * bytes_in_flight(ocr_workers) // _MIB)
+    """Return the MiB of Java's heap: the pages of all clients, and what it needs itself."""
+    return max(_LEAST_HEAP_MIB, _ITSELF_MIB + CLIENTS * bytes_in_flight(ocr_workers) // _MIB)

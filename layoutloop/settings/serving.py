@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from layoutloop.settings.values import (
     LOOPBACK,
     TRUE,
     check_host_names,
+    check_networks,
     convert,
     is_address,
     is_loopback,
@@ -155,6 +155,14 @@ class Settings:
         for name in ("idle_s", "train_every"):
             if not getattr(self, name) >= 0:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is 0 (never) or more, got {getattr(self, name)}")
+        self._check_store()
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
+        parse_host_rules(self.image_hosts)
+        check_host_names(self.hosts)
+        check_networks(self.image_networks)
+
+    def _check_store(self) -> None:
         if not isinstance(self.model_dir, Path) and not self.redis_url:
             raise SettingsInvalid(
                 f"MODEL_DIR={self.model_dir} has no locks of its own: set REDIS_URL, where all machines lock projects"
@@ -169,15 +177,6 @@ class Settings:
                 "REDIS_URL is like redis://localhost:6379/0 or rediss://...; the one given is not, and is not shown, "
                 "since it may hold a password"
             )
-        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-            raise SettingsInvalid(f"LAYOUTLOOP_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, got {self.log_level!r}")
-        parse_host_rules(self.image_hosts)
-        check_host_names(self.hosts)
-        for network in self.image_networks:
-            try:
-                ipaddress.ip_network(network)
-            except ValueError as error:
-                raise SettingsInvalid(f"LAYOUTLOOP_IMAGE_NETWORKS: {error}") from error
 
     def _check_torchserve(self) -> None:
         if self.torchserve_host != LOOPBACK and not self.allow_open_bind:

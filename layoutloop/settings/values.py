@@ -51,6 +51,19 @@ def check_host_names(names: Sequence[str]) -> None:
             )
 
 
+def check_networks(networks: Sequence[str]) -> None:
+    """See that LAYOUTLOOP_IMAGE_NETWORKS has networks in CIDR alone.
+
+    Raises:
+        SettingsInvalid: one is something else.
+    """
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingsInvalid(f"LAYOUTLOOP_IMAGE_NETWORKS: {error}") from error
+
+
 def redis_address(environ: Mapping[str, str]) -> str:
     """Return the address that REDIS_HOST and REDIS_PORT make, "" where there is no host.
 

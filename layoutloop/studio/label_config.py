@@ -116,25 +116,27 @@ def parse_label_config(xml: str) -> LabelConfig:
         fits = control.tag == "RectangleLabels" or (control.tag == "Labels" and rectangle is not None)
         if image is None or control.name is None or not fits:
             continue
+        textarea = next((tag for tag in usable if _is_region_text(tag, image)), None)
         try:
-            value_key, is_list = _image_value(image)
-            names = _names(control)
+            return _config(control, image, rectangle if control.tag == "Labels" else None, textarea)
         except LabelConfigUnsupported as error:
             problem = problem or error
-            continue
-        textarea = next((tag for tag in usable if _is_region_text(tag, image)), None)
-        return LabelConfig(
-            kind="rectanglelabels" if control.tag == "RectangleLabels" else "ocr",
-            to_name=image.name or "",
-            from_name=control.name,
-            rectangle_name=rectangle.name if rectangle and control.tag == "Labels" else None,
-            textarea_name=textarea.name if textarea else None,
-            value_key=value_key,
-            is_list=is_list,
-            labels=tuple(dict.fromkeys(ours for ours, _ in names)),
-            label_map=_label_map(control, names),
-        )
     raise problem or _nothing_fits(tags)
+
+
+def _config(control: _Tag, image: _Tag, rectangle: _Tag | None, textarea: _Tag | None) -> LabelConfig:
+    (value_key, is_list), names = _image_value(image), _names(control)
+    return LabelConfig(
+        kind="rectanglelabels" if control.tag == "RectangleLabels" else "ocr",
+        to_name=image.name or "",
+        from_name=control.name or "",
+        rectangle_name=rectangle.name if rectangle else None,
+        textarea_name=textarea.name if textarea else None,
+        value_key=value_key,
+        is_list=is_list,
+        labels=tuple(dict.fromkeys(ours for ours, _ in names)),
+        label_map=_label_map(control, names),
+    )
 
 
 def served_sentence(xml: str, config: LabelConfig) -> str | None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from handler.errors import ImageTooLarge, PageInvalid
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
-from handler.turn import level_page, level_thumbnail
+from handler.turn import level_page
 from handler.wire import FORMAT, MAX_WORDS, page_from_json
 from layoutloop.errors import AddressRefused, ImageUnavailable, WordsInvalid
 from layoutloop.plural import counted
@@ -120,7 +121,9 @@ def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
     except PageInvalid as error:
         raise WordsInvalid(f"{_place(words)} no page: {error}") from error
     given = Page(page.size, TASK_ENGINE, _on_page(page.words, page.size, words), turn=page.turn)
-    if any("line" in word for word in body["words"]):
+    numbered = sum("line" in word for word in body["words"])
+    if numbered:
+        _check_lines(given.words, numbered, words)
         return given
     level = number_rows(level_page(given).words)
     lined = [replace(word, line=other.line) for word, other in zip(given.words, level, strict=True)]
@@ -132,7 +135,7 @@ def with_picture(page: Page, picture: Page) -> Page:
 
     Args:
         page: what the task brings.
-        picture: what `ocr` says of the image; its words do not count.
+        picture: what `ocr` says of the image, its thumbnail level by the turn of `page`; its words do not count.
 
     Raises:
         WordsInvalid: they are of different sizes, so these are the words of another page, or of another copy of it.
@@ -143,9 +146,7 @@ def with_picture(page: Page, picture: Page) -> Page:
             f"the words are of a page of {ours.width} x {ours.height} pixels, and the image of this page has "
             f"{image.width} x {image.height}; give width, height and boxes in pixels of the image"
         )
-    if picture.thumbnail is None or not page.turn:
-        return replace(page, thumbnail=picture.thumbnail)
-    return replace(page, thumbnail=level_thumbnail(picture.thumbnail, page.turn))
+    return replace(page, thumbnail=picture.thumbnail)
 
 
 def _entry(entry: object) -> TaskWords | None:
@@ -187,6 +188,28 @@ def _on_page(words: Sequence[Word], size: Size, where: TaskWords) -> tuple[Word,
         left, top = max(0.0, box.left), max(0.0, box.top)
         kept.append(replace(word, box=Box(left, top, min(box.right, size.width), min(box.bottom, size.height))))
     return tuple(kept)
+
+
+def _check_lines(words: Sequence[Word], numbered: int, where: TaskWords) -> None:
+    """Refuse line numbers that cannot be those of a page's lines.
+
+    Raises:
+        WordsInvalid: some words have none, or a line goes on after another one.
+    """
+    if numbered < len(words):
+        raise WordsInvalid(
+            f"{_place(where)} {counted(numbered, 'word')} with `line` and {len(words) - numbered:,} without; give it "
+            "for all of a page's words, or for none"
+        )
+    ended: set[int] = set()
+    for number, (before, word) in enumerate(pairwise(words), start=1):
+        if before.line != word.line:
+            ended.add(before.line)
+        if word.line in ended:
+            raise WordsInvalid(
+                f"{_place(where)} words whose `line` begins anew: word {number} is of line {word.line}, which ended "
+                "before it; count lines over the whole page, and give the words of a line one after the other"
+            )
 
 
 def _place(words: TaskWords) -> str:

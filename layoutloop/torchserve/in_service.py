@@ -17,6 +17,9 @@ from layoutloop.torchserve.inference import InferenceClient, PageRequest
 _QUEUED = 2
 """Twice what runs at a time: every worker has its next page, and queues stay short enough for a second try."""
 
+_SAME_TURN = 0.01
+"""Degrees: of 2,000 pixels, a third of one."""
+
 
 @dataclass(frozen=True, slots=True)
 class InService:
@@ -143,6 +146,7 @@ class InServiceModels:
             turn: of the page, as its words have it.
 
         Raises:
+            ModelNotReady: the `ocr` in service is of before words came with tasks, and its thumbnail lies another way.
             LayoutLoopError: see `InferenceClient.predict`.
         """
         if in_service.model:
@@ -151,7 +155,14 @@ class InServiceModels:
         # With all its digits: 359.99999 rounded is 360, which is no turn.
         parameters = in_service.reading | {"words": "0"} | ({"turn": f"{turn:.17g}"} if turn else {})
         request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", parameters, in_flight)
-        return self.client.predict(request, deadline)
+        body = self.client.predict(request, deadline)
+        made = body.get("turn", 0.0)
+        if body.get("thumbnail") and not (isinstance(made, int | float) and abs(made - turn) <= _SAME_TURN):
+            raise ModelNotReady(
+                f"`ocr` {version} turned the page by {made!r:.20} degrees for its thumbnail, and the task's words say "
+                f"{turn:g}; `python -m scripts.archive --ocr` builds the one that turns pages as their words are"
+            )
+        return body
 
     def tag(self, page: dict[str, Any], model: VersionCard, deadline: float) -> dict[str, Any]:
         """Return the Regions JSON of a page.

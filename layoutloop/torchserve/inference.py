@@ -26,7 +26,7 @@ from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.torchserve.answers import error_of, json_of, torchserve_error, wants_key
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
 from layoutloop.torchserve.nodes import RESOLVE_WAIT_S, Nodes, Refusals
-from layoutloop.torchserve.tokens import TokenFile as TokenFile
+from layoutloop.torchserve.tokens import TokenFile
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +223,10 @@ class InferenceClient:
         failure = None if answer.status_code == 200 else self._failure(path, answer)
         lacks = f"{urlsplit(url).netloc}: {failure}" if isinstance(failure, MachineFailed) else ""
         self._nodes.note_refusal(url, lacks or self._refusal(answer))
+        return self._content(answer, failure, url, path)
+
+    def _content(self, answer: requests.Response, failure: Exception | None, url: str, path: str) -> dict[str, Any]:
+        """Return an answer's JSON, or raise what it means; note whether its node serves this path."""
         try:
             if failure is not None:
                 raise failure
@@ -268,23 +272,18 @@ class InferenceClient:
 def inference_client(settings: Settings) -> InferenceClient:
     """Return the client of all nodes; a key goes to this machine's own TorchServe alone."""
     if settings.torchserve_url:
-        return InferenceClient(
-            settings.torchserve_urls,
-            None,
-            start_s=settings.node_silent_s,
-            body_bytes=bytes_in_flight(settings.ocr_workers),
-        )
+        return _client(settings, settings.torchserve_urls, None)
     return own_client(settings)
 
 
 def own_client(settings: Settings) -> InferenceClient:
     """Return the client of this machine's TorchServe alone."""
-    return InferenceClient(
-        settings.own_torchserve_url,
-        token_file(settings),
-        start_s=settings.node_silent_s,
-        body_bytes=bytes_in_flight(settings.ocr_workers),
-    )
+    return _client(settings, settings.own_torchserve_url, token_file(settings))
+
+
+def _client(settings: Settings, urls: str | Sequence[str], keys: TokenFile | None) -> InferenceClient:
+    body_bytes = bytes_in_flight(settings.ocr_workers)
+    return InferenceClient(urls, keys, start_s=settings.node_silent_s, body_bytes=body_bytes)
 
 
 def token_file(settings: Settings) -> TokenFile:

@@ -18,7 +18,8 @@ import requests
 
 from layoutloop.errors import ManagementError, TorchServeUnavailable, TorchServeUnreachable
 from layoutloop.torchserve.answers import torchserve_error, wants_key
-from layoutloop.torchserve.inference import TokenFile, make_session
+from layoutloop.torchserve.inference import make_session
+from layoutloop.torchserve.tokens import TokenFile
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ def _path(model: str, version: str) -> str:
 
 
 def _stands_still(pid: object) -> bool:
-    """Whether a process of this machine is stopped: TorchServe knows of it when a page has waited for 40 s."""
+    """Whether a process of this machine is stopped: TorchServe notices that only when a page has waited for 40 s."""
     try:
         return isinstance(pid, int) and psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except (psutil.Error, ValueError):

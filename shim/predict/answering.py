@@ -201,6 +201,18 @@ class PageAnswerer:
             )
 
 
+class _Changed(Exception):
+    """A page was fetched again and is another one now: that one is answered, with the image in hand.
+
+    Some sources give other bytes each time, so it is not fetched until it stays the same.
+    """
+
+    def __init__(self, content: PageContent, image: bytes) -> None:
+        super().__init__("the page changed")
+        self.content = content
+        self.image = image
+
+
 class _PageJob:
     """One page on its way; between tries it keeps what its image is, and not the image."""
 
@@ -220,7 +232,11 @@ class _PageJob:
             content, image = self._fetch()
         in_service = self._answerer.models.in_service(self._model)
         try:
-            return self._answerer.answer(content, lambda: image or self._fetch_again(), in_service, self._deadline)
+            try:
+                return self._answerer.answer(content, lambda: image or self._fetch_again(), in_service, self._deadline)
+            except _Changed as changed:
+                image = changed.image
+                return self._answerer.answer(changed.content, lambda: image, in_service, self._deadline)
         except (ModelNotReady, MachineFailed) as error:
             if time.monotonic() + self._pause_s > self._deadline:
                 raise
@@ -235,9 +251,13 @@ class _PageJob:
         return self._content, fetched.image
 
     def _fetch_again(self) -> bytes:
-        """Return the image anew; one that changed meanwhile begins as another page does."""
+        """Return the image anew.
+
+        Raises:
+            _Changed: it, or its words, are others now.
+        """
         before = self._content
         content, image = self._fetch()
         if content != before:
-            raise Again(0.0)
+            raise _Changed(content, image)
         return image

@@ -1,7 +1,8 @@
 """Which tasks' predictions were handed out a moment ago, and to whom, so that no two of them are stored.
 
-Label Studio knows no uniqueness: it checks which tasks lack the version, sends these, and up to 100 s later stores what
-comes back. A pre-labelling stores meanwhile. So each prediction goes to one of the two, whoever comes first:
+Nothing in Label Studio makes predictions unique: it checks which tasks lack the version, sends these, and up to 100 s
+later stores what comes back. A pre-labelling stores meanwhile. So each prediction goes to one of the two, whoever comes
+first:
 
 - a pre-labelling takes its tasks right before it stores them, and looks once more what Label Studio holds after that;
 - a task that was taken is `[]` for Label Studio, for as long as a press that began before can last;
@@ -29,6 +30,10 @@ TAKE_OVER_S = 20.0
 STORING_S, STORING_ONE_S = 60.0, 15.0
 """Label Studio stores a press of 300 tasks within seconds, the one that was opened at once; later on a busy machine."""
 
+MOST_TASKS, LONGEST_NAME = 10_000, 64
+"""Of one /take: its tasks, and the characters of its owner and version together."""
+_SWEEP_S = 10.0
+
 Entry = PredictionDict | list[PredictionDict]
 """What Label Studio gets for one task: a prediction, or `[]` for none (it may then request it another time)."""
 
@@ -46,7 +51,7 @@ class HandedOut:
         self._clock = clock
         self._lock = threading.Lock()
         self._owners: dict[tuple[str, int], tuple[str, float]] = {}  # and since when
-        self._running_until = float("-inf")
+        self._running_until = self._next_sweep = float("-inf")
 
     def note_run(self) -> None:
         """Note that a pre-labelling runs."""
@@ -95,7 +100,9 @@ class HandedOut:
     ) -> list[int]:
         with self._lock:
             now = self._clock()
-            self._owners = {key: kept for key, kept in self._owners.items() if now - kept[1] < TAKEN_S}
+            if now >= self._next_sweep:  # not at each call: what is older is free for everybody anyway
+                self._owners = {key: kept for key, kept in self._owners.items() if now - kept[1] < TAKEN_S}
+                self._next_sweep = now + _SWEEP_S
             found = ((task, self._owners.get((version, task))) for task in tasks)
             free = [task for task, kept in found if kept is None or is_free(kept[0], now - kept[1])]
             self._owners |= {(version, task): (owner, now) for task in free}

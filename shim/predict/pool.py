@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
+BACKGROUND = 10**9
+"""Turns from here on are of pages that no person waits for: they come behind all others."""
 _WAKE_S = 0.1
 
 
@@ -45,7 +47,7 @@ class PagePool(Generic[T]):
 
     Args:
         threads: jobs that run at a time.
-        max_waiting: jobs that may wait or run; more are refused.
+        max_waiting: jobs that may wait or run; more are refused. Those of the background find half of it.
         times: how many times as many run at a time, called with each job; threads once started stay.
     """
 
@@ -59,6 +61,7 @@ class PagePool(Generic[T]):
         self._lock = threading.Lock()
         self._futures: dict[Hashable, Future[T]] = {}
         self._waiting: dict[Hashable, tuple[int, Callable[[], T]]] = {}
+        self._running: dict[Hashable, int] = {}
         self._later: dict[Hashable, float] = {}
         self._start(threads)
         threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
@@ -75,23 +78,29 @@ class PagePool(Generic[T]):
             Overloaded: too many wait already.
         """
         threads = self._threads * self._times()
+        most = self._max_waiting if turn < BACKGROUND else max(1, self._max_waiting // 2)
         with self._lock:
             self._start(threads)
             future = self._futures.get(key)
             if future is None:
-                if len(self._futures) >= self._max_waiting:
-                    raise Overloaded(
-                        f"no more than {counted(self._max_waiting, 'page')} may wait; try again in a minute"
-                    )
+                if len(self._futures) >= most:
+                    raise Overloaded(f"no more than {counted(most, 'page')} may wait; try again in a minute")
                 future = self._futures[key] = Future()
                 self._waiting[key] = (turn, job)
-            elif key not in self._waiting or self._waiting[key][0] <= turn or key in self._later:
+            elif not self._has_better_turn(key, turn):
                 return future
-            else:
-                self._waiting[key] = (turn, self._waiting[key][1])
             # A job that got a better turn is in the queue twice; the second time it is waiting no more.
             self._turns.put((turn, next(self._order), key))
         return future
+
+    def _has_better_turn(self, key: Hashable, turn: int) -> bool:
+        """Give a job under way the better turn of both; return whether it must be put into the queue for that."""
+        if key not in self._waiting:  # it runs, and may have to run again
+            self._running[key] = min(turn, self._running[key])
+            return False
+        before, job = self._waiting[key]
+        self._waiting[key] = (min(turn, before), job)
+        return turn < before and key not in self._later
 
     def _start(self, threads: int) -> None:
         """Have so many threads."""
@@ -105,12 +114,12 @@ class PagePool(Generic[T]):
             with self._lock:
                 if key in self._later or key not in self._waiting:
                     continue
-                turn, job = self._waiting.pop(key)
+                self._running[key], job = self._waiting.pop(key)
             try:
                 result = job()
             except Again as again:
                 with self._lock:
-                    self._waiting[key] = (turn, job)
+                    self._waiting[key] = (self._running.pop(key), job)
                     self._later[key] = time.monotonic() + again.after_s
             except BaseException as error:
                 if not isinstance(error, LayoutLoopError):
@@ -121,6 +130,7 @@ class PagePool(Generic[T]):
 
     def _done(self, key: Hashable) -> Future[T]:
         with self._lock:
+            del self._running[key]
             return self._futures.pop(key)
 
     def _wake(self) -> None:

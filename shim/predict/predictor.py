@@ -42,7 +42,7 @@ from shim.predict.answering import PageAnswer, PageAnswerer, PageSource
 from shim.predict.handed_out import Entry, HandedOut
 from shim.predict.interactive import drawn_to_prediction, page_drawn_on
 from shim.predict.metrics import Metrics
-from shim.predict.pool import PagePool, bare
+from shim.predict.pool import BACKGROUND, PagePool, bare
 from shim.predict.request import PredictRequest
 from shim.predict.task_notes import TaskNotes
 from shim.predict.task_pages import TaskPages
@@ -51,7 +51,6 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_S, _COPY_S = 0.25, 15.0
 _FIRST = -1  # the turn of a rectangle just drawn: its page comes before the first one of any other request
-_BACKGROUND = 10**9  # added to a pre-labelling's turns: its pages come behind those that a person waits for
 
 _NO_MODEL = (
     "no model is in service for this project yet, and RectangleLabels cannot draw text without a label; "
@@ -131,20 +130,12 @@ class Predictor:
         """
         deadline, notes = time.monotonic() + self._settings.deadline_s, TaskNotes(self._metrics, request.project_id)
         if not self._admitted.acquire(blocking=False):
-            version = self.version(request.project_id, request.config)
-            logger.warning(
-                "no more than %s at a time; [] for %s",
-                counted(self._settings.max_predicts, "predict"),
-                counted(len(request.tasks), "task"),
-            )
-            self._metrics.tasks.labels("deferred").inc(len(request.tasks))
-            full = Overloaded("too many predict requests at a time; try again")
-            return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
+            return self._too_many(request)
         try:
             version = self._version_when_copied(request, min(deadline, time.monotonic() + _COPY_S))
             if request.is_background:
                 self.handed_out.note_run()
-            first = _BACKGROUND if request.is_background else 0
+            first = BACKGROUND if request.is_background else 0
             submit = partial(self._submit_task, request, self._answerer.models.in_service(request.model))
             submitted = [submit(task, turn) for turn, task in enumerate(request.tasks, first)]
             entries = [
@@ -154,7 +145,26 @@ class Predictor:
         finally:
             self._admitted.release()
             notes.log()
-        outcomes = Counter(outcome for _, outcome, _ in entries)
+        self._count(request, Counter(outcome for _, outcome, _ in entries))
+        results = [entry for entry, _, _ in entries]
+        if not request.is_background and not request.is_interactive:
+            results = self.handed_out.without_taken(request.tasks, results)
+        return PredictResponse(results, version, [error for _, _, error in entries])
+
+    def _too_many(self, request: PredictRequest) -> PredictResponse:
+        """Return `[]` for each task of a request that finds no place."""
+        version = self.version(request.project_id, request.config)
+        logger.warning(
+            "no more than %s at a time; [] for %s",
+            counted(self._settings.max_predicts, "predict"),
+            counted(len(request.tasks), "task"),
+        )
+        self._metrics.tasks.labels("deferred").inc(len(request.tasks))
+        full = Overloaded("too many predict requests at a time; try again")
+        return PredictResponse([[] for _ in request.tasks], version, [full for _ in request.tasks])
+
+    def _count(self, request: PredictRequest, outcomes: Counter[TaskStatus]) -> None:
+        """Count how the tasks ended, and log what concerns many of them in one line."""
         for outcome, count in outcomes.items():
             self._metrics.tasks.labels(outcome).inc(count)
         if outcomes["no_model"]:
@@ -165,13 +175,9 @@ class Predictor:
                 "project %s: %d of %s did not fit the %g s; what was begun goes on in the background, try again",
                 request.project_id,
                 outcomes["deferred"],
-                counted(len(entries), "task"),
+                counted(outcomes.total(), "task"),
                 self._settings.deadline_s,
             )
-        results = [entry for entry, _, _ in entries]
-        if not request.is_background and not request.is_interactive:
-            results = self.handed_out.without_taken(request.tasks, results)
-        return PredictResponse(results, version, [error for _, _, error in entries])
 
     def _submit_task(
         self, request: PredictRequest, in_service: InService, task: Mapping[str, object], turn: int

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import io
 from dataclasses import astuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from handler.images import make_thumbnail
 from handler.page import Box, Page, Size, Word
-from handler.turn import level_image, level_page, level_thumbnail, split_turn, words_of_picture
+from handler.turn import level_image, level_page, split_turn, words_of_picture
 from tests.handler.samples import noisy_thumbnail
 
 SIZE = Size(300, 200)
@@ -103,15 +101,3 @@ def test_boxes_that_reach_past_the_picture_are_cut_there(turn: float) -> None:
 def test_a_page_without_words() -> None:
     assert level_page(Page(SIZE, "e", (), turn=90)) == Page(Size(200, 300), "e", ())
     assert words_of_picture((), SIZE, 90, Size(200, 300)) == ()
-
-
-@pytest.mark.parametrize("turn", QUARTERS)
-def test_a_thumbnail_is_turned_as_the_image_that_it_is_of(turn: float) -> None:
-    noise = Image.linear_gradient("L").rotate(37).resize((300, 200))
-    picture = Image.merge("RGB", [noise, noise.rotate(90), noise.rotate(180)])
-    turned, made = (
-        np.asarray(Image.open(io.BytesIO(png)), dtype=int)
-        for png in (level_thumbnail(make_thumbnail(picture), turn), make_thumbnail(level_image(picture, turn)))
-    )
-    assert turned.shape == (224, 224, 3)
-    assert np.abs(turned - made).max() <= 2

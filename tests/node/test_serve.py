@@ -17,7 +17,7 @@ import yaml
 from layoutloop.errors import SettingsInvalid
 from layoutloop.processes.launch import program_environment
 from layoutloop.processes.parts import PARTS, instance_lock, parse_parts, part_locks
-from layoutloop.settings.java_memory import bytes_in_flight
+from layoutloop.settings.java_memory import CLIENTS, bytes_in_flight
 from layoutloop.settings.node import REPOSITORY, NodeSettings, note_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.changes import write_manifest
@@ -128,11 +128,17 @@ def test_the_torchserve_configuration_is_complete(tmp_path: Path) -> None:
     assert "load_models" not in rendered
 
 
-@pytest.mark.parametrize(("workers", "heap"), [(1, 512), (2, 512), (4, 512), (12, 1024), (64, 4352)])
+@pytest.mark.parametrize(("workers", "heap"), [(1, 512), (2, 512), (4, 640), (12, 1408), (64, 6400)])
 def test_javas_heap_follows_the_workers(tmp_path: Path, workers: int, heap: int) -> None:
     rendered = properties(torchserve_config(settings_in(tmp_path), TEMPLATE, workers))
     assert f"-Xmx{heap}m" in rendered["vmargs"].split()
-    assert 2 * bytes_in_flight(workers) < heap * 2**20
+    assert CLIENTS * bytes_in_flight(workers) < heap * 2**20
+
+
+def test_javas_heap_has_room_for_all_clients_in_kubernetes() -> None:
+    base = REPOSITORY / "deploy" / "kubernetes" / "base"
+    parts = [part for name in ("shim", "trainer") for part in yaml.safe_load_all((base / f"{name}.yaml").read_text())]
+    assert sum(part["spec"].get("replicas", 1) for part in parts if part["kind"] == "Deployment") <= CLIENTS
 
 
 def test_a_path_is_spelled_for_java() -> None:

@@ -23,8 +23,9 @@ from layoutloop.store.model_store import ModelStore
 from layoutloop.store.transfer import clear_copies
 from layoutloop.store.use_marks import asked_path
 from layoutloop.store.writing import sha256_of, write_json
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
 from layoutloop.torchserve.management import ManagementClient
+from layoutloop.torchserve.tokens import TokenFile
 from rollout.promotion import NO_WORKER, NOT_FETCHED, promote
 from rollout.retirement import RESPONSE_S, retire
 from rollout.smoke import smoke_test

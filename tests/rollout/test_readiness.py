@@ -17,8 +17,8 @@ from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import Manifest
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
-from layoutloop.torchserve.inference import TokenFile
 from layoutloop.torchserve.management import ManagementClient
+from layoutloop.torchserve.tokens import TokenFile
 from rollout.process import ELSEWHERE_S, LOST_AFTER_S, STUCK_S, WatcherProcess, forget_lost_nodes
 from rollout.promotion import NO_WORKER, NOT_FETCHED
 from rollout.readiness import missing_versions, note_of, readiness_problem

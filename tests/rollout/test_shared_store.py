@@ -19,15 +19,17 @@ import pytest
 
 from layoutloop.errors import ArchiveFailed, LeaseLost, SettingsInvalid
 from layoutloop.store.changes import add_to_load, flip, write_manifest
-from layoutloop.store.manifest import Manifest
+from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.mirror import StoreMirror
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import children, store_path
 from layoutloop.store.redis_locks import Lease, Leases
 from layoutloop.store.transfer import folder_here
+from layoutloop.store.writing import write_json
 from layoutloop.torchserve.in_service import InServiceModels
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
 from layoutloop.torchserve.management import ManagementClient
+from layoutloop.torchserve.tokens import TokenFile
 from rollout.promotion import promote
 from rollout.retirement import retire
 from rollout.watcher import Watcher
@@ -252,9 +254,10 @@ def test_nothing_is_changed_under_a_lost_lease(
     store: ModelStore, leases: Leases, change: Callable[[ModelStore], object]
 ) -> None:
     archive(store, V1)
+    write_json(store.card_path(NAME, V1), VersionCard(NAME, V1).to_json())
     with pytest.raises(LeaseLost):
         change(ModelStore(store.path, Robbed(leases.client, leases.place, leases.seconds)))
-    assert {path.name for path in children(store.folder(NAME), "*")} == {f"{NAME}-{V1}.mar"}
+    assert {path.name for path in children(store.folder(NAME), "*")} == {f"{NAME}-{V1}.mar", f"{NAME}-{V1}.json"}
 
 
 def test_two_machines_that_go_back_to_the_same_version_make_one(
@@ -427,7 +430,8 @@ TRAINER = """
 import sys, time
 from pathlib import Path
 from layoutloop.store.path import store_path
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.tokens import TokenFile
 from training.archive.archive import ProjectSettings
 from training.publish import Publisher
 from layoutloop.store.model_store import ModelStore

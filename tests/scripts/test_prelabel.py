@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from werkzeug.serving import make_server
 
+from layoutloop.connect.shim_address import ShimAddress
 from layoutloop.errors import FileUnusable
 from layoutloop.prelabel import patience, run
+from layoutloop.prelabel.shim import ShimPredictions
+from layoutloop.settings.serving import Settings
 from scripts.prelabel import main, read_task_ids
 from shim.predict import handed_out
 from tests.far_servers import LEGACY_KEY, _Handler
@@ -184,6 +190,13 @@ def test_every_waiting_task_gets_one_prediction_in_few_calls(scene: Scene) -> No
     status, out, _ = scene.command("--all")
     assert (status, out) == (0, f"2 tasks got a prediction of version {version}\n")
     scene.assert_one_each()
+
+
+def test_more_tasks_than_the_shim_takes_at_a_time_are_taken_in_parts(scene: Scene) -> None:
+    settings = Settings.from_env(os.environ)
+    with closing(ShimPredictions(ShimAddress.of(f"http://127.0.0.1:{settings.port}", settings), 7, 10.0)) as shim:
+        tasks = range(handed_out.MOST_TASKS + 1)
+        assert shim.take("v", tasks) == set(tasks)
 
 
 def test_only_tasks_of_a_file_or_a_view(scene: Scene, tmp_path: Path) -> None:
@@ -411,6 +424,23 @@ def test_a_file_has_the_tasks_with_their_predictions(scene: Scene, tmp_path: Pat
     assert prediction["result"]
     assert [path.name for path in tmp_path.iterdir() if "predictions" in path.name] == [out.name]
     assert not scene.studio.imports
+
+
+@pytest.mark.parametrize("to_a_file", [False, True])
+def test_what_an_interrupted_run_leaves_is_said(scene: Scene, tmp_path: Path, to_a_file: bool) -> None:
+    scene.studio.add_tasks(COUNT)
+
+    def interrupt(_method: str, path: str) -> None:
+        if path.startswith("/api/tasks"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    scene.studio.before = interrupt
+    out = tmp_path / "out.json"
+    status, _, said = scene.command(*(["--out", str(out)] if to_a_file else []))
+    assert status == 1
+    ending = "begins anew: no file was written" if to_a_file else "goes on where this one stopped"
+    assert said.rstrip().endswith(f"interrupted. The same command, run again, {ending}")
+    assert list(tmp_path.glob("*out.json*")) == []
 
 
 def test_images_of_no_project(scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from layoutloop.store.locks import FILE_LOCK
 from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.tokens import TokenFile
 from tests.layoutloop.torchserve.test_inference import Reply, start
 from tests.training.samples import make_example
 from training.archive.archive import ProjectSettings

@@ -10,7 +10,8 @@ import pytest
 
 from layoutloop.errors import RolloutFailed, Superseded
 from layoutloop.store.model_store import ModelStore
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.tokens import TokenFile
 from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
 from training.publish import Publisher

@@ -88,9 +88,8 @@ def build_examples(
 
     Raises:
         DatasetEmpty: nothing is annotated, or no box can be learned from; says what was found.
-        DatasetFailed: not one page could be read, or two engines read them (words that came with tasks go with either);
-            or TorchServe or what has the images was
-            unreachable for 8 pages in a row, or for more than half of all.
+        DatasetFailed: not one page could be read, or two engines read them (words that came with tasks go with
+            either); or TorchServe or what has the images was unreachable for 8 pages in a row, or for more than half.
     """
     if not selection.pages:
         raise DatasetEmpty(_nothing_annotated(selection))

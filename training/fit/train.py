@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
-from transformers import EarlyStoppingCallback, set_seed
+from transformers import EarlyStoppingCallback, TrainingArguments, set_seed
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from handler.tagging.box_prior import FILE as BOX_PRIOR
@@ -29,7 +29,7 @@ from layoutloop.errors import TrainingError, TrainingRefused
 from layoutloop.store.locks import file_lock
 from layoutloop.store.writing import write_json
 from training.data.examples import Example, pages_of, read_examples
-from training.fit.bases import RECIPES, Base, continue_from, make_base
+from training.fit.bases import RECIPES, Base, Recipe, continue_from, make_base
 from training.fit.box_prior import learn_prior
 from training.fit.callback import ProgressFile
 from training.fit.plan import Plan
@@ -65,23 +65,11 @@ def train(folder: Path) -> bool:
     windows = Windows(base, training, LabelSet.from_names(plan.labels), plan.box_level, vary=vary)
     if not len(windows):
         raise TrainingRefused("no training page has a word that the tokenizer knows; is the OCR language right?")
-    batch = whole_batch(plan.batch_pages or recipe.batch_pages)
-    epochs = plan.epochs or recipe.epochs(len(windows), batch)
     keep_best = len(validation) >= LEAST_VALIDATION_PAGES
-    arguments = trainer_arguments(
-        folder / "steps",
-        learning_rate=plan.learning_rate or recipe.learning_rate,
-        epochs=epochs,
-        batch=batch,
-        steps=-(-len(windows) // batch) * epochs,
-        seed=plan.seed,
-        keep_best=keep_best,
-    )
+    arguments = _arguments(folder, plan, recipe, len(windows), keep_best)
     prior = learn_prior(training, plan.labels)
     progress = ProgressFile(folder, is_writer=arguments.process_index == 0)
-    logs = folder / "logs"
-    logs.mkdir(exist_ok=True)  # SummaryWriter fails where another process makes it at the same time
-    callbacks = [progress, TensorBoardCallback(SummaryWriter(str(logs)))]  # type: ignore[no-untyped-call]
+    callbacks = [progress, _tensor_board(folder / "logs")]
     trainer = EntityTrainer(
         base,
         recipe.new_factor,
@@ -98,6 +86,25 @@ def train(folder: Path) -> bool:
     if not progress.stopped and trainer.is_world_process_zero():
         _save(trainer, base, prior, folder)
     return not progress.stopped
+
+
+def _arguments(folder: Path, plan: Plan, recipe: Recipe, windows: int, keep_best: bool) -> TrainingArguments:
+    batch = whole_batch(plan.batch_pages or recipe.batch_pages)
+    epochs = plan.epochs or recipe.epochs(windows, batch)
+    return trainer_arguments(
+        folder / "steps",
+        learning_rate=plan.learning_rate or recipe.learning_rate,
+        epochs=epochs,
+        batch=batch,
+        steps=-(-windows // batch) * epochs,
+        seed=plan.seed,
+        keep_best=keep_best,
+    )
+
+
+def _tensor_board(logs: Path) -> TensorBoardCallback:
+    logs.mkdir(exist_ok=True)  # SummaryWriter fails where another process makes it at the same time
+    return TensorBoardCallback(SummaryWriter(str(logs)))  # type: ignore[no-untyped-call]
 
 
 def _base(plan: Plan, training: Sequence[Example]) -> Base:

@@ -141,20 +141,25 @@ def compare(
     others = {one.card.engine_kind for one in kept} - {candidate.engine_kind}
     by_boxes = bool(candidate.was_read and others)
     told(1, 1 + len(kept))
-    measured, unmeasured = [], {}
+    measured: list[Compared] = []
+    unmeasured: dict[str, str] = {}
     for done, one in enumerate(kept, start=2):
         try:
             theirs = _rival_answers(one, candidate, as_read_for)
             measured.append(Compared(one.card.version, _counted(candidate.pages, theirs, collected, by_boxes)))
         except (HandlerError, PageRejected, MemoryError) as error:
-            why = str(error) or "there is not enough memory for it"
-            logger.warning("version %s cannot be compared with: %s", one.card.version, why)
-            unmeasured[one.card.version] = why
+            unmeasured[one.card.version] = _why_unmeasured(one.card.version, error)
         told(done, 1 + len(kept))
     best_first = sorted(measured, key=lambda one: one.scores.overall.f1, reverse=True)
     scores = _counted(candidate.pages, answers, collected, by_boxes=False)
     box_scores = _counted(candidate.pages, answers, collected, by_boxes=True) if by_boxes else None
     return Comparison(scores, answers, tuple(best_first), unmeasured, box_scores)
+
+
+def _why_unmeasured(version: str, error: Exception) -> str:
+    why = str(error) or "there is not enough memory for it"
+    logger.warning("version %s cannot be compared with: %s", version, why)
+    return why
 
 
 def _counted(pages: Sequence[Example], answers: Answers, collected: Collected, by_boxes: bool) -> Scores:

@@ -1,4 +1,4 @@
-"""What is asked of Label Studio before a job gets a process: a process imports torch, and leaves folders."""
+"""What is read from Label Studio before a job gets a process: a process imports torch, and leaves folders."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.reading.rapidocr.languages import BLANK, is_wide
+from handler.reading.rapidocr.languages import BLANK
+from handler.scripts import is_wide
 
 _WIDE_GAP = 2.0  # character widths between two neighbours of one word that no space separates, and still are two words
 _NARROW = 2.0  # columns that a letter takes, where nothing tells

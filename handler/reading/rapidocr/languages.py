@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from handler.errors import OcrLanguageMissing, RequestInvalid
+from handler.scripts import is_wide
 
 _LATIN_NAMES = """
 afr aze bos cat ces cym dan deu eng epo est eus fin fra gle glg hrv hun ind isl ita lat lav lit ltz mlt mri msa nld nor
@@ -21,15 +22,6 @@ MODES = (1, 3)
 
 BLANK = 0
 """The recogniser's first output column: no character here. The last one is the space."""
-
-_WIDE = (
-    (0x2E80, 0x33FF),  # kana, CJK punctuation and radicals
-    (0x3400, 0x9FFF),  # Han
-    (0xF900, 0xFAFF),
-    (0xFE30, 0xFE6F),
-    (0xFF00, 0xFFEF),  # full-width and half-width forms
-    (0x1F000, 0x3FFFF),  # emoji, rarer Han
-)
 
 
 def check_rapidocr(language: str, psm: int) -> None:
@@ -72,8 +64,3 @@ def needed_columns(wide: bool, characters: Sequence[str]) -> list[int]:
         return list(columns)
     kept = [number for number, character in enumerate(characters, start=1) if not is_wide(character)]
     return [BLANK, *kept, columns[-1]]
-
-
-def is_wide(character: str) -> bool:
-    """Return whether a character takes a square of its own, as Han and kana do."""
-    return any(first <= ord(character[0]) <= last for first, last in _WIDE)

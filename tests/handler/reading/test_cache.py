@@ -237,6 +237,23 @@ def test_a_full_disk_gets_the_reserve_and_half_of_the_pages_back(
 
 
 @needs_root
+def test_a_full_disk_without_a_reserve_gets_half_of_the_pages_back_once(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 40) as disk:
+        before = FileCache(disk / "cache", 2**30)
+        for key in KEYS[:10]:
+            before.put(key, bytes(MEGABYTE))
+        (disk / "cache" / "reserve").unlink()  # as where there was never room for one
+        filler = fill(disk)
+        cache = FileCache(disk / "cache", 2**30)
+        assert sum(cache.get(key) is not None for key in KEYS) == 5
+        for key in KEYS[10:]:
+            fill(disk)
+            cache.put(key, b"page")
+        assert sum(cache.get(key) is not None for key in KEYS) == 5
+        filler.unlink()
+
+
+@needs_root
 def test_the_reserve_is_within_what_the_cache_may_take(tmp_path: Path) -> None:
     cache = FileCache(tmp_path, 256 * MEGABYTE)
     for number in range(300):

@@ -76,6 +76,27 @@ def test_the_words_of_a_page_are_taken_where_its_picture_shows_them(tmp_path: Pa
     assert_around_ink(judged.page, picture)
 
 
+@pytest.mark.parametrize("extra", ["", "4 Tc", "3 Tw"], ids=["as the font has it", "letters apart", "words apart"])
+def test_marks_are_part_of_their_lines(tmp_path: Path, read: CountedReader, extra: str) -> None:
+    """Ink of dashes, dots and commas is low; that of each line's neighbours says nothing of the line's height."""
+    shown = ("Flight 12 May - 13 May 2024", "Call No . 5 , or now", "\225 Net - 12.00 . . . EUR", "Chapter ...... 5")
+    judged, _ = judge(text_pdf(tmp_path / "a.pdf", [lines(shown, extra=extra)]), read)
+    assert judged.page is not None, judged.reason
+    found = [[word.text for word in judged.page.words if word.line == line] for line in range(4)]
+    dots = [line.replace(". . .", "...").replace("\225", "\u2022").split() for line in shown]
+    assert found == dots
+    assert len(judged.page.words) == sum(map(len, dots))
+
+
+def test_the_cells_of_a_row_come_from_left_to_right(tmp_path: Path, read: CountedReader) -> None:
+    cells = "".join(
+        f"1 0 0 1 {x} 120 Tm ({text}) Tj\n" for x, text in ((320, "Total"), (250, "-"), (170, ","), (40, "Net"))
+    )
+    judged, _ = judge(text_pdf(tmp_path / "a.pdf", [lines(INVOICE[:3]) + f"BT /F1 16 Tf {cells} ET"]), read)
+    assert judged.page is not None, judged.reason
+    assert [(word.text, word.line) for word in judged.page.words][-4:] == [("Net", 3), (",", 4), ("-", 5), ("Total", 6)]
+
+
 def assert_around_ink(page: Page, picture: Image.Image) -> None:
     """Every word's box is the box of ink, and all ink is in one."""
     ink = np.array(picture.convert("L")) < 128

@@ -14,7 +14,8 @@ from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.use_marks import RENEW_S, UseMarks, asked_path, heal_marks
 from layoutloop.torchserve.in_service import InService, InServiceModels
-from layoutloop.torchserve.inference import InferenceClient, TokenFile
+from layoutloop.torchserve.inference import InferenceClient
+from layoutloop.torchserve.tokens import TokenFile
 from tests.layoutloop.torchserve.test_inference import NO_WORKER, VERSION, start
 
 OCR = VersionCard("ocr", VERSION)

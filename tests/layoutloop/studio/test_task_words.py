@@ -10,11 +10,9 @@ import pytest
 from handler.errors import ImageTooLarge
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
-from handler.turn import level_thumbnail
 from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError, WordsInvalid
 from layoutloop.studio.label_config import parse_label_config
 from layoutloop.studio.task_words import MAX_BYTES, TaskWords, read_task_words, with_picture, words_of_task
-from tests.handler.samples import noisy_thumbnail
 
 ONE = parse_label_config(
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image"><Label value="Total"/>'
@@ -134,8 +132,8 @@ def test_lines_are_counted_where_no_word_says_its_line() -> None:
         {"text": text, "box": box} for text, box in (("a", [0, 0, 9, 9]), ("b", [10, 0, 19, 9]), ("c", [0, 20, 9, 29]))
     ]
     assert [word.line for word in read(PAGE | {"words": bare}).words] == [0, 0, 1]
-    bare[2]["line"] = 4
-    assert [word.line for word in read(PAGE | {"words": bare}).words] == [0, 0, 4]
+    given = [word | {"line": line} for word, line in zip(bare, (3, 3, 1), strict=True)]
+    assert [word.line for word in read(PAGE | {"words": given}).words] == [3, 3, 1]
 
 
 def test_a_page_that_lies_on_its_side_keeps_its_turn_and_lines_are_counted_as_its_text_runs() -> None:
@@ -152,7 +150,7 @@ def test_what_reaches_past_the_edge_is_cut_off() -> None:
 
 
 def word_at(*box: float) -> dict[str, Any]:
-    return PAGE | {"words": [*WORDS, {"text": "secret", "box": list(box)}]}
+    return PAGE | {"words": [*WORDS, {"text": "secret", "box": list(box), "line": 1}]}
 
 
 @pytest.mark.parametrize(
@@ -174,6 +172,16 @@ def word_at(*box: float) -> dict[str, Any]:
             PAGE | {"words": [{"text": "secret"}]}, "word 0: `box` is [left, top, right, bottom]", id="no box"
         ),
         pytest.param(PAGE | {"words": [{"text": 5, "box": [0, 0, 1, 1]}]}, "`text` is a string, got 5", id="no text"),
+        pytest.param(
+            PAGE | {"words": [*WORDS, {"text": "secret", "box": [0, 30, 9, 40]}]},
+            "2 words with `line` and 1 without; give it for all of a page's words, or for none",
+            id="a word without its line",
+        ),
+        pytest.param(
+            PAGE | {"words": [word | {"line": line} for word, line in zip(WORDS * 2, (0, 1, 0, 1), strict=True)]},
+            "`line` begins anew: word 2 is of line 0, which ended before it; count lines over the whole page",
+            id="lines counted in each block",
+        ),
         pytest.param(PAGE | {"turn": 30}, "`turn` is degrees in [0, 360)", id="an impossible turn"),
         pytest.param(word_at(0, 0, float("nan"), 9), "needs four finite numbers", id="not a number"),
     ],
@@ -232,16 +240,3 @@ def test_a_page_gets_the_thumbnail_of_its_image_and_must_have_its_size() -> None
     )
     with pytest.raises(WordsInvalid, match="a page of 100 x 50 pixels, and the image of this page has 50 x 100; give"):
         with_picture(page, Page(Size(50, 100), "", ()))
-
-
-def test_a_turned_page_keeps_its_turn_and_is_read_in_its_direction() -> None:
-    """The text runs down: in the picture, words of a line stand below one another, and the first line at the right."""
-    boxes = ([80, 10, 90, 60], [80, 70, 90, 99], [60, 10, 70, 60])
-    words = [{"text": "word", "box": box} for box in boxes]
-    page = read(PAGE | {"width": 100, "height": 100, "turn": 270, "words": words})
-    assert page.turn == 270
-    assert [word.line for word in page.words] == [0, 0, 1]
-    assert [word.box for word in page.words] == [Box(*box) for box in boxes]
-    thumbnail = noisy_thumbnail()
-    picture = Page(page.size, "", (), thumbnail)
-    assert with_picture(page, picture).thumbnail == level_thumbnail(thumbnail, 270) != thumbnail

@@ -81,3 +81,33 @@ def test_a_page_read_with_another_engine_is_refused(
             assert models.read(IMAGE, serving, time.monotonic() + 10) == page
     sent = {name.lower(): value for name, value in server.seen[0].headers.items()}
     assert sent.get("x-layoutloop-engine") == serving.reading.get("engine")
+
+
+@pytest.mark.parametrize(
+    ("answered", "refused"),
+    [
+        pytest.param({"turn": 123.4567, "thumbnail": "cGl4ZWxz"}, False, id="turned as its words are"),
+        pytest.param({"turn": 0, "thumbnail": "cGl4ZWxz"}, True, id="turned by nothing"),
+        pytest.param({"thumbnail": "cGl4ZWxz"}, True, id="an ocr that turns no page"),
+        pytest.param({"turn": "left", "thumbnail": "cGl4ZWxz"}, True, id="no turn"),
+        pytest.param({}, False, id="no thumbnail"),
+    ],
+)
+def test_a_thumbnail_that_lies_another_way_than_the_words_is_refused(
+    tmp_path: Path, answered: dict[str, object], refused: bool
+) -> None:
+    page = {"format": 1, "width": 200, "height": 60, "words": [], **answered}
+
+    def ocr(handler: _Handler) -> None:
+        handler.reply(200, json.dumps(page).encode())
+
+    with serve("127.0.0.1", ocr) as server:
+        models = InServiceModels(ModelStore(tmp_path), InferenceClient(f"http://127.0.0.1:{server.port}", None))
+        serving = in_service(RAPIDOCR, RAPIDOCR)
+        if refused:
+            with pytest.raises(
+                ModelNotReady, match=r"the task's words say 123\.457; `python -m scripts\.archive --ocr`"
+            ):
+                models.picture(IMAGE, serving, time.monotonic() + 10, 123.4567)
+        else:
+            assert models.picture(IMAGE, serving, time.monotonic() + 10, 123.4567) == page

@@ -25,7 +25,8 @@ from layoutloop.errors import (
     PageRejected,
     TorchServeUnavailable,
 )
-from layoutloop.torchserve.inference import InferenceClient, PageRequest, TokenFile
+from layoutloop.torchserve.inference import InferenceClient, PageRequest
+from layoutloop.torchserve.tokens import TokenFile
 from tests.far_servers import Seen, _Handler, _Server, serve
 
 VERSION = "20261122T083000Z"

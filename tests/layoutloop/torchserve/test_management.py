@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from layoutloop.errors import ManagementError
-from layoutloop.torchserve.inference import TokenFile
 from layoutloop.torchserve.management import ManagementClient, ServedVersion
+from layoutloop.torchserve.tokens import TokenFile
 
 V1, V2, V3 = "20261122T083000Z", "20261122T093000Z", "20261122T103000Z"
 Answer = tuple[int, Any]

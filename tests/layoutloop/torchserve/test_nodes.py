@@ -12,8 +12,9 @@ import pytest
 from layoutloop.errors import DeadlineExceeded, ModelNotReady, PageRejected, TorchServeUnavailable
 from layoutloop.settings.serving import Settings
 from layoutloop.torchserve.fifo_semaphore import FifoSemaphore
-from layoutloop.torchserve.inference import InferenceClient, PageRequest, TokenFile, inference_client, own_client
+from layoutloop.torchserve.inference import InferenceClient, PageRequest, inference_client, own_client
 from layoutloop.torchserve.nodes import AVOID_S, REFUSAL_S, RESOLVE_AFTER_FAILURE_S, Nodes, Refusals, addresses_of
+from layoutloop.torchserve.tokens import TokenFile
 from tests.far_servers import _Server, serve
 from tests.layoutloop.torchserve.test_inference import (
     CLOSE,

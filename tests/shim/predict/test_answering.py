@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ def words(*lines: str, **more: Any) -> dict[str, Any]:
 
 
 def picture(seen: Seen) -> Reply:
-    """The model `ocr` of today; it gives no words where none are wanted."""
+    """The model `ocr` of today; it gives no words where none are wanted, and turns the page as requested."""
     assert seen.headers["X-LayoutLoop-Words"] == "0"
+    turn = {"turn": float(seen.headers["X-LayoutLoop-Turn"])} if "X-LayoutLoop-Turn" in seen.headers else {}
     thumbnail = {"thumbnail": "cGl4ZWxz"} if seen.headers.get("X-LayoutLoop-Thumbnail") == "1" else {}
-    return 200, {"format": 1, **SIZE, "engine": "", "words": [], **thumbnail}
+    return 200, {"format": 1, **SIZE, "engine": "", "words": [], **thumbnail, **turn}
 
 
 @pytest.fixture
@@ -57,6 +59,14 @@ def files(bench: Bench) -> dict[str, bytes]:
     answer = bench.studio.answer
     assert isinstance(answer, LabelStudio)
     return answer.files
+
+
+class NeverTheSame(dict[str, bytes]):
+    """Files of a source that gives other bytes each time: white space at the end of the text that stands on a page."""
+
+    def __getitem__(self, path: str) -> bytes:
+        self[path] = super().__getitem__(path) + b" "
+        return super().__getitem__(path)
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -90,7 +100,8 @@ def test_a_page_that_lies_on_its_side_is_turned_for_the_model(bench: Bench) -> N
     bench.predict(image("x") | {"words": words("Total", turn=90)})
     reading, labelling = bench.fake.seen
     assert reading.headers["X-LayoutLoop-Turn"] == "90"
-    assert json.loads(labelling.body)["turn"] == 90
+    sent = json.loads(labelling.body)
+    assert (sent["turn"], sent["thumbnail"]) == (90, "cGl4ZWxz")
 
 
 @pytest.mark.parametrize("turn", [359.99999, 89.123456789, 1e-9])
@@ -169,3 +180,21 @@ def test_somebodys_own_column_is_left_alone_and_said_once(bench: Bench, caplog: 
         assert [labels(entry) for entry in answer["results"]] == [["Date"], ["Date"]]
     (line,) = warnings(caplog)
     assert line.startswith('project 7: "words" in the data of task 100 is a text, neither a page of words nor')
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["ocr comes", "ocr never comes"])
+def test_a_page_that_is_another_each_time_is_answered_or_ends(bench: Bench, comes_back: bool) -> None:
+    bench.make_app(deadline_s=4.0)
+    bench.serve_project()
+    answer = bench.studio.answer
+    assert isinstance(answer, LabelStudio)
+    answer.files = NeverTheSame({"/data/upload/7/page.png": b"Total"})
+    bench.fake.models["ocr", "another"] = bench.fake.models.pop(("ocr", OCR_CARD.version))
+    if comes_back:
+        back = {("ocr", OCR_CARD.version): lambda seen: (200, read_page(seen.body))}
+        threading.Timer(1.0, bench.fake.models.update, (back,)).start()
+    (entry,) = bench.predict({"image": "/data/upload/7/page.png"})["results"]
+    assert bool(entry) == comes_back
+    bench.wait_until_idle()
+    assert bench.metric("pages_waiting") == 0
+    assert len(bench.studio.seen) < 6

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from shim.predict.handed_out import STORING_ONE_S, STORING_S, TAKE_OVER_S, TAKEN_S, HandedOut
+from shim.predict.handed_out import MOST_TASKS, STORING_ONE_S, STORING_S, TAKE_OVER_S, TAKEN_S, HandedOut
 from tests.far_servers import Seen
 from tests.layoutloop.torchserve.test_inference import Reply
 from tests.shim.predict.test_predictor import OCR_CARD, RECTANGLES, V1, WAIT_S, Bench, image, ocr, open_bench
@@ -125,12 +125,28 @@ def test_a_prelabelling_hears_why_and_gets_what_it_did_not_take(bench: Bench) ->
         pytest.param({"owner": "a", "version": 3, "tasks": []}, id="no version"),
         pytest.param({"owner": "a", "version": "v", "tasks": "1"}, id="no list"),
         pytest.param({"owner": "a", "version": "v", "tasks": [True]}, id="no ids"),
+        pytest.param({"owner": "a", "version": "v" * 64, "tasks": [1]}, id="too long"),
     ],
 )
 def test_what_is_no_request_is_refused(bench: Bench, body: dict[str, Any]) -> None:
     status, answer = bench.post("/take", body)
     assert status == 400
     assert "`tasks`, a list of task ids" in answer["error"]["message"]
+
+
+def test_more_tasks_than_are_taken_at_a_time_are_refused(bench: Bench) -> None:
+    body = {"owner": "a", "version": "v", "tasks": list(range(MOST_TASKS + 1))}
+    status, answer = bench.post("/take", body)
+    assert (status, answer["error"]["code"]) == (413, "too_many_tasks")
+    assert "10,001 tasks, at most 10,000" in answer["error"]["message"]
+    assert bench.post("/take", body | {"tasks": body["tasks"][1:]})[0] == 200
+
+
+def test_what_was_taken_long_ago_is_dropped(handed_out: HandedOut, clock: Clock) -> None:
+    handed_out.take("a", "v1", range(1000))
+    clock.now += TAKEN_S
+    handed_out.take("b", "v2", [1])
+    assert list(handed_out._owners) == [("v2", 1)]
 
 
 def test_another_sites_page_takes_nothing(bench: Bench) -> None:

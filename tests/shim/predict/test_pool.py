@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from layoutloop.errors import Overloaded, TaskInvalid
-from shim.predict.pool import Again, PagePool
+from shim.predict.pool import BACKGROUND, Again, PagePool
 
 WAIT_S = 10.0
 
@@ -92,6 +92,20 @@ def test_more_than_may_wait_is_refused_but_merging_is_not() -> None:
     assert pool.submit(3, 0, gate).result(WAIT_S) == "done"
 
 
+def test_the_background_leaves_half_of_the_places_to_people() -> None:
+    pool: PagePool[str] = PagePool(threads=1, max_waiting=6)
+    gate = Gate()
+    behind = [pool.submit(number, BACKGROUND + number, gate) for number in range(3)]
+    with pytest.raises(Overloaded, match="no more than 3 pages may wait"):
+        pool.submit(3, BACKGROUND + 3, gate)
+    assert pool.submit(2, 0, gate) is behind[2]
+    opened = [pool.submit(number, 0, gate) for number in range(3, 6)]
+    with pytest.raises(Overloaded, match="no more than 6 pages may wait"):
+        pool.submit(6, 0, gate)
+    gate.open.set()
+    assert [future.result(WAIT_S) for future in (*behind, *opened)] == ["done"] * 6
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -144,6 +158,39 @@ def test_a_page_asked_for_again_gets_the_better_turn() -> None:
     while pool.waiting:
         time.sleep(0.01)
     assert sorted(done) == list(range(1, 11))
+
+
+@pytest.mark.parametrize("when", ["it waits for its next try", "it runs"])
+def test_a_job_that_is_tried_again_keeps_the_better_turn(when: str) -> None:
+    """A person opens a task of a pre-labelling whose model has no worker yet."""
+    pool: PagePool[int] = PagePool(1, 100)
+    first_try = {number: Gate() for number in range(6)}
+    done: list[int] = []
+
+    def job(number: int) -> Callable[[], int]:
+        def run() -> int:
+            if not first_try[number].started.is_set():
+                first_try[number]()
+                raise Again(0.3)
+            done.append(number)
+            return number
+
+        return run
+
+    futures = [pool.submit(number, number, job(number)) for number in range(6)]
+    if when == "it waits for its next try":
+        for gate in first_try.values():
+            gate.open.set()
+            assert gate.started.wait(WAIT_S)
+    else:
+        for gate in list(first_try.values())[:5]:
+            gate.open.set()
+        assert first_try[5].started.wait(WAIT_S)
+    assert pool.submit(5, -1, lambda: -1) is futures[5]
+    held = pool.submit("held", -2, lambda: time.sleep(1.0) or 0)
+    first_try[5].open.set()
+    assert [future.result(WAIT_S) for future in (held, *futures)] == [0, *range(6)]
+    assert done[0] == 5
 
 
 def test_more_run_at_a_time_where_there_are_more_nodes() -> None:

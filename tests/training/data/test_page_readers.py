@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from handler.errors import ImageTooLarge, ImageUnreadable, PageInvalid
 from handler.images import ImageLimits
@@ -213,3 +216,22 @@ def test_the_local_reader_takes_words_too(tmp_path: Path) -> None:
     assert page.thumbnail is not None
     with pytest.raises(ImageUnavailable, match=r"the file of the page's words: .* has no file 'gone\.json'"):
         read(replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/gone.json")))
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_the_model_sees_the_image_as_its_words_run(tmp_path: Path, turn: int) -> None:
+    """A black corner, top left where the page is level, in the picture that has to be turned for it."""
+    level = Image.new("RGB", (300, 200), "white")
+    level.paste("black", (0, 0, 100, 60))
+    picture = level.rotate(turn, expand=True)  # counterclockwise, as Pillow counts
+    (tmp_path / "page.png").write_bytes(encoded(picture))
+    wire = WIRE | {"width": picture.width, "height": picture.height, "turn": turn}
+    read = LocalReader(FolderImages(tmp_path), Reader(OcrSettings(), ImageLimits(), None), thumbnail=True)
+    page = read(replace(annotated("page.png"), words=TaskWords(content=json.dumps(wire).encode())))
+    assert page.thumbnail is not None
+    with Image.open(io.BytesIO(page.thumbnail)) as thumbnail:
+        dark = np.asarray(thumbnail.convert("L")) < 128
+    rows, columns = np.nonzero(dark)
+    assert (page.turn, rows.min(), columns.min()) == (turn, 0, 0)
+    assert abs(rows.max() - 0.3 * 224) <= 2
+    assert abs(columns.max() - 224 / 3) <= 2
