@@ -29,7 +29,7 @@ from handler.wire import page_to_json
 from layoutloop.documents.drawing import draw_regions
 from layoutloop.documents.split import add_dpi, is_pdf, page_count, page_files
 from layoutloop.documents.text_layer import TextLayers
-from layoutloop.errors import DocumentUnreadable, LayoutLoopError, ModelNotReady, TorchServeUnavailable
+from layoutloop.errors import LayoutLoopError, ModelNotReady, TorchServeUnavailable
 from layoutloop.in_order import in_order
 from layoutloop.plural import counted
 from layoutloop.processes.command import as_command
@@ -55,7 +55,7 @@ class _Job:
     number: int
     data: bytes = b""
     words: Page | None = None
-    error: DocumentUnreadable | None = None
+    error: LayoutLoopError | None = None
 
 
 @as_command
@@ -119,7 +119,7 @@ def _jobs(paths: Sequence[Path], dpi: int, text: Callable[[], TextLayers | None]
                     kinds["OCR" if page.words is None else "text"] += 1
                 yield _Job(path, number, page.data, page.words)
                 number += 1
-        except DocumentUnreadable as error:
+        except LayoutLoopError as error:  # or nothing checks the text of a PDF now
             yield _Job(path, number, error=error)
     if kinds["text"] + kinds["doubtful"]:
         pages, own, read = counted(kinds["text"] + kinds["OCR"], "page"), kinds["text"], kinds["OCR"]

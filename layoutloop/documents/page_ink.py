@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.page import Box
-from layoutloop.documents.pdf_text import Pixels
+from layoutloop.documents.pdf_text import LayerWord, Pixels
 
 _SEEN = 48
 """Of 255, by which a pixel must change for the text on it to be seen."""
@@ -19,6 +19,20 @@ _DARK = 96
 _AROUND = 12
 _LEAST_INK = 40
 """Pixels that are left of a picture, below which nothing is written there."""
+
+
+def seen_part(word: LayerWord, whole: Pixels, bare: Pixels) -> LayerWord | None:
+    """Return a word as far as it is seen, None where nothing of it is: a part may be covered, or off the page.
+
+    Args:
+        word: of the page's text.
+        whole: the page's picture.
+        bare: the same without its text.
+    """
+    if not is_seen(word.box, whole, bare):
+        return None
+    seen = [one for one in word.characters if is_seen(one.box, whole, bare)]
+    return word if len(seen) == len(word.characters) else LayerWord.of(seen) if seen else None
 
 
 def is_seen(box: Box, whole: Pixels, bare: Pixels) -> bool:

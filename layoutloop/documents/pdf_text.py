@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,17 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
+class Character:
+    """A character of a page's text, by what `LayerWord` says of a word."""
+
+    text: str
+    box: Box
+    space: Box
+    font: str
+    is_legible: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWord:
     """A word of a page's text.
 
@@ -50,22 +61,27 @@ class LayerWord:
         space: as high as its line, whichever characters it has: dashes and dots are compared by that.
         font: the name of its first character's font, as the file has it.
         is_legible: whether each of its characters stands for a known one.
+        characters: these, in order.
     """
 
     text: str
     box: Box
     space: Box
     font: str
-    is_legible: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class _Character:
-    text: str
-    box: Box
-    space: Box
-    font: str
     is_legible: bool
+    characters: tuple[Character, ...]
+
+    @classmethod
+    def of(cls, characters: Sequence[Character]) -> LayerWord:
+        """Make a word of its characters, at least one."""
+        return cls(
+            "".join(character.text for character in characters),
+            Box.around(character.box for character in characters),
+            Box.around(character.space for character in characters),
+            characters[0].font,
+            all(character.is_legible for character in characters),
+            tuple(characters),
+        )
 
 
 def words_of(page: pypdfium2.PdfPage, size: Size) -> list[LayerWord]:
@@ -87,7 +103,7 @@ def words_of(page: pypdfium2.PdfPage, size: Size) -> list[LayerWord]:
         words = list(_grouped(_characters(textpage, count, to_pixels)))
     finally:
         textpage.close()
-    return [_word(word) for word in words]
+    return [LayerWord.of(word) for word in words]
 
 
 def without_text(page: pypdfium2.PdfPage, scale: float) -> Pixels:
@@ -120,7 +136,7 @@ def _pixels_of(page: pypdfium2.PdfPage, size: Size) -> NDArray[np.float64]:
     return np.array([(right - origin) / span, (up - origin) / span, origin])
 
 
-def _characters(textpage: Any, count: int, to_pixels: NDArray[np.float64]) -> Iterator[_Character | None]:
+def _characters(textpage: Any, count: int, to_pixels: NDArray[np.float64]) -> Iterator[Character | None]:
     """Yield the characters in the file's order; None for what parts words."""
     edges = [ctypes.c_double() for _ in range(4)]
     left, right, bottom, top = edges
@@ -142,7 +158,7 @@ def _characters(textpage: Any, count: int, to_pixels: NDArray[np.float64]) -> It
         pdfium.FPDFText_GetFontInfo(textpage, index, name, _FONT_BYTES, flags)
         unknown = pdfium.FPDFText_HasUnicodeMapError(textpage, index) == 1 or not text.isprintable()
         private = len(text) == 1 and (text == "\ufffd" or 0xE000 <= ord(text) <= 0xF8FF)
-        yield _Character(text, ink, space, name.value.decode("utf-8", "replace"), not (unknown or private))
+        yield Character(text, ink, space, name.value.decode("utf-8", "replace"), not (unknown or private))
 
 
 def _box(to_pixels: NDArray[np.float64], left: float, bottom: float, right: float, top: float) -> Box:
@@ -150,9 +166,9 @@ def _box(to_pixels: NDArray[np.float64], left: float, bottom: float, right: floa
     return Box.from_corners(*first.tolist(), *last.tolist())
 
 
-def _grouped(characters: Iterable[_Character | None]) -> Iterator[list[_Character]]:
+def _grouped(characters: Iterable[Character | None]) -> Iterator[list[Character]]:
     """Yield the characters of each word. Dots that lead to a page number are one word, with spaces or without."""
-    word: list[_Character] = []
+    word: list[Character] = []
     is_parted = False
     for character in characters:
         if character is None:
@@ -167,12 +183,12 @@ def _grouped(characters: Iterable[_Character | None]) -> Iterator[list[_Characte
         yield word
 
 
-def _begins(before: _Character, character: _Character) -> bool:
+def _begins(before: Character, character: Character) -> bool:
     """Whether a character begins a word that no space parts from the one before."""
     return begins_word(before.text[-1], character.text[0]) or _is_apart(before.space, character.space)
 
 
-def _leads_on(before: _Character, character: _Character) -> bool:
+def _leads_on(before: Character, character: Character) -> bool:
     return before.text == character.text and before.text in _LEADERS and not _is_apart(before.space, character.space)
 
 
@@ -182,13 +198,3 @@ def _is_apart(before: Box, box: Box) -> bool:
     across = max(box.left - before.right, before.left - box.right)
     down = max(box.top - before.bottom, before.top - box.bottom)
     return max(across, down) > _WIDEST_GAP * size
-
-
-def _word(characters: list[_Character]) -> LayerWord:
-    return LayerWord(
-        "".join(character.text for character in characters),
-        Box.around(character.box for character in characters),
-        Box.around(character.space for character in characters),
-        characters[0].font,
-        all(character.is_legible for character in characters),
-    )

@@ -14,12 +14,14 @@ from pathlib import Path
 import pypdfium2
 from PIL import Image
 
+from handler.errors import MachineFailed
 from handler.images import ImageLimits
+from handler.machine import is_of_machine, machine_failed
 from handler.page import Page
 from handler.resolution import upright_dpi
 from handler.tiff_pages import page_frames, seek_page
 from layoutloop.documents.text_layer import Judgement, TextLayers
-from layoutloop.errors import DocumentUnreadable, LayoutLoopError
+from layoutloop.errors import DocumentUnreadable, LayoutLoopError, ModelNotReady, TorchServeUnavailable
 
 DEFAULT_DPI = 200
 MAX_DPI = 2400
@@ -69,6 +71,7 @@ def page_files(
     Raises:
         DocumentUnreadable: it is none of these, is empty, too large, encrypted or damaged, has more than 2,000 pages
             or a page of more pixels than are read. Pages before the one at fault were yielded.
+        MachineFailed, TorchServeUnavailable, ModelNotReady: a PDF's text cannot be checked now.
     """
     try:
         start = _start(path)
@@ -141,11 +144,19 @@ def _pdf_pages(path: Path, dpi: int, text: TextLayers | None) -> Iterator[PageFi
 
 
 def _judged(text: TextLayers, document: pypdfium2.PdfDocument, number: int, image: Image.Image, dpi: int) -> Judgement:
-    """Return what a page's text is worth; text that cannot be taken apart or checked is worth nothing."""
+    """Return what a page's text is worth; text that cannot be taken apart or checked is worth nothing.
+
+    Raises:
+        MachineFailed, TorchServeUnavailable, ModelNotReady: nothing about the page; the same may go well later.
+    """
     try:
         return text.judge(document, number, image, dpi / 72)
     except _BROKEN as error:
+        if isinstance(error, OSError | MemoryError) and is_of_machine(error):
+            raise machine_failed(error) from error
         return Judgement(None, f"its text cannot be read: {_reason(error)}")
+    except (MachineFailed, TorchServeUnavailable, ModelNotReady):
+        raise
     except LayoutLoopError as error:
         return Judgement(None, f"its text cannot be checked: {error}")
 

@@ -3,7 +3,7 @@
 A page's text may be invisible (a scan that some OCR engine read), covered, off the page, shown in glyphs that mean
 other characters, or only a part of what the page shows. So, in this order:
 
-1. A word counts where the picture changes when the page's text is left out of it. Words that nobody sees are left out.
+1. A character counts where the picture changes when the page's text is left out of it: what nobody sees is left out.
 2. What is left of the picture without the text must hold no text of its own: where there is more than lines and fills,
    it is read by OCR.
 3. The words must read as they look: of each font some lines are cut out of the picture, pasted onto one sheet and read
@@ -26,7 +26,7 @@ from PIL import Image
 from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
 from handler.wire import MAX_WORDS
-from layoutloop.documents.page_ink import is_seen, writing_in
+from layoutloop.documents.page_ink import seen_part, writing_in
 from layoutloop.documents.pdf_text import LayerWord, Pixels, flattened, without_text, words_of
 from layoutloop.documents.text_sample import count_shared, lines_of, plain, runs_level, sample_of, sheet_of
 
@@ -99,7 +99,7 @@ class TextLayers:
             page.close()
         if bare.shape != whole.shape:
             return Judgement(None, "its picture is of another size without its text")
-        seen = [word for word in words if is_seen(word.box, whole, bare)]
+        seen = [part for word in words if (part := seen_part(word, whole, bare)) is not None]
         reason = self._doubt(seen, whole, bare)
         if reason:
             return Judgement(None, reason)

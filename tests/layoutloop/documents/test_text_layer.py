@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pypdfium2
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from handler.errors import OcrFailed
+from handler.errors import MachineFailed, OcrFailed
 from handler.images import ImageLimits
 from handler.ocr_settings import TASK_ENGINE, OcrSettings
 from handler.page import Page
@@ -19,6 +20,7 @@ from handler.reading.rapidocr.reading_order import reading_order
 from handler.reading.reader import Reader
 from layoutloop.documents.split import page_files
 from layoutloop.documents.text_layer import Judgement, TextLayers
+from layoutloop.errors import ModelNotReady, TorchServeUnavailable
 from tests.handler.image_files import CASES
 from tests.layoutloop.documents.pdf_files import HEIGHT, INVOICE, WIDTH, lines, mixed_up_pdf, text_pdf
 
@@ -182,6 +184,22 @@ def test_words_that_nobody_sees_are_left_out_of_a_page(tmp_path: Path, read: Cou
     assert [word.text for word in judged.page.words] == ALL
 
 
+def test_what_is_covered_of_a_word_is_left_out(tmp_path: Path, read: CountedReader) -> None:
+    """White over the last three of six digits, which are 8.9 points wide each."""
+    start = 40 + pdf_width(INVOICE[0][:-3])
+    content = lines(INVOICE) + f"1 g {start + 0.2:.2f} 240 60 30 re f"
+    judged, picture = judge(text_pdf(tmp_path / "a.pdf", [content]), read)
+    assert judged.page is not None, judged.reason
+    assert [word.text for word in judged.page.words] == ["950" if word == "950658" else word for word in ALL]
+    assert_around_ink(judged.page, picture)
+
+
+def pdf_width(text: str) -> float:
+    """Points that a text takes in Helvetica of 16 points, by the widths that the font's metrics have."""
+    widths = {"I": 278, "N": 722, "V": 667, "O": 778, "C": 722, "E": 667, " ": 278, "m": 833, "r": 333}
+    return sum(widths.get(character, 556) for character in text) * 16 / 1000
+
+
 def test_a_font_is_read_once_in_a_document_and_again_now_and_then(tmp_path: Path, read: CountedReader) -> None:
     path = text_pdf(tmp_path / "many.pdf", [lines((*INVOICE[:3], f"Page {number}")) for number in range(24)])
     read.reads = 0
@@ -206,6 +224,28 @@ def test_text_that_cannot_be_checked_is_left(tmp_path: Path) -> None:
 
     (page,) = page_files(text_pdf(tmp_path / "a.pdf", [lines(INVOICE)]), DPI, text=TextLayers(fail, reading_order))
     assert (page.words, page.doubt) == (None, "its text cannot be checked: the engine gave up")
+
+
+@pytest.mark.parametrize(
+    ("raised", "becomes"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), MachineFailed),
+        (MemoryError(), MachineFailed),
+        (MachineFailed("no memory"), MachineFailed),
+        (TorchServeUnavailable("it is down"), TorchServeUnavailable),
+        (ModelNotReady("no `ocr` is in service"), ModelNotReady),
+    ],
+    ids=["a full disk", "no memory", "of a worker", "TorchServe is down", "no ocr"],
+)
+def test_what_a_machine_lacks_decides_nothing_about_a_page(
+    tmp_path: Path, raised: Exception, becomes: type[Exception]
+) -> None:
+    def fail(_: bytes) -> Page:
+        raise raised
+
+    path = text_pdf(tmp_path / "a.pdf", [lines(INVOICE)])
+    with pytest.raises(becomes):
+        list(page_files(path, DPI, text=TextLayers(fail, reading_order)))
 
 
 def test_without_a_judge_no_text_is_looked_at(tmp_path: Path) -> None:
