@@ -263,6 +263,8 @@ def main() -> None:
     parser.add_argument("--sides", help=f"separated by semicolons, of: {'; '.join(SIDES)} (default: all that can run)")
     options = parser.parse_args()
     sides = [TESSERACT, *(side for side in (options.sides or ";".join(SIDES)).split(";") if side != TESSERACT)]
+    if unknown := set(sides) - set(SIDES):
+        parser.error(f"there is no side {', '.join(sorted(unknown))}")
     if find_spec("onnxruntime") is None:
         sides = [side for side in sides if "ONNX" not in side]
     sets = (open_funsd(options.funsd), open_sroie(options.sroie), open_docbank(options.docbank))

@@ -102,7 +102,7 @@ def test_the_model_learns_the_same_windows(upright: tuple[Example, ...], turn: f
 def test_a_model_of_turned_copies_finds_the_same_upright(upright: tuple[Example, ...], tmp_path: Path) -> None:
     """The regions that it finds come back in the annotator's picture."""
     turned = taught(270)
-    folder = make_folder(tmp_path, epochs=60)
+    folder = make_folder(tmp_path, epochs=120)
     write_examples(folder / "training.jsonl", turned)
     run_training(folder, 1, lambda _: None)
     tagger = Tagger.load(folder / "checkpoint")
