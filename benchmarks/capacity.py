@@ -1,4 +1,4 @@
-"""What N pages a day need, by arithmetic: `python -m benchmarks.capacity [--pages 1000 1000000] [--read-cpu-s 0.84]`.
+"""What N pages a day need, by arithmetic: `python -m benchmarks.capacity [--pages 1000 1000000] [--read-cpu-s 0.66]`.
 
 Every constant is an option whose default was measured on the machine of benchmarks/README.md; put in what you measured
 on yours. docs/scale.md has the formulas, says where each figure comes from, and shows this table. Nothing is run here.
@@ -60,7 +60,7 @@ class Costs:
         image_bytes: of a page's image.
     """
 
-    read_cpu_s: float = 0.84
+    read_cpu_s: float = 0.66
     tag_cpu_s: float = 0.154
     windows: float = 1.6
     gpu_windows_s: float = 0.0
@@ -95,8 +95,8 @@ class Node:
     cores: int = 16
     projects: int = 10
     project_workers: int = 2
-    base_mib: float = 430.0
-    read_mib: float = 290.0
+    base_mib: float = 300.0
+    read_mib: float = 450.0
     tag_mib: float = 600.0
 
     @property
