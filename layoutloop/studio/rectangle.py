@@ -7,8 +7,11 @@ that was flipped by its handles may keep a negative width or height, and is draw
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from handler.page import Box, Size
 
@@ -18,6 +21,9 @@ _PERCENT = "numbers are percent of the page, from 0 to 100"
 _MOST = 1e6  # percent or degrees; beyond it a number is no drawing
 _MOST_DIAGONALS = 2.0  # of the page: a side that is longer was meant in another unit
 _LEAST_SHARE = 0.1  # of a rectangle, on the page: nothing can be drawn past its edge in Label Studio
+_TIGHT = (0.75, 1 / 3)
+"""Shares of a word's width and height that a box covers at least which is drawn close around the ink: an engine's box
+has the height of its line, twice that of a digit."""
 _STRAIGHT = 1e-9  # of a side: what a quarter turn leaves of sine or cosine
 
 
@@ -104,6 +110,27 @@ def read_rectangle(value: object, size: Size) -> TiltedBox | str:
     if _area(clipped(around, size)) < _LEAST_SHARE * _area(around):
         return f"it lies outside the page; {_PERCENT}"
     return drawn
+
+
+def held(words: Sequence[Box], drawn: Box | TiltedBox) -> NDArray[np.bool_]:
+    """Return (words,) booleans: whether a drawn rectangle holds a word.
+
+    It covers more than half of the word's area, or, drawn close around the ink, most of its width and its middle. A
+    word without area (there are such, `handler.page.Box`), and any word where the rectangle is tilted, is held where
+    its middle is.
+    """
+    if isinstance(drawn, TiltedBox):
+        return np.array([drawn.holds_centre(word) for word in words], dtype=np.bool_)
+    boxes = np.array([astuple(word) for word in words], dtype=np.float64).reshape(-1, 4)
+    edges, sides = np.array(astuple(drawn), dtype=np.float64), boxes[:, 2:] - boxes[:, :2]
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    holds_middle = ((middle >= edges[:2]) & (middle <= edges[2:])).all(axis=1)
+    shared = np.clip(np.minimum(boxes[:, 2:], edges[2:]) - np.maximum(boxes[:, :2], edges[:2]), 0, None)
+    is_tight = holds_middle & (shared >= np.array(_TIGHT) * sides).all(axis=1)
+    result: NDArray[np.bool_] = np.where(
+        sides.prod(axis=1) > 0, (shared.prod(axis=1) > sides.prod(axis=1) / 2) | is_tight, holds_middle
+    )
+    return result
 
 
 def clipped(box: Box, size: Size) -> Box:

@@ -25,7 +25,7 @@ from handler.page import Box, Page, Region, Word
 from layoutloop.errors import RequestInvalid
 from layoutloop.studio.drawn import RECTANGLES, LabelledBox, drawn_regions, grouped, labelled_box
 from layoutloop.studio.label_config import LabelConfig
-from layoutloop.studio.rectangle import TiltedBox, has_numbers
+from layoutloop.studio.rectangle import TiltedBox, has_numbers, held
 from layoutloop.studio.results import (
     PredictionDict,
     Rendering,
@@ -35,7 +35,6 @@ from layoutloop.studio.results import (
 )
 from shim.predict.answering import PageAnswer, PageSource
 
-_COVERED = 0.5  # of a word's area; what is covered less was not meant
 _BY_HAND = ("manual", None)  # other origins: a prediction, or one that the person has corrected
 
 
@@ -137,18 +136,9 @@ def snap(rough: LabelledBox, page: PageAnswer, rendering: Rendering) -> Region:
 
 
 def covered_words(words: Sequence[Word], rough: Box | TiltedBox) -> list[int]:
-    """Return the indices of the words, blank ones apart, of which `rough` covers at least half the area.
-
-    Of a tilted rectangle, those whose centre it holds.
-    """
-
-    def covers(box: Box) -> bool:
-        if isinstance(rough, TiltedBox):
-            return rough.holds_centre(box)
-        across = _share(box.left, box.right, rough.left, rough.right)
-        return across * _share(box.top, box.bottom, rough.top, rough.bottom) >= _COVERED
-
-    return [index for index, word in enumerate(words) if word.text.strip() and covers(word.box)]
+    """Return the indices of the words, blank ones apart, that `rough` holds, as in a training."""
+    holds = held([word.box for word in words], rough)
+    return [index for index, word in enumerate(words) if word.text.strip() and holds[index]]
 
 
 def _votes(page: PageAnswer, words: Sequence[int], rendering: Rendering) -> list[tuple[str, float]]:
@@ -159,10 +149,3 @@ def _votes(page: PageAnswer, words: Sequence[int], rendering: Rendering) -> list
         if label is not None and region.score >= rendering.threshold:
             votes |= dict.fromkeys(region.words, (label, region.score))
     return [votes[word] for word in words if word in votes]
-
-
-def _share(low: float, high: float, start: float, end: float) -> float:
-    """Return how much of [low, high] lies within [start, end], in 0..1; a single point lies within or not."""
-    if low == high:
-        return float(start <= low <= end)
-    return max(0.0, min(high, end) - max(low, start)) / (high - low)

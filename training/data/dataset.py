@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import astuple, dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from handler.errors import MachineFailed
 from handler.machine import is_of_machine, machine_failed
@@ -26,7 +25,7 @@ from layoutloop.errors import (
 )
 from layoutloop.studio.drawn import LabelledBox
 from layoutloop.studio.label_config import LabelConfig
-from layoutloop.studio.rectangle import TiltedBox
+from layoutloop.studio.rectangle import TiltedBox, held
 from training.data.annotations import (
     NO_IMAGE,
     NOT_ANNOTATED,
@@ -112,43 +111,17 @@ def build_examples(
 def assign_words(words: Sequence[Word], boxes: Sequence[Box | TiltedBox]) -> list[tuple[int, ...]]:
     """Return, for each box, the indices of its words, ascending.
 
-    A word goes to the smallest box (by area; the first of equals) that covers more than half of the word's area; a
-    word without area (there are such, `handler.page.Box`), and any word where the box is tilted, to the smallest
-    that holds its centre. A word that most of no box covers belongs to none.
+    A word goes to the smallest box (by area; the first of equals) that holds it (`held`). A word that no box holds
+    belongs to none.
     """
-    if not words or not boxes:
-        return [() for _ in boxes]
-    owner = _owners(_edges([word.box for word in words]), boxes)
-    return [tuple(np.flatnonzero(owner == index).tolist()) for index in range(len(boxes))]
-
-
-def _owners(words: NDArray[np.float64], boxes: Sequence[Box | TiltedBox]) -> NDArray[np.int64]:
-    """Return (words,) indices of boxes, -1 for none; words are (N, 4): left, top, right, bottom."""
-    owner = np.full(len(words), -1, dtype=np.int64)
-    smallest = np.full(len(words), np.inf)
+    places = [word.box for word in words]
+    owner = np.full(len(places), -1, dtype=np.int64)
+    smallest = np.full(len(places), np.inf)
     for index, box in enumerate(boxes):  # one at a time: (words, boxes) would be a gigabyte on the fullest pages
         size = box.area if isinstance(box, TiltedBox) else (box.right - box.left) * (box.bottom - box.top)
-        fits = _held(words, box) & (size < smallest)
+        fits = held(places, box) & (size < smallest)
         owner[fits], smallest[fits] = index, size
-    return owner
-
-
-def _held(words: NDArray[np.float64], box: Box | TiltedBox) -> NDArray[np.bool_]:
-    """Return (words,) booleans: whether a box holds a word, whatever the others hold."""
-    if isinstance(box, TiltedBox):
-        return np.array([box.holds_centre(Box(*word)) for word in words.tolist()], dtype=np.bool_)
-    edges = np.array(astuple(box), dtype=np.float64)
-    centre = (words[:, :2] + words[:, 2:]) / 2
-    shared = np.minimum(words[:, 2:], edges[2:]) - np.maximum(words[:, :2], edges[:2])
-    covered = np.clip(shared, 0, None).prod(axis=1)
-    area = (words[:, 2:] - words[:, :2]).prod(axis=1)
-    holds_centre = ((centre >= edges[:2]) & (centre <= edges[2:])).all(axis=1)
-    held: NDArray[np.bool_] = np.where(area > 0, covered > area / 2, holds_centre)
-    return held
-
-
-def _edges(boxes: Sequence[Box]) -> NDArray[np.float64]:
-    return np.array([astuple(box) for box in boxes], dtype=np.float64)
+    return [tuple(np.flatnonzero(owner == index).tolist()) for index in range(len(boxes))]
 
 
 def _examples(

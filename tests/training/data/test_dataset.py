@@ -55,6 +55,7 @@ LINE = tuple(word(10 + 20 * index, 10, 25 + 20 * index, 20, f"w{index}") for ind
         pytest.param(LINE, [Box(28, 8, 66, 22)], [(1, 2)], id="its words and no others"),
         pytest.param(LINE, [Box(10, 10, 17.5, 20)], [()], id="exactly half of a word is not most of it"),
         pytest.param(LINE, [Box(10, 10, 17.6, 20)], [(0,)], id="a little more than half is"),
+        pytest.param(LINE, [Box(10.5, 12.5, 24, 17)], [(0,)], id="close around the ink of one"),
         pytest.param(LINE, [Box(10, 15.1, 100, 40)], [()], id="less than half of their height"),
         pytest.param(LINE, [Box(0, 0, 200, 30), Box(28, 8, 46, 22)], [(0, 2, 3, 4), (1,)], id="the smallest box"),
         pytest.param(LINE, [Box(28, 8, 46, 22), Box(0, 0, 200, 30)], [(1,), (0, 2, 3, 4)], id="in either order"),
@@ -79,7 +80,7 @@ def test_words_go_to_boxes(words: list[Word], boxes: list[Box], expected: list[t
     assert assign_words(words, boxes) == expected
 
 
-def test_no_word_is_in_two_boxes_and_every_owner_covers_most_of_it() -> None:
+def test_no_word_is_in_two_boxes_and_every_owner_is_the_smallest_that_holds_it() -> None:
     dice = random.Random(3)
 
     def box(most: int) -> Box:
@@ -94,7 +95,7 @@ def test_no_word_is_in_two_boxes_and_every_owner_covers_most_of_it() -> None:
         assert sum(map(len, found)) == len(owners)
         assert all(list(indices) == sorted(indices) for indices in found)
         for index, one in enumerate(words):
-            fitting = [number for number, other in enumerate(boxes) if covers_most(other, one.box)]
+            fitting = [number for number, other in enumerate(boxes) if holds(other, one.box)]
             best = min(fitting, key=lambda number: area(boxes[number]), default=None)
             assert owners.get(index) == best
 
@@ -103,13 +104,15 @@ def area(box: Box) -> float:
     return (box.right - box.left) * (box.bottom - box.top)
 
 
-def covers_most(box: Box, of: Box) -> bool:
-    across = min(box.right, of.right) - max(box.left, of.left)
-    down = min(box.bottom, of.bottom) - max(box.top, of.top)
+def holds(box: Box, of: Box) -> bool:
+    across = max(0, min(box.right, of.right) - max(box.left, of.left))
+    down = max(0, min(box.bottom, of.bottom) - max(box.top, of.top))
+    x, y = (of.left + of.right) / 2, (of.top + of.bottom) / 2
+    has_middle = box.left <= x <= box.right and box.top <= y <= box.bottom
     if area(of) == 0:
-        x, y = (of.left + of.right) / 2, (of.top + of.bottom) / 2
-        return box.left <= x <= box.right and box.top <= y <= box.bottom
-    return max(0, across) * max(0, down) > area(of) / 2
+        return has_middle
+    is_tight = across >= 0.75 * (of.right - of.left) and 3 * down >= of.bottom - of.top
+    return across * down > area(of) / 2 or (has_middle and is_tight)
 
 
 def drawn(label: str | None, left: float, top: float, right: float, bottom: float) -> dict[str, Any]:
