@@ -122,7 +122,9 @@ class StudioClient:
                     raise StudioUnavailable(f"{address} {problem}", status)
                 body = read_body(response, self._max_bytes)
         except HostUnreachable as error:
-            raise StudioUnavailable(f"{address} could not be reached: {error}") from error
+            raise StudioUnavailable(
+                f"{address} could not be reached: {error}. Is Label Studio running there (LABEL_STUDIO_URL)?"
+            ) from error
         if len(body) > self._max_bytes:  # only an export is ever that long
             raise StudioUnavailable(
                 f"{address} answers with more than {self._max_bytes:,} bytes; "
