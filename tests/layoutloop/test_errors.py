@@ -16,7 +16,7 @@ from layoutloop.settings.node import REPOSITORY
 
 MODULES = (handler_errors, library_errors, demo_errors)
 PROGRAMS = ("handler", "layoutloop", "shim", "rollout", "training", "node", "scripts", "demo")
-CONTROL_FLOW = {"_TryAgain", "Again", "TooFewNew"}
+CONTROL_FLOW = {"_TryAgain", "_Changed", "Again", "TooFewNew"}
 """Raised and caught within one module or package; nobody is told of them."""
 
 
