@@ -63,7 +63,10 @@ class BoxPrior:
             raise CheckpointInvalid(f"{FILE} must be a JSON object, got {type(body).__name__}")
         for name, wanted in (("labels", list(labels)), ("features", list(FEATURES))):
             if body.get(name) != wanted:
-                raise CheckpointInvalid(f"{FILE} is of other {name} than the checkpoint's: {str(body.get(name))[:200]}")
+                raise CheckpointInvalid(
+                    f"{FILE} is of other {name} than the checkpoint's: {str(body.get(name))[:200]}; "
+                    "train again, or delete the file to have words joined by their labels alone"
+                )
         weights = (len(labels), len(FEATURES))
         return cls(
             labels,

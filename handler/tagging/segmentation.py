@@ -117,7 +117,9 @@ def _edges(
 
 
 def _tag_evidence(logits: NDArray[np.float32], labels: LabelSet) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (words, labels) logarithms of the shares that B- and I- have of each label."""
+    """Return (words, labels) logarithms of the shares that B- and I- have of each label; 0 for a head without them."""
+    if not labels.is_bio:
+        return np.zeros((len(logits), len(labels.names))), np.zeros((len(logits), len(labels.names)))
     tags, begins, names = _softmax(logits), labels.begins(), labels.name_ids()
     begun, continued = (
         np.stack([tags[:, chosen & (names == name)].sum(axis=1) for name in range(len(labels.names))], axis=1)

@@ -43,12 +43,12 @@ def learn_prior(examples: Sequence[Example], labels: Sequence[str]) -> BoxPrior 
     No model is needed for it, so that eight pages suffice.
 
     Args:
-        examples: annotated pages.
+        examples: annotated pages; one without a box says that a page may have none.
         labels: entity labels, in order; boxes of others are left aside.
     """
-    pages = _spread([example for example in examples if any(entity.words for entity in example.entities)])
+    pages = _spread([one for one in examples if not one.entities or any(entity.words for entity in one.entities)])
     folds = [fold for fold in (pages[start::FOLDS] for start in range(FOLDS)) if fold]
-    if len(folds) < 2:
+    if sum(any(one.entities for one in fold) for fold in folds) < 2:
         return None
     with_prior, without = _compare(folds, labels)
     logger.info("boxes as drawn: F1 %.3f with what was learned about them, %.3f without", with_prior, without)
@@ -70,8 +70,11 @@ def fit_prior(examples: Sequence[Example], labels: Sequence[str]) -> BoxPrior:
 
 
 def _spread(pages: Sequence[Example]) -> Sequence[Example]:
+    """Return at most MOST_PAGES evenly, and beside them those with a label that none of these has."""
     step = max(1, -(-len(pages) // MOST_PAGES))
-    return pages[::step]
+    taken = pages[::step]
+    known = {entity.label for page in taken for entity in page.entities}
+    return [*taken, *(page for page in pages if any(entity.label not in known for entity in page.entities))]
 
 
 def _compare(folds: Sequence[Sequence[Example]], labels: Sequence[str]) -> tuple[float, float]:

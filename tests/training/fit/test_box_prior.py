@@ -126,6 +126,18 @@ def test_the_same_words_make_the_boxes_of_each_project(draw: Draw, date: str) ->
     assert [region.text for region in regions if region.label == "date"] == [date.replace("23/11/2018", words[at + 1])]
 
 
+def test_pages_annotated_without_boxes_teach_that_a_page_may_have_none() -> None:
+    learned, unseen = pages(by_line, 40), pages(by_line, 20, first=1000)
+    without_boxes = [replace(one, entities=()) for one in learned[20:]]
+    prior = learn_prior([*learned[:20], *without_boxes], LABELS)
+    generator = np.random.default_rng(7)
+    for example in unseen:
+        said = generator.normal(0.0, 0.3, (len(example.page.words), len(TAGS.tags))).astype(np.float32)
+        said[:, 0] += 6.0
+        assert not decode(example.page, said, TAGS, prior)
+    assert prior is not None
+
+
 def test_too_little_to_learn_from() -> None:
     assert learn_prior([], LABELS) is None
     assert learn_prior(pages(by_line, 1), LABELS) is None
