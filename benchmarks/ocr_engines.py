@@ -80,8 +80,9 @@ def on_onnxruntime() -> Read:
 
     from handler.reading.rapidocr import networks
 
-    class OrtNetwork(networks.GpuNetwork):
+    class OrtNetwork(networks.OnnxNetwork):
         def __init__(self, model: bytes, choose: networks.ChooseColumns | None) -> None:
+            self._errors = networks.onnxruntime_errors()
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads, options.enable_cpu_mem_arena = 1, False
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -18,9 +18,9 @@ from node.stopped import STOPPED_S
 from tests.end_to_end.conftest import Stack, make_stack, running, wait_for
 from tests.end_to_end.label_studio import Studio
 from tests.end_to_end.training_stack import LABELS, PROJECT, draw_page
-from tests.full_disk import fill, needs_root, small_disk
+from tests.full_disk import fill, small_disk
 
-pytestmark = [pytest.mark.end_to_end, needs_root]
+pytestmark = pytest.mark.end_to_end
 
 
 @pytest.fixture(scope="module")

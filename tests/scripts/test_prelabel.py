@@ -18,7 +18,6 @@ from werkzeug.serving import make_server
 
 from layoutloop.connect.shim_address import ShimAddress
 from layoutloop.errors import FileUnusable
-from layoutloop.prelabel import patience, run
 from layoutloop.prelabel.shim import ShimPredictions
 from layoutloop.settings.serving import Settings
 from scripts.prelabel import main, read_task_ids
@@ -166,9 +165,6 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
             "LAYOUTLOOP_OCR_WORKERS": "8",
         }.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(patience, "_PAUSES_S", (0.05,) * 20)
-        monkeypatch.setattr(run, "_PAUSE_S", 0.05)
-        monkeypatch.setattr(handed_out, "TAKE_OVER_S", 0.5)
         yield Scene(bench, studio, capsys)
         shim.shutdown()
         thread.join()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.full_disk import fill, needs_root, small_disk
+from tests.full_disk import fill, small_disk
 from tests.layoutloop.torchserve.test_inference import DISK_FULL, OUT_OF_MEMORY
 from tests.shim.predict.test_predictor import OCR_CARD, Bench, image, labels, ocr, open_bench
 
@@ -81,7 +81,7 @@ OK, REFUSED = 200, 503
         pytest.param(folder_in_place_of("answers.db"), OK, True, "answers cannot be cached", id="answers: a folder"),
         pytest.param(folder_in_place_of("project-titles.json"), OK, True, "project titles", id="titles: a folder"),
         pytest.param(folder_in_place_of("label-studio.json"), OK, True, "Is a directory", id="Label Studio: a folder"),
-        pytest.param(full_disk, REFUSED, True, "The disk of LAYOUTLOOP_HOME", id="a full disk", marks=needs_root),
+        pytest.param(full_disk, REFUSED, True, "The disk of LAYOUTLOOP_HOME", id="a full disk"),
         pytest.param(torchserve_answers(507, DISK_FULL), OK, False, "No space left on device", id="the node's disk"),
         pytest.param(torchserve_answers(507, OUT_OF_MEMORY), OK, False, "lacks memory", id="the node's memory"),
     ],

@@ -49,7 +49,7 @@ def open_network(
         OcrFailed: what the device needs is not installed.
     """
     if device == "gpu":
-        return GpuNetwork(model, choose)
+        return OnnxNetwork(model, choose)
     return FixedCpuNetwork(model, threads) if fixed else CpuNetwork(model, threads, choose)
 
 
@@ -98,16 +98,16 @@ class FixedCpuNetwork:
         return self._core.compile_model(self._graph, "CPU", self._properties).create_infer_request()
 
 
-class GpuNetwork:
-    """Runs on ONNX Runtime's CUDA provider; never on its CPU provider in place of it."""
+class OnnxNetwork:
+    """Runs on one provider of ONNX Runtime, by default CUDA on the first GPU; never on another in place of it."""
 
-    def __init__(self, model: bytes, choose: ChooseColumns | None) -> None:
-        """Load the network onto the first GPU."""
+    def __init__(self, model: bytes, choose: ChooseColumns | None, provider: str = _CUDA) -> None:
+        """Load the network."""
         try:
             import onnxruntime
         except ImportError as error:
             raise OcrFailed(f"engine rapidocr needs onnxruntime-gpu to read on a GPU: `{_INSTALL_GPU}`") from error
-        if _CUDA not in onnxruntime.get_available_providers():
+        if provider not in onnxruntime.get_available_providers():
             raise OcrFailed(
                 f"this onnxruntime has no CUDA provider: `pip uninstall onnxruntime; {_INSTALL_GPU}`, or set device cpu"
             )
@@ -118,11 +118,11 @@ class GpuNetwork:
         self._errors = onnxruntime_errors()
         try:
             self._session = onnxruntime.InferenceSession(
-                model, options, providers=[(_CUDA, {"cudnn_conv_algo_search": "HEURISTIC"})]
+                model, options, providers=[(provider, {"cudnn_conv_algo_search": "HEURISTIC"})]
             )
         except self._errors as error:
             raise OcrFailed(f"onnxruntime cannot load the networks onto the GPU: {error}") from error
-        if _CUDA not in self._session.get_providers():
+        if provider not in self._session.get_providers():
             raise OcrFailed(
                 "onnxruntime-gpu finds no GPU that it can use; set device cpu, or see its log for the cause"
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from handler.reading.cache import FileCache
-from tests.full_disk import fill, needs_root, small_disk
+from tests.full_disk import fill, small_disk
 
 KEYS = [FileCache.key(str(index).encode()) for index in range(50)]
 MEGABYTE = 2**20
@@ -180,7 +180,6 @@ WORKER = """
 import sys
 from pathlib import Path
 from handler.reading.cache import FileCache
-from tests.full_disk import fill, needs_root, small_disk
 cache = FileCache(Path(sys.argv[1]), 40_000)
 wrong = 0
 for round in range(40):
@@ -209,7 +208,6 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-@needs_root
 def test_a_full_disk_gets_the_reserve_and_half_of_the_pages_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,7 +234,6 @@ def test_a_full_disk_gets_the_reserve_and_half_of_the_pages_back(
         assert (disk / "cache" / "reserve").stat().st_blocks * 512 >= 16 * MEGABYTE
 
 
-@needs_root
 def test_a_full_disk_without_a_reserve_gets_half_of_the_pages_back_once(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", 40) as disk:
         before = FileCache(disk / "cache", 2**30)
@@ -253,7 +250,6 @@ def test_a_full_disk_without_a_reserve_gets_half_of_the_pages_back_once(tmp_path
         filler.unlink()
 
 
-@needs_root
 def test_the_reserve_is_within_what_the_cache_may_take(tmp_path: Path) -> None:
     cache = FileCache(tmp_path, 256 * MEGABYTE)
     for number in range(300):

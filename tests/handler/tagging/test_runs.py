@@ -8,7 +8,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from handler.tagging import runs
 from handler.tagging.runs import Divided, Run, climb
 
 
@@ -37,8 +36,8 @@ def test_the_best_division_is_found(seed: int) -> None:
     assert run.best() == best
 
 
-def test_the_climb_of_a_full_page_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred boxes of which pages are said to have none: they are given up one by one, until that costs too much."""
+def test_the_climb_of_a_full_page_ends() -> None:
+    """Boxes of which pages are said to have none are given up one by one; a hundred are too many for that."""
     words = 200
     never = [[0.0, -50.0, -100.0, -150.0, -200.0]]
     row = [[1.0], [-9.0]] * (words // 2)
@@ -47,8 +46,7 @@ def test_the_climb_of_a_full_page_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(run.best()) == words // 2
     few = Run(0, row[:6], zeros[:7], zeros[:7], [[-9.0]] * 7)
     assert [one.spans for one in climb([Divided.of(few)], never)] == [()]
-    monkeypatch.setattr(runs, "MOST_WORDS", 5)
-    assert [one.spans for one in climb([Divided.of(few)], never)] == [few.best()], "as good as before the limit"
+    assert [one.spans for one in climb([Divided.of(run)], never)] == [run.best()], "as good as before the limit"
 
 
 def test_a_page_with_far_too_many_boxes_gets_fewer() -> None:

@@ -7,10 +7,9 @@ import pytest
 from layoutloop.store.disk import disk_problem
 from layoutloop.store.model_store import ModelStore
 from shim.health import read_health
-from tests.full_disk import fill, needs_root, small_disk
+from tests.full_disk import fill, small_disk
 
 
-@needs_root
 def test_a_full_disk_is_told_until_there_is_room(tmp_path: Path) -> None:
     with small_disk(tmp_path / "home", 64) as home:
         store = ModelStore(tmp_path)

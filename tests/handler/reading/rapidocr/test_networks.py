@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
 from handler.errors import OcrFailed
-from handler.reading.rapidocr import networks
 from handler.reading.rapidocr.detection import choose_canvas
 from handler.reading.rapidocr.languages import LATIN, needed_columns, needs_wide
 from handler.reading.rapidocr.model_files import DETECTOR, RECOGNISER, read_model
-from handler.reading.rapidocr.networks import open_network
+from handler.reading.rapidocr.networks import OnnxNetwork, open_network
 
 LETTERS = {
     "ces": "ěščřžýáíéúůďťň",
@@ -63,23 +60,14 @@ def test_a_fixed_network_takes_one_shape_after_another() -> None:
         np.testing.assert_allclose(found, free(images), atol=0.1)
 
 
-@pytest.fixture
-def on_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes], networks.GpuNetwork]:
-    """Opens what runs on a GPU with the CPU provider in CUDA's place: its errors are of the same classes."""
-    pytest.importorskip("onnxruntime", reason="only a machine that reads on a GPU has it")
-    monkeypatch.setattr(networks, "_CUDA", "CPUExecutionProvider")
-    return lambda model: networks.GpuNetwork(model, None)
-
-
-def test_what_onnxruntime_gives_up_on_is_a_runtime_error(
-    on_onnxruntime: Callable[[bytes], networks.GpuNetwork],
-) -> None:
-    network = on_onnxruntime(read_model(RECOGNISER))
+def test_what_onnxruntime_gives_up_on_is_a_runtime_error() -> None:
+    """On its CPU provider: the errors are of the same classes as on a GPU."""
+    network = OnnxNetwork(read_model(RECOGNISER), None, "CPUExecutionProvider")
     with pytest.raises(RuntimeError, match="INVALID_ARGUMENT"):
         network(np.zeros((1, 7, 40, 3), np.uint8))
     assert network(PAGE).shape[0] == 2, "the next is read"
     with pytest.raises(OcrFailed, match="cannot load the networks onto the GPU"):
-        on_onnxruntime(b"no network")
+        OnnxNetwork(b"no network", None, "CPUExecutionProvider")
 
 
 def test_the_smallest_canvas_that_shows_nearly_as_much() -> None:
