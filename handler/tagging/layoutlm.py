@@ -14,15 +14,13 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 from tokenizers import Tokenizer
-from transformers import AutoConfig
 
 from handler.errors import CheckpointInvalid, LayoutLoopError
 from handler.tagging.architectures import ARCHITECTURES, Architecture
 from handler.tagging.encoding import Batch
 from handler.tagging.labels import LabelSet
+from handler.tagging.pretrained import read_config, read_model
 
-ATTENTION = "eager"
-"""Never the checkpoint's own choice: transformers would fetch and run a kernel that config.json names."""
 _NUMBER_TYPES = frozenset({"F64", "F32", "F16", "BF16"})
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -152,7 +150,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def _config_and_tokenizer(folder: Path | str) -> tuple[Any, Tokenizer]:
     with as_invalid(f"{folder} is no checkpoint with a tokenizer"):
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, attn_implementation=ATTENTION)
+        config = read_config(folder)
         architecture = ARCHITECTURES.get(config.model_type)
         wrapper: Any = architecture and architecture.load_tokenizer(folder)
     if architecture is None:
@@ -173,16 +171,7 @@ def _model(folder: Path | str, config: Any, dtype: torch.dtype) -> Any:
     """Return the checkpoint's model in evaluation mode, every weight of it from the checkpoint."""
     architecture = ARCHITECTURES[config.model_type]
     with as_invalid(f"{folder} cannot be loaded as a {architecture.name} checkpoint"):
-        loaded: Any = architecture.model.from_pretrained(
-            folder,
-            config=config,
-            use_safetensors=True,
-            trust_remote_code=False,
-            dtype=dtype,
-            attn_implementation=ATTENTION,
-            output_loading_info=True,
-        )
-    model, report = loaded
+        model, report = read_model(architecture.model, folder, dtype, config=config)
     if report["missing_keys"]:
         raise CheckpointInvalid(f"{folder} has no weights for {', '.join(sorted(report['missing_keys']))}")
     _refuse_number_types(folder, {name for name, _ in model.named_parameters()})

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
-    AutoConfig,
     LayoutLMv3Config,
     LayoutLMv3ForTokenClassification,
     PreTrainedModel,
@@ -21,7 +20,8 @@ from transformers import (
 from handler.errors import CheckpointInvalid
 from handler.tagging.architectures import ARCHITECTURES
 from handler.tagging.labels import LabelSet
-from handler.tagging.layoutlm import ATTENTION, LayoutLM, as_invalid, load
+from handler.tagging.layoutlm import LayoutLM, as_invalid, load
+from handler.tagging.pretrained import read_config, read_model
 from handler.tagging.tagger import TaggerSettings
 from layoutloop.errors import BaseUnavailable
 from layoutloop.settings.training import GRAFT_PREFIX, MINILM_BASE, SCRATCH
@@ -109,7 +109,7 @@ def uses_image(base: str, image: bool) -> bool:
         return image
     try:
         with as_invalid("it cannot be understood"):
-            config = AutoConfig.from_pretrained(_place(base), trust_remote_code=False, attn_implementation=ATTENTION)
+            config = read_config(_place(base))
     except (CheckpointInvalid, OSError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
     if kind_of(base) == "graft":
@@ -187,23 +187,13 @@ transformers 5.23 computes them under no_grad: they never train.)"""
 @as_invalid("it cannot be loaded")
 def _checkpoint(name: str, labels: Sequence[str]) -> Base:
     """Load a LayoutLMv3 or LiLT with a new head of 2 x labels + 1 classes; only safetensors, no code of its own."""
-    config = AutoConfig.from_pretrained(name, trust_remote_code=False, attn_implementation=ATTENTION)
+    config = read_config(name)
     architecture = ARCHITECTURES.get(config.model_type)
     if architecture is None:
         known = " or a ".join(one.name for one in ARCHITECTURES.values())
         raise ValueError(f"it is a {config.model_type} model; a base is a {known}, or graft:<text encoder>")
     config.id2label, config.label2id = _label_maps(labels)
-    loaded: Any = architecture.model.from_pretrained(
-        name,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        trust_remote_code=False,
-        attn_implementation=ATTENTION,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
-    model, report = loaded
+    model, report = read_model(architecture.model, name, config=config, ignore_mismatched_sizes=True)
     lacking = [key for key in report["missing_keys"] if not key.startswith("classifier.")]
     if lacking:
         raise ValueError(f"it has no weights for {', '.join(sorted(lacking)[:3])} ({len(lacking)} in all)")

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoConfig, LayoutLMv3Config, LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
+from transformers import LayoutLMv3Config, LayoutLMv3ForTokenClassification, PreTrainedTokenizerFast
 
 from handler.tagging.architectures import load_word_tokenizer
+from handler.tagging.pretrained import read_config
 from training.fit.text_encoders import TEXT_ENCODERS, TextEncoder
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def graft(
     """
     if not labels or len(set(labels)) != len(labels):
         raise ValueError(f"labels must be at least one and all different, got {list(labels)}")
-    source = AutoConfig.from_pretrained(text_encoder)
+    source = read_config(text_encoder)
     family = family_of(source, text_encoder)
     tokenizer = load_tokenizer(text_encoder)
     config = make_config(source, family.positions(source), tokenizer, labels, visual_embed)

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from transformers import BertModel, MPNetModel, PreTrainedModel, RobertaModel, XLMRobertaModel
 
+from handler.tagging.pretrained import read_model
+
 _EMBEDDINGS = "embeddings"
 
 
@@ -44,15 +46,7 @@ class TextEncoder:
         Raises:
             ValueError: its file lacks weights that the family has.
         """
-        loaded: Any = self.model.from_pretrained(
-            name,
-            add_pooling_layer=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            use_safetensors=True,
-        )
-        encoder, report = loaded
+        encoder, report = read_model(self.model, name, add_pooling_layer=False, ignore_mismatched_sizes=True)
         # a wrong shape is reported here, in our words, instead of raised by the loader
         lacking = sorted(report["missing_keys"]) + sorted(map(str, report["mismatched_keys"]))
         if lacking:

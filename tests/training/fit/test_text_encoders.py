@@ -157,6 +157,16 @@ def test_what_serves_says_the_same_and_reads_the_same(tmp_path: Path, family: st
     assert ours.ids[-1] == tokenizer.sep_token_id
 
 
+@pytest.mark.parametrize("family", TEXT_ENCODERS)
+def test_how_attention_is_computed_is_not_the_encoder_s_choice(tmp_path: Path, family: str) -> None:
+    """transformers would fetch a kernel that config.json names, and run it."""
+    folder = make_encoder(tmp_path, family)
+    for name in ("attn_implementation", "_attn_implementation"):
+        with_setting(name, "kernels-community/flash-attn")(folder)
+    model, _ = graft(folder, LABELS)
+    assert model.config._attn_implementation == "eager"
+
+
 @pytest.mark.parametrize("family", ["roberta", "xlm-roberta"])
 def test_a_word_is_read_as_one_within_a_text(tmp_path: Path, family: str) -> None:
     """By itself RoBERTa's tokenizer takes a word for the start of a text, which has other tokens."""
