@@ -14,6 +14,7 @@ from transformers import (
     LayoutLMv3TokenizerFast,
     LiltConfig,
     LiltForTokenClassification,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     RobertaTokenizer,
 )
@@ -101,7 +102,10 @@ def make_checkpoint(
         label2id={tag: index for index, tag in enumerate(tags)},
     )
     torch.manual_seed(seed)
-    model = LayoutLMv3ForTokenClassification(config)
+    return _save(folder, LayoutLMv3ForTokenClassification(config), tokenizer, outside_bias)
+
+
+def _save(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, outside_bias: float) -> Path:
     with torch.no_grad():
         model.classifier.bias[0] += outside_bias
     model.save_pretrained(folder)
@@ -140,9 +144,4 @@ def make_lilt_checkpoint(
         label2id={tag: index for index, tag in enumerate(tags)},
     )
     torch.manual_seed(seed)
-    model = LiltForTokenClassification(config)
-    with torch.no_grad():
-        model.classifier.bias[0] += outside_bias
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return _save(folder, LiltForTokenClassification(config), tokenizer, outside_bias)

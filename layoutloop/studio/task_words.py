@@ -33,7 +33,7 @@ _FETCHED = ("studio", "cloud", "web")
 
 
 @dataclass(frozen=True, slots=True)
-class TaskWords:
+class GivenPage:
     """The words that a task brings for one page, not yet looked at.
 
     Args:
@@ -48,19 +48,19 @@ class TaskWords:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
-    """What a task brings.
+class GivenWords:
+    """The words that a task gives for its pages.
 
     Args:
         pages: one for each page of the task, None for a page that is to be read.
         own_column: what stands under the name instead, as a sentence; "" where there is nothing else.
     """
 
-    pages: tuple[TaskWords | None, ...]
+    pages: tuple[GivenPage | None, ...]
     own_column: str = ""
 
 
-def words_of_task(task: Mapping[str, object], config: LabelConfig, pages: int) -> Brought:
+def words_of_task(task: Mapping[str, object], config: LabelConfig, pages: int) -> GivenWords:
     """Return the words that a task brings for its pages, without fetching anything.
 
     A list has one entry for each page, in order; null for a page that is to be read. A task of one page may name its
@@ -69,11 +69,11 @@ def words_of_task(task: Mapping[str, object], config: LabelConfig, pages: int) -
     data = task.get("data")
     found = data.get(KEY) if isinstance(data, Mapping) and KEY not in config.columns else None
     if found is None:
-        return Brought((None,) * pages)
+        return GivenWords((None,) * pages)
     entries = found if isinstance(found, list) else [found]
-    brought = [_entry(entry) for entry in entries]
-    if not entries or any(ours is None and entry is not None for ours, entry in zip(brought, entries, strict=True)):
-        return Brought(
+    given = [_entry(entry) for entry in entries]
+    if not entries or any(ours is None and entry is not None for ours, entry in zip(given, entries, strict=True)):
+        return GivenWords(
             (None,) * pages,
             f'"{KEY}" in the data of task {str(task.get("id"))[:40]} is {_found(found)}, neither a page of words nor '
             "the address of a .json file: it is left alone, and the page is read by OCR",
@@ -83,11 +83,11 @@ def words_of_task(task: Mapping[str, object], config: LabelConfig, pages: int) -
             f'"{KEY}" in the task\'s data has words for {counted(len(entries), "page")}, and the task has {pages}; it '
             "needs one entry for each page, null for a page that is to be read"
         )
-        return Brought((TaskWords(problem=problem),) * pages)
-    return Brought(tuple(brought))
+        return GivenWords((GivenPage(problem=problem),) * pages)
+    return GivenWords(tuple(given))
 
 
-def read_task_words(words: TaskWords, fetch: Callable[[str], bytes]) -> Page:
+def read_task_words(words: GivenPage, fetch: Callable[[str], bytes]) -> Page:
     """Return the page that a task brings, checked; its engine is TASK_ENGINE, and it has no thumbnail.
 
     What reaches past the page's edge is cut off. Where no word says its line, lines are counted by the boxes.
@@ -148,14 +148,14 @@ def with_picture(page: Page, picture: Page) -> Page:
     return replace(page, thumbnail=picture.thumbnail)
 
 
-def _entry(entry: object) -> TaskWords | None:
+def _entry(entry: object) -> GivenPage | None:
     """Return what one page's entry brings; None where it is no words of ours."""
     if isinstance(entry, dict) and isinstance(entry.get("words"), list):
-        return TaskWords(content=json.dumps(entry, sort_keys=True).encode())
+        return GivenPage(content=json.dumps(entry, sort_keys=True).encode())
     if isinstance(entry, str):
         reference = read_reference(entry.strip())
         if reference.kind in _FETCHED and reference.file.lower().endswith(".json"):
-            return TaskWords(address=entry.strip())
+            return GivenPage(address=entry.strip())
     return None
 
 
@@ -169,7 +169,7 @@ def _fetched(address: str, fetch: Callable[[str], bytes]) -> bytes:
         raise type(error)(f"the file of the page's words: {error}") from error
 
 
-def _on_page(words: Sequence[Word], size: Size, where: TaskWords) -> tuple[Word, ...]:
+def _on_page(words: Sequence[Word], size: Size, where: GivenPage) -> tuple[Word, ...]:
     """Return words as far as they are on the page.
 
     Raises:
@@ -189,7 +189,7 @@ def _on_page(words: Sequence[Word], size: Size, where: TaskWords) -> tuple[Word,
     return tuple(kept)
 
 
-def _check_lines(words: Sequence[Word], numbered: int, where: TaskWords) -> None:
+def _check_lines(words: Sequence[Word], numbered: int, where: GivenPage) -> None:
     """Refuse line numbers that cannot be those of a page's lines.
 
     Raises:
@@ -211,7 +211,7 @@ def _check_lines(words: Sequence[Word], numbered: int, where: TaskWords) -> None
             )
 
 
-def _place(words: TaskWords) -> str:
+def _place(words: GivenPage) -> str:
     return "the file of the page's words holds" if words.address else f'"{KEY}" in the task\'s data holds'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,11 +122,7 @@ class InServiceModels:
             ModelNotReady: the `ocr` in service is of before engines could be chosen, and its own is another one.
             LayoutLoopError: see `InferenceClient.predict`.
         """
-        if in_service.model:
-            self._marks.note(in_service.model.model)
-        version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
-        request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", in_service.reading, in_flight)
-        body = self.client.predict(request, deadline)
+        body = self._open(data, in_service, in_service.reading, deadline)
         wanted, read_by = in_service.reading.get("engine"), body.get("engine")
         if wanted is not None and isinstance(read_by, str) and engine_kind(read_by) != wanted:
             raise ModelNotReady(
@@ -133,6 +130,16 @@ class InServiceModels:
                 "`python -m scripts.archive --ocr` builds the one that reads with either"
             )
         return body
+
+    def _open(
+        self, data: bytes, in_service: InService, parameters: Mapping[str, str], deadline: float
+    ) -> dict[str, Any]:
+        """Send an image to `ocr`; an idle project's worker starts meanwhile."""
+        if in_service.model:
+            self._marks.note(in_service.model.model)
+        version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
+        request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", parameters, in_flight)
+        return self.client.predict(request, deadline)
 
     def picture(self, data: bytes, in_service: InService, deadline: float, turn: float = 0.0) -> dict[str, Any]:
         """Return the Page JSON of an image whose words are known: its size, and the thumbnail where the model wants it.
@@ -149,18 +156,15 @@ class InServiceModels:
             ModelNotReady: the `ocr` in service is of before words came with tasks, and its thumbnail lies another way.
             LayoutLoopError: see `InferenceClient.predict`.
         """
-        if in_service.model:
-            self._marks.note(in_service.model.model)
-        version, in_flight = in_service.ocr.version, _QUEUED * self.ocr_workers
         # With all its digits: 359.99999 rounded is 360, which is no turn.
         parameters = in_service.reading | {"words": "0"} | ({"turn": f"{turn:.17g}"} if turn else {})
-        request = PageRequest(OCR_MODEL, version, data, "application/octet-stream", parameters, in_flight)
-        body = self.client.predict(request, deadline)
+        body = self._open(data, in_service, parameters, deadline)
         made = body.get("turn", 0.0)
         if body.get("thumbnail") and not (isinstance(made, int | float) and abs(made - turn) <= _SAME_TURN):
             raise ModelNotReady(
-                f"`ocr` {version} turned the page by {made!r:.20} degrees for its thumbnail, and the task's words say "
-                f"{turn:g}; `python -m scripts.archive --ocr` builds the one that turns pages as their words are"
+                f"`ocr` {in_service.ocr.version} turned the page by {made!r:.20} degrees for its thumbnail, and the "
+                f"task's words say {turn:g}; `python -m scripts.archive --ocr` builds the one that turns pages as "
+                "their words are"
             )
         return body
 

@@ -17,7 +17,7 @@ from handler.wire import FORMAT, page_to_json
 from layoutloop.errors import ImageUnavailable, ModelNotReady
 from layoutloop.store.manifest import VersionCard
 from layoutloop.studio.image_fetcher import ImageFetcher
-from layoutloop.studio.task_words import MAX_BYTES, TaskWords, read_task_words, with_picture
+from layoutloop.studio.task_words import MAX_BYTES, GivenPage, read_task_words, with_picture
 from layoutloop.torchserve.answered_pages import parse_page, parse_tagged_page, text_lines
 from layoutloop.torchserve.in_service import InService, InServiceModels
 from shim.predict.answer_cache import AnswerCache
@@ -42,7 +42,7 @@ class PageSource:
     """
 
     image: str
-    words: TaskWords | None = None
+    words: GivenPage | None = None
 
 
 @dataclass(frozen=True, slots=True)

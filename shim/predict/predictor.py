@@ -192,12 +192,12 @@ class Predictor:
 
     def _sources(self, request: PredictRequest, task: Mapping[str, object]) -> tuple[PageSource, ...]:
         references = image_references(task, request.config)
-        brought = words_of_task(task, request.config, len(references))
+        given = words_of_task(task, request.config, len(references))
         key = (request.project_id, "a column of words")  # told once: every task may have it
-        if brought.own_column and key not in self._logged:
+        if given.own_column and key not in self._logged:
             self._logged.add(key)
-            logger.warning("project %s: %s", request.project_id, brought.own_column)
-        return tuple(map(PageSource, references, brought.pages))
+            logger.warning("project %s: %s", request.project_id, given.own_column)
+        return tuple(map(PageSource, references, given.pages))
 
     def _entry(
         self,

@@ -11,7 +11,7 @@ from handler.page import Size
 from layoutloop.errors import TaskInvalid
 from layoutloop.studio.drawn import RECTANGLES, DrawnRegion, LabelledBox, Result, drawn_regions, labelled_box, labels_of
 from layoutloop.studio.label_config import LabelConfig, image_references
-from layoutloop.studio.task_words import TaskWords, words_of_task
+from layoutloop.studio.task_words import GivenPage, words_of_task
 from training.data.left_out import LeftOut
 
 NOT_ANNOTATED = "task without an annotation that counts"
@@ -52,7 +52,7 @@ class AnnotatedPage:
     annotation: str
     updated_at: str
     drawn: tuple[tuple[Result, ...], ...]
-    words: TaskWords | None = None
+    words: GivenPage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +92,11 @@ def select_pages(tasks: Sequence[Mapping[str, Any]], config: LabelConfig) -> Sel
         except TaskInvalid as error:
             left_out.add(NO_IMAGE, str(error))
             continue
-        brought = words_of_task(task, config, len(references))
-        if brought.own_column:
-            left_out.add(OWN_WORDS, brought.own_column)
+        given = words_of_task(task, config, len(references))
+        if given.own_column:
+            left_out.add(OWN_WORDS, given.own_column)
         drawn_on = _pages(int(task["id"]), annotation, references, config, left_out)
-        pages += [replace(page, words=words) for page, words in zip(drawn_on, brought.pages, strict=True)]
+        pages += [replace(page, words=words) for page, words in zip(drawn_on, given.pages, strict=True)]
     return Selection(len(tasks), annotated, tuple(pages), left_out)
 
 

@@ -12,7 +12,7 @@ from handler.ocr_settings import TASK_ENGINE
 from handler.page import Box, Page, Size, Word
 from layoutloop.errors import AddressRefused, ImageSourceUnreachable, ImageUnavailable, LayoutLoopError, WordsInvalid
 from layoutloop.studio.label_config import parse_label_config
-from layoutloop.studio.task_words import MAX_BYTES, TaskWords, read_task_words, with_picture, words_of_task
+from layoutloop.studio.task_words import MAX_BYTES, GivenPage, read_task_words, with_picture, words_of_task
 
 ONE = parse_label_config(
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image"><Label value="Total"/>'
@@ -27,7 +27,7 @@ WORDS = [{"text": "Total", "box": [10, 10, 60, 20], "line": 0}, {"text": "12.50"
 PAGE: dict[str, Any] = {"format": 1, "width": 100, "height": 50, "words": WORDS}
 
 
-def brought(words: object, pages: int = 1, is_list: bool = False) -> tuple[tuple[TaskWords | None, ...], str]:
+def given(words: object, pages: int = 1, is_list: bool = False) -> tuple[tuple[GivenPage | None, ...], str]:
     found = words_of_task({"id": 5, "data": {"image": "a.png", "words": words}}, LIST if is_list else ONE, pages)
     return found.pages, found.own_column
 
@@ -37,7 +37,7 @@ def no_fetch(address: str) -> bytes:
 
 
 def read(body: object) -> Page:
-    ((words,), _) = brought(body)
+    ((words,), _) = given(body)
     assert words is not None
     return read_task_words(words, no_fetch)
 
@@ -53,24 +53,24 @@ def read(body: object) -> Page:
     ],
 )
 def test_an_address_of_a_json_file_brings_words(address: str) -> None:
-    assert brought(address) == ((TaskWords(address=address),), "")
+    assert given(address) == ((GivenPage(address=address),), "")
 
 
 def test_spaces_around_an_address_are_no_part_of_it() -> None:
-    assert brought(f"  {ADDRESS}\n") == ((TaskWords(address=ADDRESS),), "")
+    assert given(f"  {ADDRESS}\n") == ((GivenPage(address=ADDRESS),), "")
 
 
 def test_a_page_in_the_data_brings_words_and_its_content_tells_it_from_others() -> None:
-    ((words,), column) = brought(PAGE)
+    ((words,), column) = given(PAGE)
     assert column == ""
     assert words is not None
     assert json.loads(words.content) == PAGE
-    assert brought(dict(reversed(PAGE.items())))[0] == (words,)
-    assert brought(PAGE | {"width": 101})[0] != (words,)
+    assert given(dict(reversed(PAGE.items())))[0] == (words,)
+    assert given(PAGE | {"width": 101})[0] != (words,)
 
 
 def test_a_document_brings_words_page_by_page() -> None:
-    pages, column = brought([ADDRESS, None, PAGE], 3, is_list=True)
+    pages, column = given([ADDRESS, None, PAGE], 3, is_list=True)
     assert column == ""
     assert [page is not None for page in pages] == [True, False, True]
 
@@ -116,14 +116,14 @@ def test_a_column_that_the_label_config_shows_may_be_called_words(shown: str) ->
     ],
 )
 def test_anything_else_is_somebodys_own_column(column: object, kind: str) -> None:
-    pages, sentence = brought(column, 2, is_list=True)
+    pages, sentence = given(column, 2, is_list=True)
     assert pages == (None, None)
     assert sentence.startswith(f'"words" in the data of task 5 is {kind}, neither a page of words nor the address')
     assert "Total" not in sentence
 
 
 def test_words_for_fewer_pages_belong_to_none_of_them() -> None:
-    pages, column = brought([PAGE, PAGE], 3, is_list=True)
+    pages, column = given([PAGE, PAGE], 3, is_list=True)
     assert column == ""
     assert len(pages) == 3
     for page in pages:
@@ -222,7 +222,7 @@ def test_what_is_no_page_is_said(body: object, sentence: str) -> None:
 )
 def test_a_file_that_is_no_page_is_said(content: bytes, sentence: str) -> None:
     with pytest.raises(WordsInvalid) as caught:
-        read_task_words(TaskWords(address=ADDRESS), lambda _: content)
+        read_task_words(GivenPage(address=ADDRESS), lambda _: content)
     assert sentence in str(caught.value)
 
 
@@ -241,7 +241,7 @@ def test_a_file_that_is_not_to_be_had_is_told_from_the_image(error: LayoutLoopEr
         raise error
 
     with pytest.raises(LayoutLoopError, match="the file of the page's words") as caught:
-        read_task_words(TaskWords(address=ADDRESS), fail)
+        read_task_words(GivenPage(address=ADDRESS), fail)
     assert type(caught.value) is becomes
     assert str(error) in str(caught.value)
 

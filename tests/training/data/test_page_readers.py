@@ -26,7 +26,7 @@ from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
-from layoutloop.studio.task_words import TaskWords
+from layoutloop.studio.task_words import GivenPage
 from tests.far_servers import IMAGE, LEGACY_KEY, LabelStudio, _Handler, _Server, serve
 from tests.handler.samples import encoded, rendered_page
 from training.data.annotations import AnnotatedPage
@@ -193,13 +193,13 @@ def test_words_that_come_with_the_task_are_taken_and_the_image_is_looked_at(tmp_
         fetched.append((page.task, page.reference))
         return given if page.reference.endswith(".json") else IMAGE
 
-    page = replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/words.json"))
+    page = replace(annotated("page.png"), words=GivenPage(address="/data/upload/1/words.json"))
     with torchserve(tmp_path) as (settings, server):
         read = TorchServeReader.from_settings(settings, files, thumbnail=True)
         expected = Page(Size(200, 60), TASK_ENGINE, (Word("Tota1", Box(10, 10, 50, 20)),))
         assert read(page) == read.like(VersionCard("project-7", VERSION, engine="tesserocr-5"))(page) == expected
         with pytest.raises(WordsInvalid, match="a page of 60 x 200 pixels, and the image of this page has 200 x 60"):
-            read(replace(page, words=TaskWords(content=json.dumps(WIRE | {"width": 60, "height": 200}).encode())))
+            read(replace(page, words=GivenPage(content=json.dumps(WIRE | {"width": 60, "height": 200}).encode())))
     assert fetched[:2] == [(7, "/data/upload/1/words.json"), (7, "page.png")]
     for seen in server.seen:
         assert {name.lower(): value for name, value in seen.headers.items()}["x-layoutloop-words"] == "0"
@@ -211,11 +211,11 @@ def test_the_local_reader_takes_words_too(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text(json.dumps(wire))
     (tmp_path / "page.png").write_bytes(encoded(image))
     read = LocalReader(FolderImages(tmp_path), Reader(OcrSettings(), ImageLimits(), None), thumbnail=True)
-    page = read(replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/0a1b2c3d-words.json")))
+    page = read(replace(annotated("page.png"), words=GivenPage(address="/data/upload/1/0a1b2c3d-words.json")))
     assert (page.engine, [word.text for word in page.words]) == (TASK_ENGINE, ["x"])
     assert page.thumbnail is not None
     with pytest.raises(ImageUnavailable, match=r"the file of the page's words: .* has no file 'gone\.json'"):
-        read(replace(annotated("page.png"), words=TaskWords(address="/data/upload/1/gone.json")))
+        read(replace(annotated("page.png"), words=GivenPage(address="/data/upload/1/gone.json")))
 
 
 @pytest.mark.parametrize("turn", [0, 90, 180, 270])
@@ -227,7 +227,7 @@ def test_the_model_sees_the_image_as_its_words_run(tmp_path: Path, turn: int) ->
     (tmp_path / "page.png").write_bytes(encoded(picture))
     wire = WIRE | {"width": picture.width, "height": picture.height, "turn": turn}
     read = LocalReader(FolderImages(tmp_path), Reader(OcrSettings(), ImageLimits(), None), thumbnail=True)
-    page = read(replace(annotated("page.png"), words=TaskWords(content=json.dumps(wire).encode())))
+    page = read(replace(annotated("page.png"), words=GivenPage(content=json.dumps(wire).encode())))
     assert page.thumbnail is not None
     with Image.open(io.BytesIO(page.thumbnail)) as thumbnail:
         dark = np.asarray(thumbnail.convert("L")) < 128
