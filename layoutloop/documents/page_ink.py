@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from handler.page import Box
 from layoutloop.documents.pdf_text import LayerWord, Pixels
@@ -50,30 +50,22 @@ def writing_in(bare: Pixels) -> Pixels | None:
 
     One that repeats on the next page, a letterhead for example, is the same part there.
     """
-    ink = np.abs(bare.astype(np.int16) - int(np.median(bare))) >= _DARK
+    ink = (cv2.absdiff(bare, np.full_like(bare, int(np.median(bare)))) >= _DARK).astype(np.uint8)
     if not ink.any():
         return None
-    for axis in (0, 1):
-        ink &= ~_runs(ink, axis)
-    if int(ink.sum()) < _LEAST_INK:
+    for shape in ((1, _RULE), (_RULE, 1)):
+        ink &= 1 - _runs(ink, shape)
+    if np.count_nonzero(ink) < _LEAST_INK:
         return None
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     top, left = max(0, int(rows[0]) - _AROUND), max(0, int(columns[0]) - _AROUND)
     return np.ascontiguousarray(bare[top : int(rows[-1]) + _AROUND, left : int(columns[-1]) + _AROUND])
 
 
-def _runs(ink: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """Return the pixels that are part of a run of at least _RULE along an axis."""
-    if ink.shape[axis] < _RULE:
-        return np.zeros_like(ink)
-    summed = np.cumsum(np.concatenate([np.zeros_like(ink.take([0], axis)), ink], axis=axis), axis=axis, dtype=np.int32)
-    length = ink.shape[axis]
-    starts = summed.take(range(_RULE, length + 1), axis) - summed.take(range(length + 1 - _RULE), axis) == _RULE
-    covered = np.zeros_like(ink)
-    edge = np.zeros_like(starts.take([0], axis), dtype=np.int32)
-    counted = np.concatenate([edge, np.cumsum(starts, axis=axis, dtype=np.int32)], axis=axis)
-    last = counted.shape[axis] - 1
-    ends = np.minimum(np.arange(length) + 1, last)
-    begins = np.clip(np.arange(length) - _RULE + 1, 0, last)
-    covered |= counted.take(ends, axis) > counted.take(begins, axis)
-    return covered
+def _runs(ink: Pixels, shape: tuple[int, int]) -> Pixels:
+    """Return the pixels (0 or 1) of all places where a bar of some rows and columns is ink: what "opening" leaves."""
+    bar = np.ones(shape, np.uint8)
+    middle = (shape[1] // 2, shape[0] // 2)
+    other = (shape[1] - 1 - middle[0], shape[0] - 1 - middle[1])  # a bar of even length has no middle pixel
+    starts = cv2.erode(ink, bar, anchor=middle, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(cv2.dilate(starts, bar, anchor=other, borderType=cv2.BORDER_CONSTANT, borderValue=0), np.uint8)
