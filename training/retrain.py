@@ -19,9 +19,10 @@ from layoutloop.store.manifest import VersionCard, project_model
 from layoutloop.store.path import StorePath
 from layoutloop.store.transfer import folder_here
 from training.archive.archive import ProjectSettings
-from training.data.collect import Collected, TooFewNew, collect, read_split, reference_of, remember
+from training.data.collect import Collected, TooFewNew, collect, read_split, reference_of
 from training.data.dataset import build_examples
 from training.data.examples import Example
+from training.data.learned import remember
 from training.fit.machine import this_machine
 from training.fit.plan import Plan
 from training.fit.process import run_training

@@ -23,7 +23,7 @@ RETRY_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 300.0
 """While a service is down."""
 SKIP_PAUSE_S = 60.0
-"""After annotations were too few to train with: each check costs Label Studio an export of the whole project."""
+"""After annotations were too few to train with: a check may cost Label Studio an export of the whole project."""
 KEPT = 200
 """Finished jobs that are kept."""
 MOST_QUEUED = 200

@@ -5,12 +5,18 @@ only tasks that have an annotation (a skipped one counts), each with all its ann
 and `ground_truth` among their fields. Drafts and predictions come as bare ids. `download_all_tasks=true` would add
 the tasks without an annotation and nothing that training could use; `download_resources` changes nothing for JSON.
 A key that may not see a project gets 404, as if it did not exist.
+
+`updated_at` of a task moves with every change of its annotations: one that is made, changed, starred, skipped, taken
+back or deleted, made of a prediction, or imported; with new predictions too. `num_tasks_with_annotations` of a project
+leaves out annotations that are ground truth, `total_annotations` of a task leaves out skipped ones alone.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +37,7 @@ class Project:
         title: its name.
         label_config: XML.
         tasks: how many it has.
-        annotated_tasks: how many of them have an annotation that was not skipped.
+        annotated_tasks: how many of them have an annotation that was not skipped and is no ground truth.
         annotations: how many annotations there are, skipped ones not counted.
     """
 
@@ -64,6 +70,34 @@ def read_project(client: StudioClient, project_id: int) -> Project:
         raise StudioUnavailable(
             f"{client.address(path)} answered something that is no project of Label Studio", 200
         ) from error
+
+
+def count_annotated(client: StudioClient, project_id: int, since: datetime | None = None) -> int:
+    """Return how many of a project's tasks have an annotation that was not skipped: one small answer, for any project.
+
+    Args:
+        client: asks.
+        project_id: of the project.
+        since: count only tasks that changed then or later, in what way so ever.
+
+    Raises:
+        StudioUnavailable: it did not answer, or not with 200.
+    """
+    conditions = [_condition("total_annotations", "greater", "Number", 0)]
+    if since is not None:
+        moment = since.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        conditions.append(_condition("updated_at", "greater_or_equal", "Datetime", moment))
+    query = json.dumps({"filters": {"conjunction": "and", "items": conditions}})
+    path = "/api/tasks"
+    body = client.get(path, {"project": project_id, "page_size": 1, "resolve_uri": "false", "query": query})
+    total = body.get("total") if isinstance(body, Mapping) else None
+    if not isinstance(total, int):
+        raise StudioUnavailable(f"{client.address(path)} answered something that is no list of tasks", 200)
+    return total
+
+
+def _condition(column: str, operator: str, kind: str, value: int | str) -> dict[str, int | str]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
 
 
 def export_project(client: StudioClient, project_id: int) -> list[dict[str, Any]]:

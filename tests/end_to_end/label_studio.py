@@ -1,6 +1,6 @@
 """A Label Studio at a socket: projects, their export and their uploads, with a legacy token, as 1.23.2 answers.
 
-The real one is 159 packages and starts in 25 s; training asks three of its addresses (`layoutloop/studio/export.py`),
+The real one is 159 packages and starts in 25 s; training asks four of its addresses (`layoutloop/studio/export.py`),
 the start of LayoutLoop one (`layoutloop/connect/queries.py`).
 """
 
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -59,6 +59,8 @@ class Studio:
             return 200, b"[]"
         if urlsplit(path).path == "/api/projects":
             return 200, b'{"count": 0, "next": null, "results": []}'
+        if urlsplit(path).path == "/api/tasks":
+            return self._count(parse_qs(urlsplit(path).query))
         found = re.fullmatch(r"/api/projects/(\d+)(/export|/)|/data/upload/(\d+)/(.+)", urlsplit(path).path)
         project = self.projects.get(int(found[1] or found[3])) if found else None
         if found is None or project is None:
@@ -77,6 +79,14 @@ class Studio:
             "total_annotations_number": sum(len(task["annotations"]) for task in project.tasks),
         }
         return 200, json.dumps(body).encode()
+
+    def _count(self, query: dict[str, list[str]]) -> tuple[int, bytes]:
+        """Count annotated tasks, those alone that changed since a moment where one is asked for."""
+        conditions = json.loads(query["query"][0])["filters"]["items"]
+        since = next((one["value"] for one in conditions if one["filter"] == "filter:tasks:updated_at"), "")
+        tasks = self.projects[int(query["project"][0])].tasks
+        newest = (max((one["updated_at"] for one in task["annotations"]), default="") for task in tasks)
+        return 200, json.dumps({"total": sum(bool(moment) and moment >= since for moment in newest)}).encode()
 
 
 @contextmanager

@@ -39,7 +39,7 @@ from tests.object_store import ObjectStore, s3_environment
 from tests.redis_server import RedisServer, redis_server
 from training.archive.archive import ProjectSettings, build_project
 from training.archive.stored_models import stored_version
-from training.data.collect import learned_before, remember
+from training.data.learned import learned_before, remember
 from training.measure.compare import kept_versions
 from training.publish import Publisher, archived_version, forget, was_promoted
 from training.report.files import keep_report, read_report

@@ -8,13 +8,11 @@ validated (`split.json`), and which annotations the last one learned from (`lear
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from layoutloop.foreign_json import mapping_of, parse_json
 from layoutloop.plural import counted
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
@@ -22,13 +20,11 @@ from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from training.data.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
 from training.data.dataset import Dataset
 from training.data.examples import Example, engine_of, read_examples, write_examples
+from training.data.learned import UNREAD, learned_before
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
 
-logger = logging.getLogger(__name__)
-
 _FILE = "dataset.json"
-_LEARNED = "learned.json"
 Source = Callable[[], tuple[str, Sequence[Mapping[str, Any]]]]
 """Returns a project's label config (XML) and its exported tasks."""
 Build = Callable[[Selection, LabelConfig], Dataset]
@@ -43,7 +39,8 @@ class Collected:
         labels: the project's, in config order.
         label_map: a model's label -> the project's.
         tasks: documents with a usable annotation.
-        annotations: the `fingerprint` of all pages that are learned from; the next training counts what is new by it.
+        annotations: the `fingerprint` of all pages that are learned from, and `UNREAD` for each annotated page that
+            could not be read; the next training counts what is new by it.
         held_out: documents forced into validation because too few fell there by themselves.
         left_out: what could not be used.
         engine: what read the pages, see `training.data.examples.engine_of`.
@@ -117,7 +114,7 @@ def collect(folder: Path, memory: StorePath, source: Source, build: Build, least
         labels=config.labels,
         label_map=dict(config.label_map),
         tasks=len({example.task for example in dataset.examples}),
-        annotations=learned,
+        annotations={**dict.fromkeys(fingerprint(selection.pages), UNREAD), **learned},
         held_out=tuple(sorted(forced)),
         left_out={reason: dataset.left_out[reason] for reason in dataset.left_out},
         engine=engine_of(dataset.examples),
@@ -125,27 +122,6 @@ def collect(folder: Path, memory: StorePath, source: Source, build: Build, least
     )
     collected.write(folder)
     return collected
-
-
-def learned_before(memory: StorePath) -> dict[str, str]:
-    """Return the `fingerprint` of a project's last training (`training.data.annotations`); empty before the first.
-
-    A rejected training counts like a promoted one: the same annotations once more would be rejected once more.
-    """
-    path = memory / _LEARNED
-    try:
-        body = mapping_of(parse_json(path.read_bytes()), _LEARNED)
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        logger.warning("%s cannot be understood (%s): every annotation counts as new once more", path, error)
-        return {}
-    return {annotation: str(moment) for annotation, moment in body.items()}
-
-
-def remember(memory: StorePath, annotations: Mapping[str, str]) -> None:
-    """Note in a project's folder what a training learned from."""
-    write_json(memory / _LEARNED, dict(annotations))
 
 
 def read_split(folder: Path) -> tuple[list[Example], list[Example]]:

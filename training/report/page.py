@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from handler.ocr_settings import TASK_ENGINE
 from training.data.annotations import count_new
+from training.data.learned import UNREAD
 from training.measure.scoring import Found, LabelScore, Scores
 from training.report.curves import f1_curve, loss_curve
 from training.report.drawing import MARKED, PREDICTED, Drawing
@@ -131,11 +132,16 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("Boxes", f"of {report.box_level}"),
         ("Labels", ", ".join(report.labels)),
         ("Tasks held out on purpose", ", ".join(map(str, report.held_out))),
-        ("Annotations", f"{count_new({}, report.annotations):,}" if report.annotations else ""),
+        ("Annotations", f"{_learned(report.annotations):,}" if report.annotations else ""),
     ]
     facts += [(f"Setting: {name}", value) for name, value in report.settings.items() if value is not None]
     facts += [(f"Time: {stage}", f"{seconds:,.1f} s") for stage, seconds in report.seconds.items()]
     return [(name, str(value)) for name, value in facts if value not in (None, "")]
+
+
+def _learned(annotations: Mapping[str, str]) -> int:
+    """Return how many annotations were learned from, in part at least."""
+    return count_new(dict.fromkeys(annotations, UNREAD), annotations)
 
 
 def _duration(started: str, ended: str) -> str:

@@ -37,7 +37,7 @@ class Report:
         trained_tasks: ids of the tasks learned from.
         held_out: tasks that were put into validation because too few fell there by themselves.
         left_out: reason -> how often, and the first few as sentences.
-        annotations: the `fingerprint` of the pages learned from; tells next time how many annotations are new.
+        annotations: as `Collected` has them; they tell next time how many are new.
         reading_ceiling: share of the marked entities that hold a word at all, in [0, 1].
         losses: (step, loss).
         f1s: (epoch, entity F1 on the validation pages).

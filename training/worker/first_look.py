@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from http import HTTPStatus
 
-from layoutloop.errors import SettingsInvalid, StudioRefused, StudioUnavailable
+from layoutloop.errors import LayoutLoopError, StudioRefused
 from layoutloop.jobs.job import Job
 from layoutloop.plural import counted
 from layoutloop.settings.serving import Settings
-from layoutloop.studio.client import open_studio
-from layoutloop.studio.export import read_project
+from layoutloop.store.manifest import project_model
+from layoutloop.studio.client import StudioClient, open_studio
+from layoutloop.studio.export import Project, count_annotated, read_project
+from training.data.learned import count_annotations, count_unread, learned_before, newest_moment
 
 logger = logging.getLogger(__name__)
 
 _ANSWER_S = 10.0
+_OVERLAP = timedelta(minutes=1)
+"""A change is stored a little after the moment that it has, so an export may have missed one that is older than
+others in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +39,40 @@ class Ending:
 
 
 def first_look(settings: Settings, job: Job) -> Ending | None:
-    """Return how a job ends by what one small answer of Label Studio tells; None where that tells nothing.
+    """Return how a job ends by what small answers of Label Studio tell; None where they tell nothing.
 
-    A project that is not known fails. A job of annotations is skipped where the whole project has fewer annotated tasks
-    than start a training: of each task one annotation counts. Where Label Studio does not answer, or refuses the key,
-    that is for the job's own process to say.
+    A project that is not known fails. A job of annotations is skipped where no more can be new than do not start a
+    training. Where Label Studio or the store does not answer, or a key is refused, that is for the job's own process
+    to say.
     """
     try:
         with open_studio(settings.label_studio_url, settings.label_studio_api_key, _ANSWER_S) as studio:
             project = read_project(studio, job.project)
+            if job.trigger != "annotations":
+                return None
+            known = learned_before(settings.model_dir / project_model(job.project))
+            most = _most_new(studio, project, known)
     except StudioRefused as error:
         return Ending(True, str(error)) if error.studio_status == HTTPStatus.NOT_FOUND else None
-    except (StudioUnavailable, SettingsInvalid) as error:
-        logger.info("job %s: whether project %d is there is not known: %s", job.id, job.project, error)
+    except (LayoutLoopError, OSError) as error:
+        logger.info("job %s: what there is in project %d is not known: %s", job.id, job.project, error)
         return None
-    if job.trigger != "annotations" or project.annotated_tasks >= settings.train_every:
+    if most >= settings.train_every:
         return None
-    most = counted(project.annotated_tasks, "annotation is", "annotations are")
+    new = ("at most " if most else "") + counted(most, "annotation is", "annotations are")
     return Ending(
-        False, f"at most {most} new since the last training; {settings.train_every} start one (LAYOUTLOOP_TRAIN_EVERY)"
+        False, f"{new} new since the last training; {settings.train_every} start one (LAYOUTLOOP_TRAIN_EVERY)"
     )
+
+
+def _most_new(studio: StudioClient, project: Project, known: Mapping[str, str]) -> int:
+    """Return how many annotations can be new since the last training, no fewer than are: of each task one counts.
+
+    New is what could not be read then, and what changed since its newest annotation. That moment is Label Studio's; one
+    in the future (of a file from elsewhere) counts as now. Tasks that the training did not see count too, by their
+    number: should a clock have been moved, or a long import have ended after its own moments.
+    """
+    newest = newest_moment(known)
+    since = newest and min(newest, datetime.now(timezone.utc)) - _OVERLAP
+    changed = count_annotated(studio, project.id, since)
+    return max(count_unread(known) + changed, project.annotated_tasks - count_annotations(known))

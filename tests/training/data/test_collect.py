@@ -14,8 +14,9 @@ from demo.tasks import annotation_result, exported_task, label_config
 from handler.page import Box, Page, Size, Word
 from layoutloop.errors import ImageUnavailable
 from training.data.annotations import AnnotatedPage
-from training.data.collect import Collected, TooFewNew, collect, learned_before, read_split, reference_of, remember
+from training.data.collect import Collected, TooFewNew, collect, read_split, reference_of
 from training.data.dataset import Read, build_examples
+from training.data.learned import UNREAD, count_unread, learned_before, remember
 from training.data.split import position
 
 SIZE = Size(200, 100)
@@ -107,7 +108,9 @@ def test_what_could_not_be_read_was_not_learned(tmp_path: Path) -> None:
     tasks = [task(number) for number in range(1, 5)]
     first = collected(tmp_path / "job", tmp_path, tasks, read=all_but(2, 3))
     ids = {one["id"]: str(one["annotations"][0]["id"]) for one in tasks}
-    assert set(first.annotations) == {ids[1], ids[4]}
+    assert {one for one, moment in first.annotations.items() if moment != UNREAD} == {ids[1], ids[4]}
+    assert {one for one, moment in first.annotations.items() if moment == UNREAD} == {ids[2], ids[3]}
+    assert count_unread(first.annotations) == 2
     assert Collected.read(tmp_path / "job") == first
 
 

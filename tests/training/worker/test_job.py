@@ -7,7 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -20,9 +24,15 @@ from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.writing import write_json
-from tests.far_servers import LEGACY_KEY, serve
-from training.worker.first_look import first_look
+from tests.far_servers import LEGACY_KEY, _Handler, serve
+from training.data.learned import remember
+from training.worker.first_look import Ending, first_look
 from training.worker.job import _is_unreachable
+
+
+def _soon() -> str:
+    """A moment that is not over at the end of these tests."""
+    return (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
 
 
 @pytest.mark.parametrize(
@@ -66,28 +76,92 @@ def test_a_project_that_label_studio_does_not_know_is_found_without_a_process(st
     assert first_look(Settings(), job) is None
 
 
+@dataclass
+class Counting:
+    """A Label Studio that answers how many tasks have annotations, and how many of them changed since a moment.
+
+    Args:
+        moments: when the annotated tasks changed.
+        starred: so many of them have an annotation that is ground truth, which a project's own count leaves out.
+    """
+
+    moments: tuple[str, ...]
+    starred: int = 0
+
+    def __call__(self, request: _Handler) -> None:
+        address = urlsplit(request.path)
+        if address.path != "/api/tasks":
+            count = len(self.moments) - self.starred
+            body = {"id": 7, "title": "Seven", "label_config": "<View/>", "num_tasks_with_annotations": count}
+            return request.reply(200, json.dumps(body).encode())
+        conditions = json.loads(parse_qs(address.query)["query"][0])["filters"]["items"]
+        since = [one["value"] for one in conditions if one["filter"] == "filter:tasks:updated_at"]
+        total = sum(all(moment >= one for one in since) for moment in self.moments)
+        return request.reply(200, json.dumps({"total": total, "tasks": []}).encode())
+
+
+LEARNED, MINUTES_LATER, LATER = "2026-11-22T08:30:00.100000Z", "2026-11-22T08:35:00Z", "2026-11-23T09:00:00.000000Z"
+LEARNED_FROM_30 = {str(number): LEARNED for number in range(30)}
+
+
 @pytest.mark.parametrize(
-    ("trigger", "annotated", "train_every", "is_skipped"),
+    ("known", "studio", "most"),
     [
-        pytest.param("annotations", 9, 10, True, id="too few in all"),
-        pytest.param("annotations", 10, 10, False, id="perhaps enough"),
-        pytest.param("start_training", 0, 10, False, id="a person wants it"),
-        pytest.param("annotations", 0, 0, False, id="never by themselves, queued before that was set"),
+        pytest.param({}, Counting((LEARNED,) * 9), 9, id="too few in all"),
+        pytest.param({}, Counting((LEARNED,) * 10), None, id="enough in all"),
+        pytest.param({}, Counting((LEARNED,) * 10, starred=10), None, id="enough in all, all ground truth"),
+        pytest.param({}, Counting(()), 0, id="none"),
+        pytest.param(LEARNED_FROM_30, Counting(("2026-11-22T08:00:00Z",) * 30), 0, id="none since the last training"),
+        pytest.param(LEARNED_FROM_30, Counting((LEARNED,) * 3 + (MINUTES_LATER,) * 4), 7, id="some at its moment"),
+        pytest.param(LEARNED_FROM_30, Counting((LATER,) * 9), 9, id="too few changed"),
+        pytest.param(LEARNED_FROM_30, Counting((LATER,) * 10), None, id="enough changed"),
+        pytest.param(LEARNED_FROM_30 | {"90": "unread", "91": "unread", "91/1": "unread"}, Counting((LATER,) * 7), 9,
+                     id="pages that could not be read, too few"),
+        pytest.param(LEARNED_FROM_30 | {"90": "unread", "91": "unread", "91/1": "unread"}, Counting((LATER,) * 8), None,
+                     id="pages that could not be read, enough"),
+        pytest.param(LEARNED_FROM_30, Counting(("2020-01-01T00:00:00Z",) * 40), None, id="a clock was moved back"),
+        pytest.param(LEARNED_FROM_30, Counting(("2020-01-01T00:00:00Z",) * 39), 9, id="moved back, too few"),
+        pytest.param({"1": "2126-01-01T00:00:00Z"}, Counting((_soon(),) * 10), None, id="learned in the future"),
+        pytest.param({"1": "2126-01-01T00:00:00Z"}, Counting((LATER,) * 1), 0, id="in the future, too few"),
+        pytest.param({"1": "yesterday"}, Counting((LEARNED,) * 10), None, id="a moment that is none"),
     ],
-)
-def test_too_few_annotations_in_all_are_found_without_an_export(
-    trigger: Trigger, annotated: int, train_every: int, is_skipped: bool
+)  # fmt: skip
+def test_too_few_new_annotations_are_found_without_a_process(
+    tmp_path: Path, known: dict[str, str], studio: Counting, most: int | None
 ) -> None:
-    body = {"id": 7, "title": "Seven", "label_config": "<View/>", "num_tasks_with_annotations": annotated}
-    with serve("127.0.0.1", lambda request: request.reply(200, json.dumps(body).encode())) as server:
-        url = f"http://127.0.0.1:{server.port}"
-        settings = Settings(label_studio_url=url, label_studio_api_key=LEGACY_KEY, train_every=train_every)
-        ending = first_look(settings, Job("0123456789ab", 7, "retrain", trigger, 0.0))
-    assert [seen.target for seen in server.seen] == ["/api/projects/7/"]
-    assert (ending is not None) == is_skipped
+    remember(tmp_path / "project-7", known)
+    ending = looked(tmp_path, studio)
+    assert (ending is None) == (most is None)
     if ending is not None:
-        assert not ending.is_failure
-        assert "at most 9 annotations are new since the last training; 10 start one" in ending.sentence
+        some = "" if most == 0 else "at most "
+        new = f"{some}{most} annotations are new since the last training; 10 start one (LAYOUTLOOP_TRAIN_EVERY)"
+        assert ending == Ending(False, new)
+
+
+def test_a_person_is_not_counted_against(tmp_path: Path) -> None:
+    assert looked(tmp_path, Counting(()), trigger="start_training") is None
+    assert looked(tmp_path, Counting(()), train_every=0) is None, "never by themselves: queued before that was set"
+
+
+def test_what_cannot_be_counted_gets_its_process(tmp_path: Path) -> None:
+    assert looked(tmp_path, lambda request: request.reply(200, b'{"id": 7, "title": "", "label_config": ""}')) is None
+    (tmp_path / "project-7" / "learned.json").mkdir(parents=True)
+    assert looked(tmp_path, Counting(())) is None
+
+
+def looked(
+    folder: Path, studio: Callable[[_Handler], None], *, trigger: Trigger = "annotations", train_every: int = 10
+) -> Ending | None:
+    with serve("127.0.0.1", studio) as server:
+        settings = Settings(
+            label_studio_url=f"http://127.0.0.1:{server.port}",
+            label_studio_api_key=LEGACY_KEY,
+            train_every=train_every,
+            model_dir=folder,
+        )
+        ending = first_look(settings, Job("0123456789ab", 7, "retrain", trigger, 0.0))
+    assert not any("/export" in seen.target for seen in server.seen)
+    return ending
 
 
 @pytest.mark.parametrize(
