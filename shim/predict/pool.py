@@ -52,8 +52,8 @@ class PagePool(Generic[T]):
     """
 
     def __init__(self, threads: int, max_waiting: int, times: Callable[[], int] = lambda: 1) -> None:
-        """Start the threads; they end with the process."""
-        self._threads, self._started = threads, 0
+        """Start no thread yet: each comes with the first job that needs it, and ends with the process."""
+        self._threads, self._started, self._wakes = threads, 0, False
         self._times = times
         self._max_waiting = max_waiting
         self._turns: queue.PriorityQueue[tuple[int, int, Hashable]] = queue.PriorityQueue()
@@ -63,8 +63,6 @@ class PagePool(Generic[T]):
         self._waiting: dict[Hashable, tuple[int, Callable[[], T]]] = {}
         self._running: dict[Hashable, int] = {}
         self._later: dict[Hashable, float] = {}
-        self._start(threads)
-        threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
 
     @property
     def waiting(self) -> int:
@@ -80,13 +78,13 @@ class PagePool(Generic[T]):
         threads = self._threads * self._times()
         most = self._max_waiting if turn < BACKGROUND else max(1, self._max_waiting // 2)
         with self._lock:
-            self._start(threads)
             future = self._futures.get(key)
             if future is None:
                 if len(self._futures) >= most:
                     raise Overloaded(f"no more than {counted(most, 'page')} may wait; try again in a minute")
                 future = self._futures[key] = Future()
                 self._waiting[key] = (turn, job)
+                self._start(min(threads, len(self._futures)))
             elif not self._has_better_turn(key, turn):
                 return future
             # A job that got a better turn is in the queue twice; the second time it is waiting no more.
@@ -121,6 +119,7 @@ class PagePool(Generic[T]):
                 with self._lock:
                     self._waiting[key] = (self._running.pop(key), job)
                     self._later[key] = time.monotonic() + again.after_s
+                    self._start_waking()
             except BaseException as error:
                 if not isinstance(error, LayoutLoopError):
                     logger.exception("a page failed in a way that was not foreseen")
@@ -132,6 +131,11 @@ class PagePool(Generic[T]):
         with self._lock:
             del self._running[key]
             return self._futures.pop(key)
+
+    def _start_waking(self) -> None:
+        if not self._wakes:
+            threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
+        self._wakes = True
 
     def _wake(self) -> None:
         """Put the jobs back into the queue whose time has come."""

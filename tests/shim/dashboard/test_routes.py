@@ -636,7 +636,7 @@ def test_without_scripts_the_page_comes_anew_while_a_job_goes_on(board: Board) -
     assert reload in board.page()
 
 
-def test_twenty_projects_of_twenty_versions_answer_fast(board: Board) -> None:
+def test_twenty_projects_of_twenty_versions_are_not_read_anew_each_time(board: Board) -> None:
     card = json.dumps(VersionCard("project-1", V1, ("total",)).to_json())
     pages = tuple(PageScore(number, 0, 6, 10, 9) for number in range(100))
     report = json.dumps(Report("project-1", ("total",), V1, scores=replace(scores(0.5), pages=pages)).to_json())
@@ -647,18 +647,18 @@ def test_twenty_projects_of_twenty_versions_answer_fast(board: Board) -> None:
             Path(f"{stem}.json").write_text(card)
             Path(f"{stem}.report.json").write_text(report)
     board.page()
-    fastest = {
-        path: min(seconds(board, path) for _ in range(3)) for path in ("/dashboard", "/dashboard/live", "/health")
-    }
-    assert fastest["/dashboard"] < 1.0
-    assert fastest["/dashboard/live"] < 0.2
-    assert fastest["/health"] < 0.1
+    began = time.process_time()
+    for report_file in board.store.glob("project-*/*.report.json"):
+        Report.from_json(json.loads(report_file.read_text()))
+    reading = time.process_time() - began
+    for path, share in (("/dashboard", 1), ("/dashboard/live", 0.2), ("/health", 0.2)):
+        assert min(cpu_seconds(board, path) for _ in range(3)) < share * reading, path
 
 
-def seconds(board: Board, path: str) -> float:
-    began = time.perf_counter()
+def cpu_seconds(board: Board, path: str) -> float:
+    began = time.process_time()
     assert board.get(path).status_code == 200
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
