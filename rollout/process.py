@@ -66,6 +66,7 @@ class WatcherProcess:
     _tidied: float = float("-inf")
     _noted: tuple[dict[str, list[str]], dict[str, str]] | None = None
     _failing: str = ""
+    _unwritten: str = ""
 
     def run(self) -> None:
         """Look once a second until SIGTERM comes, and then say that this node is gone."""
@@ -73,7 +74,7 @@ class WatcherProcess:
         ended = threading.Event()
         heart = threading.Thread(target=self._heartbeat, args=(ended,), daemon=True)
         heart.start()
-        note_path(self.settings.home).unlink(missing_ok=True)  # of a run that was killed
+        self._withdraw_note()  # of a run that was killed
         try:
             while True:
                 try:
@@ -87,9 +88,13 @@ class WatcherProcess:
         except SystemExit:
             ended.set()
             heart.join(_LAST_REPORT_S)
-            note_path(self.settings.home).unlink(missing_ok=True)
+            self._withdraw_note()
             self.node.withdraw_report()  # a node that stops in order holds up no promotion
             raise
+
+    def _withdraw_note(self) -> None:
+        with suppress(OSError):  # a folder has its name: `note` says so
+            note_path(self.settings.home).unlink(missing_ok=True)
 
     def look(self) -> None:
         """Look once: tidy up where it is time, make TorchServe hold what is wanted, note what it holds.
@@ -122,8 +127,11 @@ class WatcherProcess:
         try:
             note = note_of(watcher.near, watcher.holds, watcher.errors, watcher.away_since, self.elsewhere)
             write_json(note_path(self.settings.home), note)
+            self._unwritten = ""
         except OSError as error:
-            logger.warning("whether this node is ready cannot be written down: %s", error)
+            if (why := error.strerror or str(error)) != self._unwritten:
+                logger.warning("whether this node is ready cannot be written down: %s", error)
+            self._unwritten = why
 
     def _heartbeat(self, ended: threading.Event) -> None:
         """Report also while a large model loads: a node that fell silent would not be waited for."""

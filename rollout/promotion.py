@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from layoutloop.errors import LayoutLoopError, NoNodeTried, NotFetched, RolloutFailed
+from layoutloop.moments import age_s
 from layoutloop.store.changes import add_to_load, flip, write_manifest
 from layoutloop.store.locks import Held
 from layoutloop.store.manifest import NODE_SILENT_S, Manifest, VersionCard
@@ -152,7 +153,7 @@ def _why_given_up(report: Mapping[str, Any], candidate: _Candidate, waited: floa
     the archive; a disk may be full for ever.
     """
     silent_s, away = float(report.get("silent_s", NODE_SILENT_S)), report.get("away_since")
-    if away is not None and time.time() - float(away) > silent_s:
+    if away is not None and age_s(float(away)) > silent_s:
         return "no TorchServe there"
     reason = str(report["errors"].get(str(candidate), ""))
     return reason if reason.startswith(NOT_FETCHED) and waited > silent_s else ""

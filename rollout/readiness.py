@@ -12,6 +12,7 @@ from typing import Any
 
 from layoutloop.errors import ModelNotReady
 from layoutloop.foreign_json import texts_of
+from layoutloop.moments import age_s
 from layoutloop.settings.node import note_path
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, is_starting
@@ -87,14 +88,14 @@ def readiness_problem(settings: Settings) -> str | None:
     path = note_path(settings.home)
     try:
         note = parse_report(path.read_bytes())
-        age, holds, errors = time.time() - note["time"], note["holds"], note["errors"]
+        age, holds, errors = age_s(note["time"]), note["holds"], note["errors"]
         missing = texts_of(note.get("missing"), "`missing`")
     except FileNotFoundError:
         return "the rollout watcher of this node has not looked yet, or does not run"
     except (OSError, ValueError) as error:
         return f"{path} cannot be read ({error}); the rollout watcher writes it anew"
     if age > settings.node_silent_s:
-        return f"the rollout watcher of this node was last heard of {age:.0f} s ago"
+        return f"the rollout watcher of this node was last heard of {age:.0f} s ago, or the clock was moved"
     if missing and is_starting(note, settings.node_silent_s):
         return f"TorchServe is starting; it does not hold {', '.join(missing)} yet"
     if missing:

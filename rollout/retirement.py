@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 
 from layoutloop.errors import LayoutLoopError
+from layoutloop.moments import age_s
 from layoutloop.store.changes import drop_from_load
 from layoutloop.store.manifest import Manifest
 from layoutloop.store.model_store import ModelStore
@@ -41,5 +41,5 @@ def _unused(serving: Manifest | None, deadline_s: float) -> set[str]:
     """Return the versions in `load` that no request can be waiting for."""
     if serving is None:
         return set()
-    recent = {version for version, moment in serving.left.items() if time.time() - moment <= deadline_s + RESPONSE_S}
+    recent = {version for version, moment in serving.left.items() if age_s(moment) <= deadline_s + RESPONSE_S}
     return set(serving.load) - recent - {serving.current or ""}

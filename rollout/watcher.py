@@ -91,6 +91,7 @@ class Watcher:
     _failed: dict[_Version, _Failure] = field(default_factory=dict)
     _workerless: dict[_Version, float] = field(default_factory=dict)
     _reported: float = 0.0
+    _unwritten: str = ""
 
     def converge(self) -> bool:
         """Make TorchServe hold what serving.json names, as far as it can; report it; return whether it does.
@@ -130,8 +131,11 @@ class Watcher:
         try:
             write_json(self.near.path / ".nodes" / f"{self.node}.json", body)
             self._reported = time.monotonic()
+            self._unwritten = ""
         except OSError as error:
-            logger.warning("what this node holds cannot be reported: %s", error)
+            if (why := error.strerror or str(error)) != self._unwritten:  # once, not with every look
+                logger.warning("what this node holds cannot be reported: %s", error)
+            self._unwritten = why
 
     def wait(self, seconds: float) -> None:
         """Wait for the next look, which comes early when an idle model gets a page."""

@@ -17,6 +17,7 @@ from layoutloop.processes.logs import set_up_logging
 from layoutloop.settings.serving import Settings
 from layoutloop.store.path import store_path
 from shim.app import create_app
+from shim.connections import Worker
 
 _SPARE_THREADS = 16
 """Threads beyond the admitted predicts, for /health, /setup, webhooks and refused predicts."""
@@ -25,8 +26,9 @@ _SPARE_THREADS = 16
 class Server(BaseApplication):
     """gunicorn with our configuration and no command line of its own."""
 
-    def __init__(self, make_app: Callable[[], Flask], options: dict[str, Any]) -> None:
+    def __init__(self, make_app: Callable[[], Flask], deadline_s: float, options: dict[str, Any]) -> None:
         """Keep the options until gunicorn loads them."""
+        self.deadline_s = deadline_s
         self._make_app = make_app
         self._options = options
         super().__init__()
@@ -50,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = {
         "bind": f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}",
         "workers": 1,
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "threads": settings.max_predicts + _SPARE_THREADS,
         "graceful_timeout": 5,
         "loglevel": "warning",
     }
-    Server(lambda: create_app(settings), options).run()
+    Server(lambda: create_app(settings), settings.deadline_s, options).run()
     return 0
 
 

@@ -24,6 +24,7 @@ from layoutloop.torchserve.inference import InferenceClient, PageRequest
 from rollout.promotion import promote
 from training.archive.archive import ProjectSettings, build_project
 from training.data.examples import Example
+from training.job_files import read_job_file
 from training.retention import discard
 
 _ANSWER_S = 60.0
@@ -112,12 +113,9 @@ class Publisher:
         return version if version and was_promoted(self.store, self.project, version) else None
 
     def _take_over_from_elsewhere(self) -> None:
-        try:
-            version = str(json.loads(_shared_note(self.store, self.project, self.folder).read_text())["version"])
-        except FileNotFoundError:
-            return
-        if version == archived_version(self.folder):
-            return  # it was this machine's
+        version = _version_in(_shared_note(self.store, self.project, self.folder))
+        if version is None or version == archived_version(self.folder):
+            return  # no machine came so far, or this one did
         if was_promoted(self.store, self.project, version):
             write_json(self.folder / _NOTE, {"version": version})
             return
@@ -147,11 +145,16 @@ class Publisher:
 
 
 def archived_version(folder: Path) -> str | None:
-    """Return the version that an earlier try archived, or was about to, if any."""
-    try:
-        return str(json.loads((folder / _NOTE).read_text())["version"])
-    except FileNotFoundError:
-        return None
+    """Return the version that an earlier try archived, or was about to, if any.
+
+    Raises:
+        TrainingRefused: the file that says it is damaged.
+    """
+    return _version_in(folder / _NOTE)
+
+
+def _version_in(note: StorePath) -> str | None:
+    return read_job_file(note, lambda body: str(body["version"]))
 
 
 def forget(store: ModelStore, project: int, folder: Path) -> None:

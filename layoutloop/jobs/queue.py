@@ -22,12 +22,17 @@ class JobStore:
     Args:
         records: where they are stored.
         clock: Unix seconds.
+        ticks: seconds that nobody moves.
     """
 
-    def __init__(self, records: Records, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, records: Records, clock: Callable[[], float] = time.time, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
         """Keep the records; nothing is opened yet."""
         self._records = records
         self._clock = clock
+        self._ticks = ticks
+        self._silent: list[tuple[Job, float]] = []  # and since when each is seen so
 
     def submit(
         self,
@@ -102,9 +107,19 @@ class JobStore:
         return self._move(job_id, attempt, rules.released)
 
     def requeue(self, worker: str | None = None) -> tuple[Job, ...]:
-        """Queue again what lost its worker; `worker` is the caller's own name where it has just started."""
-        now = self._clock()
-        return self._records.change(lambda jobs: rules.requeue(jobs, worker, now))
+        """Queue again what lost its worker, called now and then; `worker` is the caller's name where it just started.
+
+        Of other workers a job is lost once two calls, `CONFIRM_S` apart, find it silent and untouched.
+        """
+        now, tick = self._clock(), self._ticks()
+        known = self._silent
+        since = [
+            (job, next((begin for one, begin in known if one == job), tick))
+            for job in rules.silent(self._records.read(), now)
+        ]
+        self._silent = since
+        lost = [job for job, begin in since if tick - begin >= rules.CONFIRM_S]
+        return self._records.change(lambda jobs: rules.requeue(jobs, worker, lost, now))
 
     def get(self, job_id: str) -> Job:
         """Return one job.
@@ -138,10 +153,15 @@ class JobStore:
         return moved
 
 
-def open_jobs(url: str, clock: Callable[[], float] = time.time, wait_s: float = BUSY_S) -> JobStore:
+def open_jobs(
+    url: str,
+    clock: Callable[[], float] = time.time,
+    wait_s: float = BUSY_S,
+    ticks: Callable[[], float] = time.monotonic,
+) -> JobStore:
     """Return the jobs at an address (`Settings.jobs_url`), see `open_records`; nothing is connected yet.
 
     Raises:
         SettingsInvalid: it is no address of job records.
     """
-    return JobStore(open_records(url, wait_s), clock)
+    return JobStore(open_records(url, wait_s), clock, ticks)

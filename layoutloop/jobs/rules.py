@@ -6,15 +6,18 @@ A job's record is the queue too: the worker that claims it, in one atomic change
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from layoutloop.errors import Overloaded, Superseded
 from layoutloop.jobs.job import Job
+from layoutloop.moments import age_s
 
 LEASE_S = 60.0
 """A running job whose record was not touched for longer has lost its worker."""
+CONFIRM_S = 10.0
+"""For so long its record must be seen untouched as well: a clock that jumps an hour makes all running jobs look old."""
 MAX_ATTEMPTS = 5
 MAX_WAITS = 16
 """Attempts that may find a service down: with the pauses between them, three quarters of an hour."""
@@ -102,11 +105,13 @@ def claim(jobs: Jobs, worker: str, now: float, job_id: str | None = None) -> Cha
         jobs: the records.
         worker: name of the worker.
         now: Unix seconds.
-        job_id: only this job, whatever its `not_before` says.
+        job_id: only this job, whatever its `not_before` says. One that is further off than any pause lasts was noted
+            before the clock was moved back, and holds nobody up.
     """
     busy = {job.project for job in jobs.values() if job.state == "running"}
     for job in _oldest_first(jobs):
-        wanted = job.not_before <= now if job_id is None else job.id == job_id
+        is_due = not now < job.not_before <= now + LONGEST_PAUSE_S
+        wanted = is_due if job_id is None else job.id == job_id
         if job.state == "queued" and wanted and job.project not in busy:
             fresh = Job(job.id, job.project, job.kind, job.trigger, job.created, job.options)  # without old progress
             claimed = replace(
@@ -198,21 +203,26 @@ def move(jobs: Jobs, *moved: Job) -> Change[tuple[Job, ...]]:
     return Change(moved, put=tuple(job for job in put if job.id not in drop), drop=drop)
 
 
-def requeue(jobs: Jobs, worker: str | None, now: float) -> Change[tuple[Job, ...]]:
+def silent(jobs: Jobs, now: float) -> tuple[Job, ...]:
+    """Return the running jobs that seem to have lost their worker: not updated for `LEASE_S`, by the clock."""
+    return tuple(job for job in jobs.values() if job.state == "running" and age_s(job.updated, now) > LEASE_S)
+
+
+def requeue(jobs: Jobs, worker: str | None, lost: Container[Job], now: float) -> Change[tuple[Job, ...]]:
     """Queue again every running job that lost its worker.
 
     Args:
         jobs: the records.
-        worker: the caller's own name where it has just started, so that what runs under it is lost; else None, and
-            only jobs count that were not updated for `LEASE_S`.
+        worker: the caller's own name where it has just started, so that what runs under it is lost; else None.
+        lost: records of other workers' jobs that are lost if they still are as they were.
         now: Unix seconds.
     """
-    lost = (
+    gone = (
         retried(job, now, f"attempt {job.attempt} was lost: {job.worker} stopped without a report", 0.0)
         for job in _oldest_first(jobs)
-        if job.state == "running" and (job.updated < now - LEASE_S or job.worker == worker)
+        if job.state == "running" and (job in lost or job.worker == worker)
     )
-    return move(jobs, *lost)
+    return move(jobs, *gone)
 
 
 def _request(job: Job) -> tuple[object, ...]:

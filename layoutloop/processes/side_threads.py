@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from layoutloop.moments import age_s
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -85,6 +87,6 @@ def stopped_threads(folder: Path, now: float) -> dict[str, float]:
     found = {}
     for path in folder.glob(f"*{_BEATS}"):
         with suppress(OSError):
-            if now - (since := path.stat().st_mtime) > SILENT_S:
+            if age_s(since := path.stat().st_mtime, now) > SILENT_S:
                 found[path.name.removesuffix(_BEATS)] = since
     return found

@@ -111,8 +111,8 @@ class NodeSettings:
         return self.model_dir / ".nodes" / f"{self.node}.json"
 
     def withdraw_report(self) -> None:
-        """Delete that report, so that no promotion waits for this node; it stays where the store is unreachable."""
-        with suppress(StoreUnavailable), store_access(self.model_dir):
+        """Delete that report, so that no promotion waits for this node; it stays where the store fails."""
+        with suppress(StoreUnavailable, OSError), store_access(self.model_dir):
             self.node_report.unlink(missing_ok=True)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from types import NoneType
@@ -12,6 +11,7 @@ from typing import Any
 from handler.ocr_settings import engine_kind
 from handler.page import BOX_LEVELS
 from layoutloop.foreign_json import mapping_of, number_of, texts_of
+from layoutloop.moments import age_s
 
 OCR_MODEL = "ocr"
 _PROJECT = re.compile(r"project-(0|[1-9][0-9]{0,17})")
@@ -177,4 +177,4 @@ def is_starting(report: Mapping[str, Any], patience_s: float) -> bool:
     Before TorchServe listens nothing answers. Only where that lasts it is a failure.
     """
     since = report.get("away_since")
-    return isinstance(since, int | float) and time.time() - since < patience_s
+    return isinstance(since, int | float) and age_s(since) < patience_s

@@ -5,11 +5,11 @@ A report is written by another machine, perhaps of another release, and may lie 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
 from layoutloop.foreign_json import mapping_of, number_of, parse_json, texts_of
+from layoutloop.moments import age_s
 from layoutloop.store.manifest import NODE_SILENT_S
 from layoutloop.store.path import StorePath, children
 
@@ -44,7 +44,7 @@ def read_reports(folder: StorePath, silent_s: float | None = None) -> NodeReport
             problems.append(f"{path} is no report of a node ({error}); its watcher writes it anew, or delete it")
             continue
         patience_s = report.get("silent_s", NODE_SILENT_S) if silent_s is None else silent_s
-        if time.time() - report["time"] < patience_s:
+        if age_s(report["time"]) < patience_s:
             live[path.stem] = report
     return NodeReports(live, tuple(problems))
 

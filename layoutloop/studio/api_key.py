@@ -234,13 +234,16 @@ def _is_personal(key: str) -> bool:
 
 
 def _life_s(access: str) -> float:
-    """Return seconds until the `exp` of a JWT, at most 300; 0 when it names none.
+    """Return seconds until the `exp` of a JWT that was just issued, at most 300; 0 when it names none.
+
+    They are counted from its `iat`, since Label Studio's clock may be another one than ours.
 
     The signature is not checked: Label Studio judges the token, here it is only a cache time.
     """
     payload = access.split(".")[1]
     try:
-        expires = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
-        return min(float(expires) - time.time(), LONGEST_LIFE_S)  # a NaN stays one, and is never cached
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error):
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        issued = float(claims.get("iat", time.time()))
+        return min(float(claims["exp"]) - issued, LONGEST_LIFE_S)  # a NaN stays one, and is never cached
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, binascii.Error):
         return 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from layoutloop.foreign_json import parse_json
+from layoutloop.moments import age_s
 
 STATUS_FILE = "label-studio.json"
 """In LAYOUTLOOP_HOME: `{"time": Unix seconds, "ok": bool, "sentence": str, "projects": {id: title}}`, replaced at least
@@ -66,7 +67,7 @@ def read_studio_status(home: Path, now: float) -> StudioStatus:
     if asked is None:
         return StudioStatus("silent", None, f"{unknown}: {path.name} is damaged; the trainer rewrites it.")
     titles = _titles(body.get("projects"))
-    if now - asked > SILENT_S:
+    if age_s(asked, now) > SILENT_S:
         last = f"{datetime.fromtimestamp(asked, timezone.utc):%Y-%m-%d %H:%M} UTC"
         problem = f"Label Studio was last tried at {last}; is the trainer running (logs/trainer.log)?"
         return StudioStatus("silent", asked, problem, titles)

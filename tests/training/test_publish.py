@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def test_a_candidate_is_asked_about_a_real_page_right_before_the_flip(
         fake.models["project-7", NEW] = answer
         client = InferenceClient(f"http://127.0.0.1:{server.port}", TokenFile(fake.key_file))
         # A node that says, after each request to load, that it holds the version.
-        node = json.dumps({"time": 4e9, "checked": {"project-7": 4e9}, "holds": {"project-7": [NEW]}, "errors": {}})
+        soon = time.time() + 60
+        node = json.dumps({"time": soon, "checked": {"project-7": soon}, "holds": {"project-7": [NEW]}, "errors": {}})
         (store.path / ".nodes").mkdir()
         (store.path / ".nodes" / "node.json").write_text(node)
         proof = Proof(make_example(1).page, TaggedPage(REGIONS, 1))

@@ -7,7 +7,6 @@ validated (`split.json`), and which annotations the last one learned from (`lear
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from training.data.examples import Example, engine_of, read_examples, write_exam
 from training.data.learned import UNREAD, learned_before
 from training.data.left_out import Reason
 from training.data.split import read_history, split_as_trained
+from training.job_files import read_job_file
 
 _FILE = "dataset.json"
 Source = Callable[[], tuple[str, Sequence[Mapping[str, Any]]]]
@@ -62,14 +62,19 @@ class Collected:
 
     @classmethod
     def read(cls, folder: Path) -> Collected | None:
-        """Return what an earlier try collected; None where none came so far."""
-        try:
-            body = json.loads((folder / _FILE).read_text())
-        except FileNotFoundError:
-            return None
+        """Return what an earlier try collected; None where none came so far.
+
+        Raises:
+            TrainingRefused: the file is damaged.
+        """
+        return read_job_file(folder / _FILE, cls._from_json)
+
+    @classmethod
+    def _from_json(cls, body: Mapping[str, Any]) -> Collected:
         left_out = {reason: Reason(one["count"], tuple(one["examples"])) for reason, one in body["left_out"].items()}
         lists = {name: tuple(body[name]) for name in ("labels", "held_out")}
-        return cls(**{**body, **lists, "left_out": left_out})
+        maps = {name: dict(body[name].items()) for name in ("label_map", "annotations", "references")}
+        return cls(**{**body, **lists, **maps, "left_out": left_out})
 
 
 class TooFewNew(Exception):

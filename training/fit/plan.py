@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from handler.page import BoxLevel
 from layoutloop.store.writing import write_json
+from training.job_files import read_job_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,16 @@ class Plan:
 
     @classmethod
     def read(cls, folder: Path) -> Plan:
-        """Read it from its folder."""
-        body = json.loads((folder / "plan.json").read_text())
-        return cls(**{**body, "labels": tuple(body["labels"])})
+        """Read it from its folder, where it must be."""
+        if (found := cls.find(folder)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder / "plan.json"))
+        return found
 
     @classmethod
     def find(cls, folder: Path) -> Plan | None:
-        """Read it where it is there."""
-        return cls.read(folder) if (folder / "plan.json").exists() else None
+        """Read it where it is there.
+
+        Raises:
+            TrainingRefused: it is damaged.
+        """
+        return read_job_file(folder / "plan.json", lambda body: cls(**{**body, "labels": tuple(body["labels"])}))

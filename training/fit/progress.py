@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from layoutloop.store.writing import write_json
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -41,6 +44,9 @@ class Progress:
         try:
             return cls(**json.loads((folder / "progress.json").read_text()))
         except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, RecursionError) as error:  # it only shows how far a training is
+            logger.warning("%s cannot be understood: %s", folder / "progress.json", error)
             return None
 
     def write(self, folder: Path) -> None:

@@ -148,11 +148,13 @@ def _tidy(jobs: JobStore, settings: Settings) -> None:
 
 
 def _give_up(job: Job, trainer: Trainer) -> None:
-    """Delete what a job that failed for good made, but for its report."""
+    """Delete what a job that failed for good made, but for its report; what cannot be deleted now stays."""
     folder = trainer.folder(job.project, job.id)
-    version = archived_version(folder)
-    if version is not None:
-        discard(trainer.store, job.project, version)
+    try:
+        if (version := archived_version(folder)) is not None:
+            discard(trainer.store, job.project, version)
+    except _FAILURES as error:
+        logger.warning("what job %s archived stays in the model store: %s", job.id, error)
     trainer.forget(job.project, folder)
 
 

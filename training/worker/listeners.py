@@ -31,6 +31,7 @@ class JobListener:
         self._jobs = jobs
         self._job = job
         self._told: tuple[str, float] = ("", float("-inf"))
+        self._failing = False
 
     def step(self, name: str, done: int = 0, total: int = 0) -> None:
         """Note a step; how far it is at most once a second."""
@@ -60,8 +61,11 @@ class JobListener:
         self._told = (step, time.monotonic())
         try:
             self._jobs.update(self._job.id, self._job.attempt, step=step, **figures)
+            self._failing = False
         except JobsUnavailable as error:
-            logger.warning("progress cannot be told: %s", error)
+            if not self._failing:
+                logger.warning("progress cannot be told: %s", error)
+            self._failing = True
 
 
 class TerminalListener:

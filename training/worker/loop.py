@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from handler.machine import is_of_machine
 from layoutloop.connect.version_titles import VersionTitles
 from layoutloop.errors import JobNotFound, JobsUnavailable, Superseded
 from layoutloop.jobs.job import Job
@@ -130,7 +131,7 @@ class Worker:
         try:
             child = start_training(self._place, job, log)
         except (OSError, subprocess.SubprocessError) as error:
-            self._end(job, f"attempt {job.attempt} could not be started: {error}")
+            self._end(job, f"attempt {job.attempt} could not be started: {error}", of_machine=is_of_machine(error))
             return
         try:
             superseded = not self._accompany(child, job)
@@ -177,19 +178,21 @@ class Worker:
             return False
         return now.attempt == job.attempt and now.state != "running"
 
-    def _end(self, job: Job, error: str) -> None:
+    def _end(self, job: Job, error: str, *, of_machine: bool = False) -> None:
         """Note what became of an attempt, which is `error` unless its process wrote an outcome."""
         try:
-            after = self._insist(lambda: self._give_back(job, error))
+            after = self._insist(lambda: self._give_back(job, error, of_machine))
         except Superseded:
             after = self._insist(lambda: next((one for one in self._jobs.newest() if one.id == job.id), None))
         if after is not None:
             logger.info("job %s: %s", after.id, _outcome(after))
 
-    def _give_back(self, job: Job, error: str) -> Job:
+    def _give_back(self, job: Job, error: str, of_machine: bool) -> Job:
         """Queue a job that has no outcome yet."""
         if self._stop.received:
             return self._jobs.release(job.id, job.attempt)
+        if of_machine:  # a full disk, for one: that costs no try
+            return self._jobs.wait(job.id, job.attempt, error)
         return self._jobs.retry(job.id, job.attempt, error, self._timing.retry_pause_s)
 
     def _insist(self, ask: Callable[[], T]) -> T | None:

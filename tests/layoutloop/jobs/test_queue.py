@@ -20,7 +20,17 @@ from layoutloop.errors import JobNotFound, JobsUnavailable, Overloaded, Settings
 from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Trigger
 from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.jobs.records import REDIS_KEY, open_records
-from layoutloop.jobs.rules import KEPT, LEASE_S, MAX_ATTEMPTS, MAX_WAITS, MOST_QUEUED, SKIP_PAUSE_S, Change
+from layoutloop.jobs.rules import (
+    CONFIRM_S,
+    KEPT,
+    LEASE_S,
+    LONGEST_PAUSE_S,
+    MAX_ATTEMPTS,
+    MAX_WAITS,
+    MOST_QUEUED,
+    SKIP_PAUSE_S,
+    Change,
+)
 from tests.redis_server import PASSWORD, RedisServer, redis_server
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -60,7 +70,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def jobs(url: str, clock: Clock) -> Iterator[JobStore]:
-    store = open_jobs(url, clock)
+    store = open_jobs(url, clock, ticks=clock)
     yield store
     store.close()
 
@@ -70,6 +80,14 @@ def claimed(jobs: JobStore, project: int = 7, worker: str = "one") -> Job:
     job = jobs.claim(worker)
     assert job is not None
     return job
+
+
+def lose(jobs: JobStore, clock: Clock) -> tuple[Job, ...]:
+    """Let the worker of what runs fall silent, and others notice."""
+    clock.wait(LEASE_S + 1)
+    assert jobs.requeue() == ()
+    clock.wait(CONFIRM_S)
+    return jobs.requeue()
 
 
 def test_json_and_back() -> None:
@@ -280,8 +298,7 @@ def test_an_orphan_is_refused(jobs: JobStore, clock: Clock, ask: Callable[[JobSt
     """Whatever an earlier attempt wants to write: it learns that it is over, and the record stays as it is."""
     orphan = claimed(jobs)
     if how in ("claimed again", "queued again"):
-        clock.wait(LEASE_S + 1)
-        jobs.requeue()
+        lose(jobs, clock)
         if how == "claimed again":
             assert jobs.claim("two") is not None
     elif how == "done":
@@ -307,12 +324,52 @@ def test_a_lost_job_is_queued_again_and_keeps_its_number(jobs: JobStore, clock: 
     assert jobs.requeue() == ()
     jobs.update(job.id, 1)
     clock.wait(LEASE_S + 0.1)
+    assert jobs.requeue() == ()
+    clock.wait(CONFIRM_S)
     (lost,) = jobs.requeue()
     assert (lost.id, lost.state, lost.attempt) == (job.id, "queued", 1)
     assert "attempt 1 was lost: one stopped" in lost.error
     again = jobs.claim("two")
     assert again is not None
     assert (again.id, again.attempt, again.worker, again.step) == (job.id, 2, "two", "")
+
+
+HOUR_S = 3600.0
+
+
+@pytest.mark.parametrize("moved_s", [HOUR_S, -HOUR_S], ids=["an hour ahead", "an hour back"])
+def test_a_clock_that_is_moved_loses_no_job_that_runs(url: str, moved_s: float) -> None:
+    clock, ticks = Clock(), Clock()
+    jobs = open_jobs(url, clock, ticks=ticks)
+    job = claimed(jobs)
+    clock.wait(moved_s)
+    for _ in range(20):
+        assert jobs.requeue() == ()
+        jobs.update(job.id, 1)
+        clock.wait(CONFIRM_S)
+        ticks.wait(CONFIRM_S)
+    clock.wait(moved_s)
+    assert jobs.requeue() == ()
+    ticks.wait(CONFIRM_S)
+    assert [one.id for one in jobs.requeue()] == [job.id], "one whose worker has stopped is found all the same"
+    jobs.close()
+
+
+@pytest.mark.parametrize("moved_s", [HOUR_S, -HOUR_S], ids=["an hour ahead", "an hour back"])
+def test_a_clock_that_is_moved_holds_up_no_job_that_waits(jobs: JobStore, clock: Clock, moved_s: float) -> None:
+    waits = claimed(jobs, 7)
+    for attempt in range(1, 10):
+        jobs.wait(waits.id, attempt, "nobody answers")
+        jobs.claim("one", waits.id)
+    longest = jobs.wait(waits.id, 10, "nobody answers")
+    assert longest.not_before == clock.now + LONGEST_PAUSE_S
+    skipped = claimed(jobs, 8)
+    jobs.finish(skipped.id, 1, verdict="skipped", message="2 of 10 annotations are new")
+    assert jobs.claim("one") is None
+    clock.wait(moved_s)
+    annotated = jobs.submit(8, "retrain", "annotations")
+    clock.wait(DEBOUNCE_S)
+    assert {job.id for job in (jobs.claim("one"), jobs.claim("one")) if job} == {waits.id, annotated.id}
 
 
 def test_a_worker_that_starts_takes_back_its_own_only(jobs: JobStore) -> None:
@@ -354,8 +411,7 @@ def test_who_is_away_costs_no_try(jobs: JobStore, clock: Clock) -> None:
     jobs.claim("one", job.id)
     assert jobs.retry(job.id, 8, "killed").not_before == clock.now + 5
     jobs.claim("one", job.id)
-    clock.wait(LEASE_S + 1)
-    (lost,) = jobs.requeue()
+    (lost,) = lose(jobs, clock)
     assert (lost.state, lost.tries, lost.away) == ("queued", 2, 7)
 
 
@@ -388,8 +444,7 @@ def test_what_comes_after_the_first_try_is_a_job_of_its_own(jobs: JobStore, cloc
     elif again == "released":
         jobs.release(job.id, 1)
     else:
-        clock.wait(LEASE_S + 1)
-        jobs.requeue()
+        lose(jobs, clock)
     clock.wait(1)
     new = jobs.submit(7, "retrain", "annotations")
     assert new.id != job.id
@@ -477,11 +532,9 @@ def test_long_after_a_skip_annotations_wait_for_their_burst_only(jobs: JobStore,
 def test_a_lost_job_is_given_up_in_the_end(jobs: JobStore, clock: Clock) -> None:
     claimed(jobs)
     for _ in range(MAX_ATTEMPTS - 1):
-        clock.wait(LEASE_S + 1)
-        jobs.requeue()
+        lose(jobs, clock)
         assert jobs.claim("one") is not None
-    clock.wait(LEASE_S + 1)
-    (job,) = jobs.requeue()
+    (job,) = lose(jobs, clock)
     assert job.state == "failed"
     assert "given up after 5 attempts; the last one: attempt 5 was lost" in jobs.get(job.id).error
 

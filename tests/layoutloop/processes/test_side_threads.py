@@ -43,6 +43,9 @@ def test_a_thread_that_has_stopped_is_told(tmp_path: Path, name: str, is_copy: b
     rounds = Rounds("it", beat := beat_path(tmp_path / THREADS / name))
     rounds.run(lambda: None, None)
     assert stopped_threads(tmp_path / THREADS, time.time()) == {}
+    since = time.time() + 3600  # and the clock was moved back since
+    os.utime(beat, (since, since))
+    assert stopped_threads(tmp_path / THREADS, time.time()) == {name: pytest.approx(since)}
     since = time.time() - SILENT_S - 5
     os.utime(beat, (since, since))
     assert stopped_threads(tmp_path / THREADS, time.time()) == {name: pytest.approx(since)}

@@ -144,3 +144,12 @@ def test_access_token_without_an_end_is_used_once(claims: dict[str, object], sta
     key, server = start(lambda handler: handler.reply(200, body))
     assert key.header() == key.header()
     assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize("ahead_s", [-3600, 3600], ids=["an hour behind", "an hour ahead"])
+def test_the_life_of_an_access_token_is_counted_on_label_studios_clock(ahead_s: int, start: Start) -> None:
+    issued = time.time() + ahead_s
+    body = json.dumps({"access": jwt(iat=issued, exp=issued + 300)}).encode()
+    key, server = start(lambda handler: handler.reply(200, body))
+    assert key.header() == key.header()
+    assert len(server.seen) == 1

@@ -452,6 +452,9 @@ def test_titles_that_cannot_be_written_are_known_until_the_end(tmp_path: Path) -
             "last tried at 2026-11-23 07:41 UTC; is the trainer running",
             id="old",
         ),
+        pytest.param(
+            {"time": NOW + 3600, "ok": True}, "silent", NOW + 3600, "last tried at", id="the clock was set back an hour"
+        ),
         pytest.param({"time": 10**400, "ok": True}, "silent", None, "is damaged", id="400 digits"),
         pytest.param({"time": math.nan, "ok": True}, "silent", None, "is damaged", id="NaN"),
         pytest.param({"time": True, "ok": True}, "silent", None, "is damaged", id="true"),

@@ -63,16 +63,24 @@ WAIT_S = 30.0
 
 @dataclass
 class Home:
-    """One home: its jobs, and workers that are started in it."""
+    """One home: its jobs, and workers that are started in it.
+
+    Args:
+        folder: LAYOUTLOOP_HOME.
+        url: of the jobs.
+        jobs: the same as the workers'.
+        out: folder of the workers' own log; the home by default.
+    """
 
     folder: Path
     url: str
     jobs: JobStore
+    out: Path | None = None
 
     @contextmanager
     def worker(self, program: str) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-c", WORKER, self.url, str(self.folder), HEAD + program]
-        with (self.folder / "worker.log").open("ab") as log:
+        with self._log_path.open("ab") as log:
             worker = subprocess.Popen(command, cwd=REPOSITORY, stderr=log)
         try:
             yield worker
@@ -83,7 +91,11 @@ class Home:
 
     @property
     def log(self) -> str:
-        return (self.folder / "worker.log").read_text()
+        return self._log_path.read_text()
+
+    @property
+    def _log_path(self) -> Path:
+        return (self.out or self.folder) / "worker.log"
 
     def process(self, attempt: int) -> psutil.Process:
         """The process of an attempt, once it runs."""
