@@ -15,6 +15,7 @@ from layoutloop.studio.task_words import GivenPage, words_of_task
 from training.data.left_out import LeftOut
 
 NOT_ANNOTATED = "task without an annotation that counts"
+UNTOUCHED = "annotation that was made from a prediction and that nobody has touched (its task still waits)"
 NO_IMAGE = "task without an image"
 OWN_WORDS = 'task whose "words" are no words of a page (its pages are read by OCR)'
 NO_PAGE = "box on no page of its task"
@@ -82,9 +83,13 @@ def select_pages(tasks: Sequence[Mapping[str, Any]], config: LabelConfig) -> Sel
     pages: list[AnnotatedPage] = []
     annotated = 0
     for task in tasks:
+        untouched = sum(map(_is_untouched, task["annotations"]))
+        for _ in range(untouched):
+            left_out.add(UNTOUCHED, f"task {task['id']}")
         annotation = annotation_that_counts(task)
         if annotation is None:
-            left_out.add(NOT_ANNOTATED, f"task {task['id']} has {_what_it_has(task)}")
+            if not untouched:
+                left_out.add(NOT_ANNOTATED, f"task {task['id']} has {_what_it_has(task)}")
             continue
         annotated += 1
         try:
@@ -104,14 +109,16 @@ def annotation_that_counts(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the annotation of a task that training learns from; None where it has none.
 
     Skipped ones (`was_cancelled`) never count, drafts and predictions neither: they are not among the task's
-    `annotations`. A prediction that a person submitted unchanged is an annotation. Ground truth comes first, then
-    the one changed last, by whichever annotator; the higher id where two were changed at once.
+    `annotations`. A prediction that a person submitted unchanged is an annotation; one that Label Studio copied into an
+    annotation, and nobody has touched since, is not. Ground truth comes first, then the one changed last, by whichever
+    annotator; the higher id where two were changed at once.
     """
     candidates = [
         annotation
         for annotation in task["annotations"]
         if isinstance(annotation, Mapping)
         and not annotation.get("was_cancelled")
+        and not _is_untouched(annotation)
         and isinstance(annotation.get("result"), list)
     ]
     return max(candidates, key=_precedence, default=None)
@@ -155,6 +162,21 @@ def labelled_boxes(page: AnnotatedPage, config: LabelConfig, size: Size, left_ou
                 left_out.add(SEVERAL_LABELS, f'{place}: "{further[:80]}" beside "{drawn.label[:80]}", which counts')
             boxes.append(replace(drawn, label=label, item_index=page.item))
     return boxes
+
+
+def _is_untouched(annotation: object) -> bool:
+    """Whether *Create Annotations From Predictions* made an annotation, and no person has said anything about it since.
+
+    Measured with Label Studio 1.23.2: it then has a `parent_prediction`, and neither a `lead_time`, which submitting
+    and updating bring, nor an `updated_by`, which every way to save it leaves, the star of ground truth too.
+    """
+    return (
+        isinstance(annotation, Mapping)
+        and annotation.get("parent_prediction") is not None
+        and annotation.get("lead_time") is None
+        and annotation.get("updated_by") is None
+        and not annotation.get("ground_truth")
+    )
 
 
 def _precedence(annotation: Mapping[str, Any]) -> tuple[bool, datetime, int]:

@@ -19,7 +19,7 @@ from layoutloop.plural import counted
 from layoutloop.store.path import StorePath
 from layoutloop.store.writing import write_json
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
-from training.data.annotations import AnnotatedPage, Selection, count_new, fingerprint, select_pages
+from training.data.annotations import UNTOUCHED, AnnotatedPage, Selection, count_new, fingerprint, select_pages
 from training.data.dataset import Dataset
 from training.data.examples import Example, engine_of, read_examples, write_examples
 from training.data.left_out import Reason
@@ -107,11 +107,12 @@ def collect(folder: Path, memory: StorePath, source: Source, build: Build, least
     selection = select_pages(tasks, config)
     known = learned_before(memory)
     annotated = count_new(known, fingerprint(selection.pages))
-    _check_new(annotated, least_new)  # before anything is read: most that are skipped are skipped here
+    untouched = selection.left_out[UNTOUCHED].count
+    _check_new(annotated, least_new, untouched=untouched)  # before anything is read: most are skipped here
     dataset = build(selection, config)
     learned = fingerprint(_were_read(selection.pages, dataset.examples))
     new = count_new(known, learned)
-    _check_new(new, least_new, unread=annotated - new)
+    _check_new(new, least_new, unread=annotated - new, untouched=untouched)
     forced = _write_pages(folder, memory, dataset.examples)
     collected = Collected(
         labels=config.labels,
@@ -159,9 +160,10 @@ def reference_of(collected: Collected, example: Example) -> AnnotatedPage:
     return AnnotatedPage(example.task, example.item, reference, "", "", ())
 
 
-def _check_new(new: int, least_new: int, *, unread: int = 0) -> None:
+def _check_new(new: int, least_new: int, *, unread: int = 0, untouched: int = 0) -> None:
     if new < least_new:
         more = f"; {unread} more cannot count while their pages cannot be read" if unread else ""
+        more += f"; {untouched} more were made from predictions and nobody has touched them" if untouched else ""
         raise TooFewNew(
             f"{counted(new, 'annotation is', 'annotations are')} new since the last training; {least_new} start one "
             f"(LAYOUTLOOP_TRAIN_EVERY){more}"

@@ -23,6 +23,7 @@ from layoutloop.errors import (
     SourcesUnreachable,
     TorchServeUnavailable,
 )
+from layoutloop.plural import counted
 from layoutloop.studio.drawn import LabelledBox
 from layoutloop.studio.label_config import LabelConfig
 from layoutloop.studio.rectangle import TiltedBox, held
@@ -30,6 +31,7 @@ from training.data.annotations import (
     NO_IMAGE,
     NOT_ANNOTATED,
     UNKNOWN_LABEL,
+    UNTOUCHED,
     AnnotatedPage,
     Selection,
     labelled_boxes,
@@ -207,6 +209,9 @@ def _nothing_annotated(selection: Selection) -> str:
     counts = f"{selection.tasks} tasks were exported, {selection.annotated} have an annotation that counts"
     if left_out[NO_IMAGE].count:
         return f"{counts}, and none of these has an image; the first: {left_out[NO_IMAGE].examples[0]}"
+    if untouched := left_out[UNTOUCHED].count:
+        made = counted(untouched, "annotation was", "annotations were")
+        return f"{counts}: {made} made from predictions, and nobody has touched them. Look at them and press Update"
     return f"{counts}; the first: {left_out[NOT_ANNOTATED].examples[0]}. Submit an annotation instead of skipping"
 
 

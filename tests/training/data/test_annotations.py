@@ -81,6 +81,10 @@ def boxes_of(
 EARLY, LATE = "2026-11-23T04:26:35.151878Z", "2026-11-23T04:27:00.350230Z"
 
 
+COPIED = {"parent_prediction": 55, "lead_time": None, "updated_by": None}
+"""What Label Studio 1.23.2 exports of an annotation that *Create Annotations From Predictions* made."""
+
+
 @pytest.mark.parametrize(
     ("annotations", "expected"),
     [
@@ -108,8 +112,16 @@ EARLY, LATE = "2026-11-23T04:26:35.151878Z", "2026-11-23T04:27:00.350230Z"
         pytest.param([annotation(1, at="yesterday"), annotation(2, at="")], 2, id="no readable moment: the id decides"),
         pytest.param([{"id": 1, "result": None}, "nonsense", annotation(2)], 2, id="what is no annotation"),
         pytest.param(
-            [annotation(3, drawn(), parent_prediction=55)], 3, id="P24 a prediction that was submitted unchanged"
+            [annotation(3, drawn(), parent_prediction=55, lead_time=11.2, updated_by=1)],
+            3,
+            id="P24 a prediction that was submitted unchanged",
         ),
+        pytest.param([annotation(3, **COPIED)], None, id="copied from a prediction and never touched"),
+        pytest.param([annotation(3, **COPIED), annotation(2, at=EARLY)], 2, id="a person's beside one that is copied"),
+        pytest.param([annotation(3, **COPIED | {"lead_time": 3.2, "updated_by": 1})], 3, id="copied, then updated"),
+        pytest.param([annotation(3, **COPIED | {"updated_by": 1})], 3, id="copied, then changed by a program"),
+        pytest.param([annotation(3, **COPIED | {"ground_truth": True})], 3, id="copied, then starred"),
+        pytest.param([annotation(3, lead_time=None, updated_by=None)], 3, id="imported with its task"),
     ],
 )
 def test_which_annotation_counts(annotations: list[Any], expected: int | None) -> None:
@@ -123,6 +135,20 @@ def test_drafts_and_predictions_never_count() -> None:
     selection = select_pages([one], RECTANGLES)
     assert selection.pages == ()
     assert selection.left_out.to_json() == {reasons.NOT_ANNOTATED: {"count": 1, "examples": ["task 7 has none"]}}
+
+
+def test_annotations_that_nobody_touched_are_counted_and_their_tasks_wait() -> None:
+    tasks = [
+        task(annotation(1, **COPIED), identity=5),
+        task(annotation(2, **COPIED), annotation(3), identity=6),
+        task(annotation(4, was_cancelled=True), identity=7),
+    ]
+    selection = select_pages(tasks, RECTANGLES)
+    assert (selection.annotated, [page.task for page in selection.pages]) == (1, [6])
+    assert selection.left_out.to_json() == {
+        reasons.UNTOUCHED: {"count": 2, "examples": ["task 5", "task 6"]},
+        reasons.NOT_ANNOTATED: {"count": 1, "examples": ["task 7 has 1 skipped"]},
+    }
 
 
 def test_an_annotation_without_boxes_is_a_page() -> None:
@@ -379,3 +405,10 @@ def test_captured_annotations() -> None:
         "ANNOTATION_CREATED_from_ui_with_parent_prediction": [[]],
     }
     assert not counted.counts()
+
+
+def test_the_annotations_that_the_data_manager_made_from_predictions_do_not_count() -> None:
+    body = json.loads((CAPTURES / "webhook_ANNOTATIONS_CREATED.json").read_text())["body"]
+    tasks = [{**one, "annotations": [made]} for one, made in zip(body["task"], body["annotation"], strict=True)]
+    selection = select_pages(tasks, parse_label_config(body["project"]["label_config"]))
+    assert (selection.annotated, selection.left_out.counts()) == (0, {reasons.UNTOUCHED: len(tasks)})

@@ -94,6 +94,14 @@ def test_too_few_new_annotations(tmp_path: Path, new: int, least_new: int, skips
         collected(tmp_path / "job", tmp_path, tasks, least_new, before)
 
 
+def test_copied_predictions_start_no_training(tmp_path: Path) -> None:
+    tasks = [task(number) for number in range(4)]
+    for one in tasks[:2]:
+        one["annotations"][0] |= {"parent_prediction": 9, "lead_time": None, "updated_by": None}
+    with pytest.raises(TooFewNew, match=r"2 annotations are new .*; 2 more were made from predictions and nobody"):
+        collected(tmp_path / "job", tmp_path, tasks, least_new=3)
+
+
 def all_but(*unreadable: int) -> Read:
     def read(one: AnnotatedPage) -> Page:
         if one.task in unreadable:

@@ -357,6 +357,11 @@ def test_a_server_that_stumbles(error: Exception, pages: int, fails: bool) -> No
             id="P24 everything was skipped",
         ),
         pytest.param(
+            [task(7, parent_prediction=3), task(8, was_cancelled=True)],
+            "0 have an annotation that counts: 1 annotation was made from predictions, and nobody .* press Update",
+            id="only what was copied from predictions",
+        ),
+        pytest.param(
             [task(7) | {"data": {"text": "x"}}],
             '1 have an annotation that counts, and none of these has an image; the first: task 7 has no "image"',
             id="no image",
