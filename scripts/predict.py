@@ -37,6 +37,7 @@ from layoutloop.settings.local_store import with_local_store
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import OCR_MODEL, VersionCard, project_model
 from layoutloop.store.model_store import ModelStore
+from layoutloop.store.thresholds import Thresholds, read_thresholds
 from layoutloop.studio.task_words import with_picture
 from layoutloop.torchserve.answered_pages import parse_page, text_lines
 from layoutloop.torchserve.in_service import InService, InServiceModels
@@ -82,6 +83,7 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
         print(f"{model} has no model in service: its pages are read, not labelled", file=sys.stderr)
     failed = 0
     drawn: set[Path] = set()
+    thresholds = read_thresholds(store.path, model, settings.score_threshold)
     window = 4 * settings.ocr_workers * client.node_count(wait_s=RESOLVE_S)
     text = text_layers(settings, lambda data, deadline: models.read(data, models.in_service(None), deadline))
     jobs = _jobs(options.files, options.dpi, None if options.ocr else text)
@@ -91,7 +93,7 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
         failed += "error" in answer
         print(json.dumps({"file": str(job.path), "page": job.number, **answer}, ensure_ascii=False), flush=True)
         if options.draw and job.data and "error" not in answer:
-            _draw(_target(options.draw, job, drawn), job, answer["regions"])
+            _draw(_target(options.draw, job, drawn), job, certain(answer["regions"], thresholds))
     return 1 if failed else 0
 
 
@@ -179,6 +181,11 @@ def _target(folder: Path, job: _Job, drawn: set[Path]) -> Path:
     target = next(folder / name for name in names if folder / name not in drawn)
     drawn.add(target)
     return target
+
+
+def certain(regions: Sequence[dict[str, Any]], thresholds: Thresholds) -> list[dict[str, Any]]:
+    """Return those regions of a Regions JSON that are drawn."""
+    return [region for region in regions if thresholds.draw(region["label"], region["score"])]
 
 
 def _draw(target: Path, job: _Job, regions: Sequence[dict[str, Any]]) -> None:

@@ -16,5 +16,7 @@ A store at a URL is changed directly (`path`, UPath; one put replaces a file). A
 read on this disk (`transfer`). Readers have a copy that follows it once a second (`mirror`; `copy` says of which
 store a copy is, and whether it is whole).
 
+`thresholds`: which boxes of a project are certain enough to be drawn (`project-7/thresholds.json`).
+
 `use_marks`: the time of `MODEL_DIR/.asked/project-7` says when the project last had a page.
 """

@@ -7,7 +7,7 @@ checked is what is connected to, `web_request` sends, `api_key` holds the key an
 ids, scores, clipped to the page. `drawn` is the way back, regions of the served controls alone; `rectangle`: where
 they are, tilted or not.
 
-`version` makes the string that Label Studio gets, `<stamp or "ocr">-<8 hex of label config, engine and threshold>`:
+`version` makes the string that Label Studio gets, `<stamp or "ocr">-<8 hex of label config, engine and thresholds>`:
 one function for /setup and /predict, since Label Studio skips tasks that hold that string already and doubles
 predictions when the two differ.
 """

@@ -11,10 +11,11 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from handler.page import Box, Region, Size
+from layoutloop.store.thresholds import Thresholds
 from layoutloop.studio.label_config import LabelConfig
 from layoutloop.studio.rectangle import MIN_VISIBLE_PERCENT, TiltedBox
 
@@ -110,14 +111,18 @@ class Rendering:
     Args:
         config: of the project.
         version: the reported one.
-        threshold: labelled regions with a lower score are left out.
+        thresholds: labelled regions with a lower score are left out.
         read_only: the boxes cannot be moved.
     """
 
     config: LabelConfig
     version: str
-    threshold: float = 0.0
+    thresholds: Thresholds = field(default_factory=Thresholds)
     read_only: bool = False
+
+    def draws(self, region: Region) -> bool:
+        """Whether a region is certain enough; one without a label, a line of text, always is."""
+        return self.thresholds.draw(self.config.project_label(region.label) or region.label, region.score)
 
 
 def regions_to_results(
@@ -142,7 +147,7 @@ def regions_to_results(
     shown = [
         (index, region, config.project_label(region.label))
         for index, region in enumerate(regions)
-        if region.label is None or region.score >= rendering.threshold
+        if rendering.draws(region)
     ]
     common = _common(rendering, size, item_index)
     items = tuple(

@@ -6,13 +6,16 @@ import hashlib
 import json
 from dataclasses import asdict
 
+from layoutloop.store.thresholds import Thresholds
 from layoutloop.studio.label_config import LabelConfig
 
 
-def config_fingerprint(config: LabelConfig, engine: str, threshold: float, *, read_only: bool = False) -> str:
+def config_fingerprint(config: LabelConfig, engine: str, thresholds: Thresholds, *, read_only: bool = False) -> str:
     """Return 8 hex characters that change with anything that changes what is drawn."""
     drawn_with = {name: value for name, value in asdict(config).items() if name != "columns"}
-    seen = {"config": drawn_with, "engine": engine, "threshold": float(threshold), "read_only": read_only}
+    seen = {"config": drawn_with, "engine": engine, "threshold": float(thresholds.usual), "read_only": read_only}
+    if thresholds.own:  # else the string is as before there were any: no prediction becomes stale by an update
+        seen["thresholds"] = dict(thresholds.own)
     canonical = json.dumps(seen, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 

@@ -11,10 +11,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from handler.machine import machine_failed
-from layoutloop.errors import CrossSite, LayoutLoopError, Unauthorized
+from layoutloop.errors import CrossSite, LayoutLoopError, ModelNotReady, RequestInvalid, Unauthorized
 from layoutloop.jobs.job import Job, Kind
 from layoutloop.store.manifest import project_model, project_of
 from layoutloop.store.stamps import is_stamp
+from layoutloop.store.thresholds import read_thresholds, write_thresholds
 from layoutloop.studio.status import read_studio_status
 from shim.access import authenticate, given_authorization, log_refusal, refuse_other_sites
 from shim.context import context
@@ -100,6 +101,32 @@ def train(project: str) -> AnyResponse:
     return _queue(_project(project).id, "retrain", {})
 
 
+@dashboard.get("/projects/<project>/thresholds")
+def thresholds(project: str) -> str:
+    """Show below which score a project's boxes are not drawn, label by label, and have it changed."""
+    found = _project(project)
+    usual, problem = context().settings.score_threshold, ""
+    try:
+        own = read_thresholds(context().store.path, project_model(found.id), usual).own
+    except ModelNotReady as error:
+        own, problem = {}, str(error)
+    rows = {row.label: row for row in found.serving.report.rows[1:]} if found.serving else {}
+    labels = list(dict.fromkeys([*(rows or (found.serving.labels if found.serving else ())), *own]))
+    return render("thresholds", project=found, usual=usual, own=own, labels=labels, rows=rows, problem=problem)
+
+
+@dashboard.post("/projects/<project>/thresholds")
+def save_thresholds(project: str) -> AnyResponse:
+    """Replace a project's own thresholds."""
+    refuse_strange_forms()
+    found = _project(project)
+    given = zip(request.form.getlist("label"), request.form.getlist("threshold"), strict=False)
+    own = {label: _number(label, text) for label, text in given if text.strip()}
+    write_thresholds(context().store.path, project_model(found.id), own)
+    logger.info("dashboard: thresholds of project %d are %s", found.id, own or "the usual one")
+    return redirect(url_for("dashboard.overview", _anchor=f"project-{found.id}"), 303)
+
+
 @dashboard.get("/projects/<project>/versions/<version>/restore")
 def confirm_restore(project: str, version: str) -> str:
     """Say what bringing a version back does, and have it confirmed."""
@@ -141,6 +168,13 @@ def refuse_strange_forms() -> None:
         raise CrossSite("a button's request names the page it is on, and this one names none; programs POST /train")
     if site not in (None, "same-origin"):
         raise CrossSite(f"the button of a page elsewhere ({site!r:.40}) may not start anything here")
+
+
+def _number(label: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise RequestInvalid(f"the threshold of {label!r:.80} is a number from 0 to 1, got {text!r:.20}") from error
 
 
 def _queue(project: int, kind: Kind, options: dict[str, str]) -> AnyResponse:

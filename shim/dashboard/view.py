@@ -37,6 +37,7 @@ class Version:
         has_page: its report is there as a page.
         restored_from: the version whose checkpoint this is; empty for a training of its own.
         base_model: what training started from; empty where its card does not say.
+        labels: of its model; none where it has no card.
     """
 
     stamp: str
@@ -47,6 +48,7 @@ class Version:
     has_page: bool
     restored_from: str
     base_model: str
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ class StoreView:
             has_page=report.with_suffix(".html").is_file(),
             restored_from=str(card.restored_from or "") if card else "",
             base_model=str(card.base_model or "") if card else "",
+            labels=tuple(card.labels) if card else (),
         )
 
 

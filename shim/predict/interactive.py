@@ -95,7 +95,7 @@ def drawn_to_prediction(drawn: Drawn, page: PageAnswer, rendering: Rendering) ->
     Args:
         drawn: the rectangle.
         page: the one it is on.
-        rendering: how results are drawn; labels below its threshold are not taken.
+        rendering: how results are drawn; labels below their threshold are not taken.
 
     Raises:
         RequestInvalid: no person can have meant the rectangle, for example one that is not on the page.
@@ -146,6 +146,6 @@ def _votes(page: PageAnswer, words: Sequence[int], rendering: Rendering) -> list
     votes: dict[int, tuple[str, float]] = {}
     for region in page.regions:
         label = rendering.config.project_label(region.label)
-        if label is not None and region.score >= rendering.threshold:
+        if label is not None and rendering.draws(region):
             votes |= dict.fromkeys(region.words, (label, region.score))
     return [votes[word] for word in words if word in votes]

@@ -33,6 +33,7 @@ from layoutloop.plural import counted
 from layoutloop.settings.serving import Settings
 from layoutloop.store.copy import is_filling, store_of
 from layoutloop.store.manifest import project_model
+from layoutloop.store.thresholds import read_thresholds
 from layoutloop.studio.label_config import LabelConfig, image_references
 from layoutloop.studio.results import Rendering, regions_to_results, results_to_prediction
 from layoutloop.studio.task_words import words_of_task
@@ -105,7 +106,7 @@ class Predictor:
             ModelNotReady: nothing is in service.
         """
         model = None if project_id is None else project_model(project_id)
-        return self._reported(self._answerer.models.in_service(model), config)
+        return self._rendering(self._answerer.models.in_service(model), config).version
 
     def log_once(self, project_id: int | None, sentence: str) -> None:
         """Write a sentence about a project to the log, the first time: /setup comes again and again."""
@@ -242,8 +243,7 @@ class Predictor:
         """Draw the pages that were read, by their index, of `count`; where one is missing, a person must look first."""
         first = next(iter(pages.values()))
         in_service, config = first.in_service, request.config
-        settings, version = self._settings, self._reported(in_service, config)
-        rendering = Rendering(config, version, settings.score_threshold, settings.read_only_boxes)
+        rendering = self._rendering(in_service, config)
         if request.drawn is not None:
             return drawn_to_prediction(request.drawn, first, rendering)
         if in_service.model is None and config.kind == "rectanglelabels":
@@ -254,7 +254,7 @@ class Predictor:
         ]
         self._metrics.unknown_labels.inc(sum(one.unknown_labels for one in drawn))
         if any(one.unknown_labels for one in drawn):
-            self._name_unknown(request, in_service, version)
+            self._name_unknown(request, in_service, rendering.version)
         prediction = results_to_prediction(drawn)
         if len(pages) < count:
             prediction["score"] = 0.0
@@ -274,7 +274,8 @@ class Predictor:
                 ", ".join(request.config.labels),
             )
 
-    def _reported(self, in_service: InService, config: LabelConfig) -> str:
-        threshold, read_only = self._settings.score_threshold, self._settings.read_only_boxes
-        drawn = config_fingerprint(config, in_service.engine, threshold, read_only=read_only)
-        return reported_version(in_service.stamp, drawn)
+    def _rendering(self, in_service: InService, config: LabelConfig) -> Rendering:
+        model, read_only = in_service.model.model if in_service.model else None, self._settings.read_only_boxes
+        thresholds = read_thresholds(self._answerer.models.store.path, model, self._settings.score_threshold)
+        drawn = config_fingerprint(config, in_service.engine, thresholds, read_only=read_only)
+        return Rendering(config, reported_version(in_service.stamp, drawn), thresholds, read_only)

@@ -17,8 +17,9 @@ from layoutloop.settings.node import REPOSITORY
 from layoutloop.store.changes import write_manifest
 from layoutloop.store.manifest import OCR_MODEL, Manifest, VersionCard
 from layoutloop.store.model_store import ModelStore
+from layoutloop.store.thresholds import Thresholds
 from layoutloop.store.writing import write_json
-from scripts.predict import main
+from scripts.predict import certain, main
 from tests.far_servers import _Handler, serve
 from tests.handler.image_files import CASES
 from tests.layoutloop.documents.pdf_files import INVOICE, lines, text_pdf
@@ -146,6 +147,12 @@ def test_pages_are_drawn(instance: Path, capsys: pytest.CaptureFixture[str]) -> 
     with Image.open(drawn[0]) as page:
         assert page.size == (200, 60)
         assert page.getpixel((5, 5)) == (120, 120, 120)
+
+
+def test_what_is_not_certain_enough_is_not_drawn() -> None:
+    regions = [{"label": label, "score": 0.6} for label in ("total", "date", None)]
+    assert certain(regions, Thresholds(0.5, {"total": 0.9})) == regions[1:]
+    assert certain(regions, Thresholds(0.7)) == regions[2:]
 
 
 def test_a_place_that_cannot_be_drawn_to_is_told(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +110,11 @@ def collect(folder: Path, memory: StorePath, source: Source, build: Build, least
     selection = select_pages(tasks, config)
     known = learned_before(memory)
     annotated = count_new(known, fingerprint(selection.pages))
-    untouched = selection.left_out[UNTOUCHED].count
-    _check_new(annotated, least_new, untouched=untouched)  # before anything is read: most are skipped here
+    check_new = partial(_check_new, least_new=least_new, untouched=selection.left_out[UNTOUCHED].count)
+    check_new(annotated)  # before anything is read: most that are skipped are skipped here
     dataset = build(selection, config)
     learned = fingerprint(_were_read(selection.pages, dataset.examples))
-    new = count_new(known, learned)
-    _check_new(new, least_new, unread=annotated - new, untouched=untouched)
+    check_new(new := count_new(known, learned), unread=annotated - new)
     forced = _write_pages(folder, memory, dataset.examples)
     collected = Collected(
         labels=config.labels,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from layoutloop.errors import LabelConfigUnsupported, TaskInvalid
+from layoutloop.store.thresholds import Thresholds
 from layoutloop.studio.label_config import (
     MAX_XML_BYTES,
     OCR_EXAMPLE,
@@ -143,7 +144,8 @@ def test_setup_and_predict_report_the_same_version() -> None:
     for template in ("ocr_template", "multipage"):
         versions = {
             reported_version(
-                "20261122T083000Z", config_fingerprint(parse_label_config(captured(name)[key]), "engine", 0.5)
+                "20261122T083000Z",
+                config_fingerprint(parse_label_config(captured(name)[key]), "engine", Thresholds(0.5)),
             )
             for name, key in ((f"setup_{template}", "schema"), (f"predict_{template}", "label_config"))
         }
@@ -422,31 +424,36 @@ def test_very_deep_configs_are_no_trouble() -> None:
 
 
 BASE = rectangle_labels('<Label value="A"/>')
+HALF = Thresholds(0.5)
 
 
 @pytest.mark.parametrize(
-    ("config", "engine", "threshold", "same"),
+    ("config", "engine", "thresholds", "same"),
     [
-        pytest.param(BASE, "tess", 0.5, True, id="the same"),
-        pytest.param(rectangle_labels('<Label value="A" background="red"/>'), "tess", 0.5, True, id="another colour"),
-        pytest.param(rectangle_labels('<Label value="A" predicted_values="x"/>'), "tess", 0.5, False, id="label map"),
-        pytest.param(rectangle_labels('<Label value="A"/><Label value="B"/>'), "tess", 0.5, False, id="label set"),
-        pytest.param(BASE, "tess2", 0.5, False, id="engine"),
-        pytest.param(BASE, "tess", 0.6, False, id="threshold"),
+        pytest.param(BASE, "tess", HALF, True, id="the same"),
+        pytest.param(rectangle_labels('<Label value="A" background="red"/>'), "tess", HALF, True, id="another colour"),
+        pytest.param(rectangle_labels('<Label value="A" predicted_values="x"/>'), "tess", HALF, False, id="label map"),
+        pytest.param(rectangle_labels('<Label value="A"/><Label value="B"/>'), "tess", HALF, False, id="label set"),
+        pytest.param(BASE, "tess2", HALF, False, id="engine"),
+        pytest.param(BASE, "tess", Thresholds(0.6), False, id="threshold"),
+        pytest.param(BASE, "tess", Thresholds(0.5, {"A": 0.6}), False, id="threshold of a label"),
     ],
 )
 def test_fingerprint_changes_with_what_changes_results(
-    config: LabelConfig, engine: str, threshold: float, same: bool
+    config: LabelConfig, engine: str, thresholds: Thresholds, same: bool
 ) -> None:
-    fingerprint = config_fingerprint(config, engine, threshold)
+    fingerprint = config_fingerprint(config, engine, thresholds)
     assert re.fullmatch(r"[0-9a-f]{8}", fingerprint)
-    assert (fingerprint == config_fingerprint(BASE, "tess", 0.5)) is same
+    assert (fingerprint == config_fingerprint(BASE, "tess", HALF)) is same
 
 
 def test_reported_version() -> None:
-    suffix = config_fingerprint(BASE, "tess", 0)
-    assert reported_version("20261122T083000Z", config_fingerprint(BASE, "tess", 0.0)) == f"20261122T083000Z-{suffix}"
-    assert reported_version(None, config_fingerprint(BASE, "tess", 0)) == f"ocr-{suffix}"
+    suffix = config_fingerprint(BASE, "tess", Thresholds())
+    assert (
+        reported_version("20261122T083000Z", config_fingerprint(BASE, "tess", Thresholds(0)))
+        == f"20261122T083000Z-{suffix}"
+    )
+    assert reported_version(None, config_fingerprint(BASE, "tess", Thresholds())) == f"ocr-{suffix}"
 
 
 ONE = BASE

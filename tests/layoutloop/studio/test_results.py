@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from handler.page import Box, Region, Size
+from layoutloop.store.thresholds import Thresholds
 from layoutloop.studio.label_config import LabelConfig, parse_label_config
 from layoutloop.studio.results import Rendering, Results, regions_to_results, results_to_prediction
 from tests.layoutloop.studio.test_drawn import boxes
@@ -35,7 +36,7 @@ def drawn(
     read_only: bool = False,
 ) -> Results:
     return regions_to_results(
-        regions, Size(width, height), Rendering(served, VERSION, threshold, read_only), item_index
+        regions, Size(width, height), Rendering(served, VERSION, Thresholds(threshold), read_only), item_index
     )
 
 
@@ -200,6 +201,15 @@ def test_threshold_score_and_unknown_labels(
     results = drawn(regions, config(kind), threshold=threshold)
     assert [box.label for box in boxes(results.items, config(kind), Size(800, 600))] == labels
     assert (results.score, results.unknown_labels, results.model_version) == (score, unknown, VERSION)
+
+
+def test_a_label_has_a_threshold_of_its_own() -> None:
+    """By the name that the project gives it, which the model's label may differ from."""
+    regions = [region("total", 0.8), region("Header", 0.8), region("iban", 0.8), region("Header", 0.95)]
+    thresholds = Thresholds(0.5, {"Total": 0.9, "Header": 0.9, "iban": 0.1})
+    found = regions_to_results(regions, Size(800, 600), Rendering(config("rectanglelabels"), VERSION, thresholds))
+    assert [item["score"] for item in found.items if item["type"] == "rectanglelabels"] == [0.8, 0.95]
+    assert found.unknown_labels == 1
 
 
 def test_ids_are_short_unique_and_the_same_every_time() -> None:

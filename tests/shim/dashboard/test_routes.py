@@ -21,6 +21,7 @@ from layoutloop.jobs.queue import JobStore
 from layoutloop.settings.serving import Settings
 from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
+from layoutloop.store.thresholds import read_thresholds
 from layoutloop.store.writing import write_json
 from layoutloop.studio.status import STATUS_FILE
 from shim.app import create_app
@@ -259,7 +260,7 @@ def test_nothing_shown_can_be_more_than_text(board: Board) -> None:
     board.jobs.submit(7, "retrain", "api", {BAIT: True})
     board.page()
     board.jobs.fail(one.id, 1, BAIT)
-    for path in ("", "/live", "/projects/7/train", f"/projects/7/versions/{V1}/restore"):
+    for path in ("", "/live", "/projects/7/train", "/projects/7/thresholds", f"/projects/7/versions/{V1}/restore"):
         text = board.get(f"/dashboard{path}").text
         checker = check_html(text)
         assert "<script>alert" not in text
@@ -272,6 +273,7 @@ PAGES = [
     "",
     "/live",
     "/projects/7/train",
+    "/projects/7/thresholds",
     f"/projects/7/versions/{V1}/restore",
     f"/projects/7/versions/{V1}/report",
     "/static/dashboard.css",
@@ -376,6 +378,51 @@ def test_a_button_asks_once_before_anything_is_queued(board: Board, path: str) -
     forms = [attributes for tag, attributes in checker.seen if tag == "form"]
     assert forms == [{"class": "ask", "method": "post", "action": path}]
     assert board.jobs.newest() == []
+
+
+THRESHOLDS = "/dashboard/projects/7/thresholds"
+
+
+def test_thresholds_are_set_label_by_label(board: Board) -> None:
+    board.version(V1)
+    assert f'action="{THRESHOLDS}"' in board.page()
+    assert 'name="label" value="total"' in board.page(THRESHOLDS)
+    post = board.app.test_client().post
+    answer = post(THRESHOLDS, data={"label": ["total", "date"], "threshold": ["0.97", " "]}, headers=HERE)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/dashboard#project-7")
+    assert read_thresholds(board.store, "project-7", 0.0).own == {"total": 0.97}
+    assert 'value="0.97"' in board.page(THRESHOLDS)
+
+
+@pytest.mark.parametrize("typed", ["high", "1.5", "-0.1", "nan", "97"])
+def test_a_threshold_that_is_no_score_is_refused(board: Board, typed: str) -> None:
+    board.version(V1)
+    answer = board.app.test_client().post(THRESHOLDS, data={"label": ["total"], "threshold": [typed]}, headers=HERE)
+    assert answer.status_code == 400
+    assert "the threshold of" in answer.text
+    assert read_thresholds(board.store, "project-7", 0.0).own == {}
+
+
+@pytest.mark.parametrize("headers", REFUSED)
+def test_forms_of_others_set_no_threshold(board: Board, headers: dict[str, str]) -> None:
+    board.version(V1)
+    given = {"label": ["total"], "threshold": ["0.5"]}
+    assert board.app.test_client().post(THRESHOLDS, data=given, headers=headers).status_code == 403
+    assert read_thresholds(board.store, "project-7", 0.0).own == {}
+
+
+def test_damaged_thresholds_are_named_and_can_be_replaced(board: Board) -> None:
+    board.version(V1)
+    (board.store / "project-7" / "thresholds.json").write_text("{")
+    assert "thresholds.json cannot be used" in board.page(THRESHOLDS)
+    given = {"label": ["total"], "threshold": ["0.5"]}
+    assert board.app.test_client().post(THRESHOLDS, data=given, headers=HERE).status_code == 303
+    assert "cannot be used" not in board.page(THRESHOLDS)
+
+
+def test_labels_of_a_version_that_was_not_measured(board: Board) -> None:
+    board.version(V1, f1=None)
+    assert 'name="label" value="total"' in board.page(THRESHOLDS)
 
 
 @pytest.mark.parametrize(

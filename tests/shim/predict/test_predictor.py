@@ -21,6 +21,7 @@ from layoutloop.settings.serving import Settings
 from layoutloop.store.changes import add_to_load, flip
 from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
+from layoutloop.store.thresholds import write_thresholds
 from layoutloop.store.writing import write_json
 from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher
@@ -785,6 +786,27 @@ def test_regions_below_the_threshold_are_not_drawn(bench: Bench) -> None:
     bench.make_app(score_threshold=0.5)
     (entry,) = bench.predict(image("Total? Date"))["results"]
     assert labels(entry) == ["Date"]
+
+
+def test_a_project_has_thresholds_of_its_own_for_its_labels(bench: Bench) -> None:
+    bench.serve_project()
+    before = bench.setup()
+    write_thresholds(bench.model_dir, "project-7", {"Date": 0.97})
+    after = bench.predict(image("Total? Date"))
+    assert labels(after["results"][0]) == ["Total"]
+    assert after["model_version"] == after["results"][0]["model_version"] == bench.setup() != before
+    bench.serve_project(8)
+    assert labels(bench.predict(image("Total? Date"), project=8)["results"][0]) == ["Total", "Date"]
+    write_thresholds(bench.model_dir, "project-7", {})
+    assert bench.setup() == before
+
+
+def test_thresholds_that_cannot_be_read_draw_nothing(bench: Bench) -> None:
+    bench.serve_project()
+    (bench.model_dir / "project-7" / "thresholds.json").write_text('{"Date": 97}')
+    status, answer = bench.post("/predict", {"tasks": [], "label_config": RECTANGLES, "project": 7})
+    assert status == 503
+    assert "the threshold of 'Date' is between 0 and 1, got 97" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize("read_only", [True, False])
