@@ -10,8 +10,10 @@ be run again, also after it was stopped. It may run while people label and press
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections import Counter
@@ -24,9 +26,11 @@ from tqdm import tqdm
 
 from layoutloop.connect.shim_address import ShimAddress
 from layoutloop.errors import FileUnusable, SettingsInvalid
+from layoutloop.jobs.queue import open_jobs
 from layoutloop.named_files import read_named_text
 from layoutloop.plural import counted
 from layoutloop.prelabel.file import PredictionFile
+from layoutloop.prelabel.job import do_prelabelling
 from layoutloop.prelabel.run import LARGEST_PORTION, LEAST_PORTION, REQUESTS, Outcome, Prelabelling
 from layoutloop.prelabel.shim import ShimPredictions
 from layoutloop.processes.command import as_command
@@ -38,6 +42,7 @@ from layoutloop.studio.export import read_label_config
 from layoutloop.studio.predictions import ProjectPredictions
 from scripts.import_documents import files_of
 
+_INTERRUPTED = 75
 _MOST_NAMED = 5
 _IMAGES_AT_A_TIME = 24
 
@@ -69,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     node = NodeSettings.from_env(os.environ)
     settings = Settings.from_env(os.environ | node.environment())
-    address = ShimAddress.of(options.shim_url or node.address, settings)
+    address = ShimAddress.of(options.shim_url or settings.shim_url or node.address, settings)
+    if options.job is not None:
+        return _work(options, settings, address)
     with ExitStack() as opened:
         shim = opened.enter_context(closing(ShimPredictions(address, options.project, settings.deadline_s)))
         studio = None
@@ -91,6 +98,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
     print(_summary(outcome, options.out))
     return 1 if outcome.failed else 0
+
+
+def _work(options: argparse.Namespace, settings: Settings, address: ShimAddress) -> int:
+    """Do a job that a worker claimed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))
+    with closing(open_jobs(settings.jobs_url)) as jobs:
+        return do_prelabelling(jobs, options.job, options.attempt, settings, address)
 
 
 def _client(settings: Settings, opened: ExitStack) -> StudioClient:
@@ -128,7 +143,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--tasks", type=Path, metavar="FILE", help="only these: a text file of task ids")
     which.add_argument("--view", type=int, metavar="ID", help="only a view's: `tab` in the Data Manager's address")
-    parser.add_argument("--shim-url", metavar="URL", help="where the shim answers (default: this machine's)")
+    parser.add_argument(
+        "--shim-url", metavar="URL", help="where the shim answers (default: LAYOUTLOOP_SHIM_URL, or this machine's)"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write tasks with predictions, as Label Studio imports them"
     )
@@ -136,7 +153,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     files.add_argument("images", nargs="*", type=Path, metavar="IMAGE", help="image, or a folder of them")
     files.add_argument("--label-config", type=Path, metavar="FILE", help="XML, in place of the project's")
     files.add_argument("--image-url", default="", metavar="PREFIX", help="stands before each path in the file")
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # the worker's
+    parser.add_argument("--attempt", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.job is not None:
+        return options
     if options.images and options.out is None:
         parser.error("IMAGE goes with --out FILE")
     if options.label_config and not options.images:

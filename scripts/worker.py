@@ -1,10 +1,10 @@
-"""Run training jobs, one at a time, each in a process of its own: `python -m scripts.worker`."""
+"""Run jobs, each in a process of its own: `python -m scripts.worker`."""
 
 from __future__ import annotations
 
 import sys
 
-from training.worker.loop import main
+from training.worker.main import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

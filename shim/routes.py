@@ -106,18 +106,20 @@ def take() -> Response:
 
 @routes.post("/webhook")
 def webhook() -> Response:
-    """Take any event; Start Training and new annotations queue a training job."""
+    """Take any event; Start Training and new annotations queue a training, new tasks a pre-labelling."""
     refuse_other_sites()
     body = _json_object()
     context().titles.note(body)
     event = read_event(body)
-    if event.trigger == "annotations" and not context().settings.train_every:
+    settings = context().settings
+    is_off = {"annotations": not settings.train_every, "tasks": not settings.prelabel}
+    if is_off.get(event.trigger):
         return jsonify({"status": "ignored", "action": event.action})
     if event.project is None:
         if event.why:
             logger.info("webhook %s is ignored: %s", event.action, event.why)
         return jsonify({"status": "ignored", "action": event.action})
-    job = submit(event.project, "retrain", event.trigger)
+    job = submit(event.project, event.kind, event.trigger)
     logger.info("webhook %s: job %s of project %d waits", event.action, job.id, event.project)
     return jsonify({"status": "queued", "job": job.id})
 

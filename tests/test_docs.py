@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from layoutloop.settings import training as training_settings
-from layoutloop.settings.serving import READ_ELSEWHERE, Settings, variable_of
+from layoutloop.settings.serving import Settings, variable_of
 from layoutloop.settings.training import TrainSettings
+from layoutloop.settings.variables import READ_ELSEWHERE
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

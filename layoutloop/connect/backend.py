@@ -21,7 +21,7 @@ from layoutloop.plural import counted
 from layoutloop.studio.client import StudioClient
 from layoutloop.studio.label_config import LabelConfig, parse_label_config, served_sentence
 
-_NEEDED_EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"})
+_NEEDED_EVENTS = frozenset({"ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "TASKS_CREATED"})
 _NO_TASKS = "Project has no tasks"
 
 Say = Callable[[str], None]
@@ -156,8 +156,10 @@ def _ensure_webhook(client: StudioClient, project: int, shim: ShimAddress, say: 
     wrong = [name for name, value in wanted.items() if webhook[name] != value]
     if wrong:
         client.patch(f"/api/webhooks/{webhook['id']}/", wanted)
-        carries = "carries Basic auth now" if shim.user else "carries no Authorization any more"
-        say(f"repaired the webhook {webhook['url']}: it {carries if 'headers' in wrong else 'sends annotations now'}")
+        now = "carries Basic auth now" if shim.user else "carries no Authorization any more"
+        if "headers" not in wrong:
+            now = "sends annotations and new tasks now"
+        say(f"repaired the webhook {webhook['url']}: it {now}")
     else:
         say(f"the webhook {webhook['url']} is there{_with_auth(shim)}")
     for double in doubles:

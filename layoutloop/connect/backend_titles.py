@@ -10,7 +10,6 @@ project's `model_version` with the title, if it was that title.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
@@ -18,11 +17,11 @@ from typing import Any
 
 from layoutloop.errors import StudioUnavailable
 from layoutloop.studio.client import StudioClient
+from layoutloop.studio.version import is_version
 
 logger = logging.getLogger(__name__)
 
 TITLE = "LayoutLoop"
-_VERSION = re.compile(r"(ocr|\d{8}T\d{6}Z)-[0-9a-f]{8}")
 
 
 class TitleState(Enum):
@@ -37,7 +36,7 @@ class TitleState(Enum):
 
 def is_ours(title: str | None) -> bool:
     """Return whether LayoutLoop gave this title, or this `model_version` of a project; a person's is never changed."""
-    return title == TITLE or _VERSION.fullmatch(title or "") is not None
+    return title == TITLE or is_version(title)
 
 
 def follow_version(client: StudioClient, backend: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""Training jobs: the record, the rules by which it moves, where records are kept, and the queue that they are.
+"""Jobs: the record, the rules by which it moves, where records are kept, and the queue that they are.
 
-queued --claim--> running --finish--> done (promoted, rejected, skipped, dry run)
+queued --claim--> running --finish--> done (promoted, rejected, skipped, dry run; of pre-labellings done, stopped)
 
       ^                  |-----fail-----> failed
 
@@ -14,6 +14,11 @@ Waiting: an equal request joins the job that waits; one that runs, or was tried 
 came meanwhile is not in it. At most 200 wait. A job that ended as skipped is followed by 60 s without another.
 Annotations wait 5 s for the rest of a burst. A person's request joins such a job and turns it into one that is not
 skipped.
+
+Lanes: trainings and restores are one, pre-labellings the other. Jobs wait for others of their lane alone: one training
+of a project runs at a time, and one pre-labelling in all. A promotion queues a pre-labelling in the same step, which
+ends the one of an older version. It is stopped in its record: its process is refused then, as one of an earlier
+attempt is.
 
 Fencing: `attempt` grows with every claim, and a process that works on a job names it with every change. A process of
 an earlier attempt is refused (`Superseded`) and stops; it checks once more right before the flip.

@@ -1,4 +1,4 @@
-"""What a training job is: its record, which Label Studio's users see under /jobs."""
+"""What a job is: its record, which Label Studio's users see under /jobs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
-Kind = Literal["retrain", "restore"]
-Trigger = Literal["start_training", "annotations", "api", "command", "dashboard"]
+Kind = Literal["retrain", "restore", "prelabel"]
+Lane = Literal["training", "prelabelling"]
+"""Jobs of one lane wait for each other; those of the other never do."""
+Trigger = Literal["start_training", "annotations", "api", "command", "dashboard", "promotion", "tasks"]
 State = Literal["queued", "running", "done", "failed"]
-JobVerdict = Literal["promoted", "rejected", "skipped", "dry run"]
+JobVerdict = Literal["promoted", "rejected", "skipped", "dry run", "done", "stopped"]
 Scalar = bool | int | float | str
 """What an option may be."""
 
 DEBOUNCE_S = 5.0
 """Annotations come in bursts: a job that they queue waits this long for the rest of the burst."""
+IMPORT_S = 10.0
+"""So do new tasks; an import sends an event for each of its parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,7 @@ class Job:
     Args:
         id: short random hex.
         project: Label Studio's project id.
-        kind: "restore" brings an old version back under a new stamp.
+        kind: "restore" brings an old version back under a new stamp; "prelabel" draws waiting tasks.
         trigger: what queued it; a job of annotations may be skipped when too few are new.
         options: what differs from an ordinary job, such as {"force": True}; options that are off are left out.
         attempt: 0 before the first claim. It only grows and is the fencing number: a process that works on the job
@@ -36,13 +40,13 @@ class Job:
         started: of the newest attempt.
         updated: when its record last changed.
         not_before: it is not claimed earlier.
-        step: "export", "read pages", "train", "evaluate", "archive", "rollout".
+        step: "export", "read pages", "train", "evaluate", "archive", "rollout"; of a pre-labelling "draw", "remove".
         done: of `total`, within the step.
         epoch: may be a fraction, of `epochs`.
         loss: of training, the newest.
         eta_s: estimated seconds until the end.
         f1: entity F1 on the validation pages, 0 to 1.
-        message: the outcome in a sentence.
+        message: the outcome in a sentence; of a pre-labelling that runs, what holds it up.
         version: the model version that was made.
         error: why the newest attempt that went wrong did so.
     """
@@ -74,6 +78,11 @@ class Job:
     message: str = ""
     version: str = ""
     error: str = ""
+
+    @property
+    def lane(self) -> Lane:
+        """Whose turn it waits for."""
+        return "prelabelling" if self.kind == "prelabel" else "training"
 
     @property
     def tries(self) -> int:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from layoutloop.errors import JobNotFound
+from layoutloop.errors import JobNotFound, RequestInvalid
 from layoutloop.jobs import rules
-from layoutloop.jobs.job import DEBOUNCE_S, Job, JobVerdict, Kind, Scalar, Trigger
+from layoutloop.jobs.job import DEBOUNCE_S, IMPORT_S, Job, JobVerdict, Kind, Lane, Scalar, Trigger
 from layoutloop.jobs.records import BUSY_S, Records, open_records
 from layoutloop.jobs.rules import RETRY_PAUSE_S, Jobs
+
+_BURST_S = {"annotations": DEBOUNCE_S, "tasks": IMPORT_S}
 
 
 class JobStore:
@@ -57,22 +60,21 @@ class JobStore:
         """
         now = self._clock()
         chosen = {name: value for name, value in (options or {}).items() if value is not None and value is not False}
-        not_before = now + DEBOUNCE_S if trigger == "annotations" else now
-        wanted = Job(secrets.token_hex(6), project, kind, trigger, now, chosen, updated=now, not_before=not_before)
+        wanted = replace(_new(project, kind, trigger, now), options=chosen)
         room = rules.MOST_QUEUED if is_known else rules.MOST_UNKNOWN
         return self._records.change(lambda jobs: rules.submit(jobs, wanted, room))
 
-    def claim(self, worker: str, job_id: str | None = None) -> Job | None:
-        """Take the oldest job that may start (or only `job_id`); None where there is none."""
+    def claim(self, worker: str, job_id: str | None = None, lane: Lane = "training") -> Job | None:
+        """Take the oldest job of a lane that may start (or only `job_id`); None where there is none."""
         now = self._clock()
-        return self._records.change(lambda jobs: rules.claim(jobs, worker, now, job_id))
+        return self._records.change(lambda jobs: rules.claim(jobs, worker, now, job_id, lane))
 
     def check(self, job_id: str, attempt: int) -> Job:
         """Return the job if this attempt still runs it; called right before anything that cannot be undone."""
         return rules.check(self._records.read(job_id), job_id, attempt)
 
     def update(self, job_id: str, attempt: int, **progress: str | int | float | None) -> Job:
-        """Note progress (step, done, total, epoch, epochs, loss, eta_s, f1); without any, that the worker runs."""
+        """Note progress (step, done, total, epoch, epochs, loss, eta_s, f1, message); without, that the worker runs."""
         return self._move(job_id, attempt, lambda job, now: rules.progressed(job, now, progress), alone=True)
 
     def finish(
@@ -84,11 +86,37 @@ class JobStore:
         message: str,
         version: str = "",
         f1: float | None = None,
+        prelabel: bool = False,
     ) -> Job:
-        """End a job that did its work, whatever its verdict."""
+        """End a job that did its work, whatever its verdict; in the same step a pre-labelling may be queued."""
         outcome = {"state": "done", "error": "", "verdict": verdict, "message": message, "version": version}
         measured = {} if f1 is None else {"f1": f1}
-        return self._move(job_id, attempt, lambda job, now: rules.ended(job, now, **outcome, **measured))
+        follower: Kind | None = "prelabel" if prelabel else None
+        return self._move(
+            job_id, attempt, lambda job, now: rules.ended(job, now, **outcome, **measured), follower=follower
+        )
+
+    def stop(self, job_id: str, message: str) -> Job:
+        """End a pre-labelling that waits or runs; one that has ended stays as it is.
+
+        Raises:
+            JobNotFound: there is no such job.
+            RequestInvalid: it is another kind of job.
+        """
+        now = self._clock()
+
+        def rule(jobs: Jobs) -> rules.Change[Job]:
+            job = _find(jobs, job_id)
+            if job.kind != "prelabel":
+                raise RequestInvalid(
+                    f"job {job_id} is no pre-labelling: only these can be stopped, nothing else breaks"
+                )
+            if job.state not in ("queued", "running"):
+                return rules.Change(job)
+            change = rules.move(jobs, rules.stopped(job, now, message))
+            return rules.Change(change.result[0], change.put, change.drop)
+
+        return self._records.change(rule)
 
     def fail(self, job_id: str, attempt: int, error: str) -> Job:
         """End a job that would fail again, with a sentence that says what to do."""
@@ -127,10 +155,7 @@ class JobStore:
         Raises:
             JobNotFound: there is none.
         """
-        found = self._records.read(job_id)
-        if job_id not in found:
-            raise JobNotFound(f"no job has the id {job_id!r:.40}; GET /jobs lists those that are kept")
-        return found[job_id]
+        return _find(self._records.read(job_id), job_id)
 
     def newest(self, project: int | None = None, limit: int | None = None) -> list[Job]:
         """Return the jobs, of one project or of all, newest first."""
@@ -142,15 +167,37 @@ class JobStore:
         """Close files and connections."""
         self._records.close()
 
-    def _move(self, job_id: str, attempt: int, change: Callable[[Job, float], Job], *, alone: bool = False) -> Job:
-        """Change a job that this attempt runs; with `alone` no other record is read."""
+    def _move(
+        self,
+        job_id: str,
+        attempt: int,
+        change: Callable[[Job, float], Job],
+        *,
+        alone: bool = False,
+        follower: Kind | None = None,
+    ) -> Job:
+        """Change a job that this attempt runs; with `alone` no other record is read. A follower is queued with it."""
         now = self._clock()
+        wanted = _new(0, follower, "promotion", now) if follower else None  # here: a rule may run more than once
 
         def rule(jobs: Jobs) -> rules.Change[tuple[Job, ...]]:
-            return rules.move(jobs, change(rules.check(jobs, job_id, attempt), now))
+            job = rules.check(jobs, job_id, attempt)
+            moved = rules.move(jobs, change(job, now))
+            return moved if wanted is None else rules.followed(jobs, moved, replace(wanted, project=job.project))
 
         (moved,) = self._records.change(rule, job_id if alone else None)
         return moved
+
+
+def _new(project: int, kind: Kind, trigger: Trigger, now: float) -> Job:
+    not_before = now + _BURST_S.get(trigger, 0.0)
+    return Job(secrets.token_hex(6), project, kind, trigger, now, updated=now, not_before=not_before)
+
+
+def _find(jobs: Jobs, job_id: str) -> Job:
+    if job_id not in jobs:
+        raise JobNotFound(f"no job has the id {job_id!r:.40}; GET /jobs lists those that are kept")
+    return jobs[job_id]
 
 
 def open_jobs(

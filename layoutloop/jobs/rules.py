@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from layoutloop.errors import Overloaded, Superseded
-from layoutloop.jobs.job import Job
+from layoutloop.jobs.job import Job, Lane
 from layoutloop.moments import age_s
 
 LEASE_S = 60.0
@@ -30,11 +30,14 @@ SKIP_PAUSE_S = 60.0
 KEPT = 200
 """Finished jobs that are kept."""
 MOST_QUEUED = 200
-"""Waiting jobs; each change of the records reads them all."""
+"""Waiting jobs of a lane; each change of the records reads them all."""
 MOST_UNKNOWN = 50
 """Waiting jobs, after which none is queued for a project that nothing here knows: anyone may name any number."""
 
-_PROGRESS = frozenset({"step", "done", "total", "epoch", "epochs", "loss", "eta_s", "f1"})
+NEWER = "A newer version was put into service; another pre-labelling draws the waiting tasks anew."
+
+_PROGRESS = frozenset({"step", "done", "total", "epoch", "epochs", "loss", "eta_s", "f1", "message"})
+_BURSTS = ("annotations", "tasks")
 
 T = TypeVar("T")
 
@@ -66,7 +69,8 @@ def submit(jobs: Jobs, wanted: Job, room: int = MOST_QUEUED) -> Change[Job]:
 
     A person's request that joins a job of annotations turns it into one that is not skipped, without a wait, and ends
     the pause before the same job's next attempt. Annotations wait for the rest of their burst, and until
-    `SKIP_PAUSE_S` after a skipped job of the project.
+    `SKIP_PAUSE_S` after a skipped job of the project. New tasks wait likewise. The pre-labelling that follows a
+    promotion ends the one that runs, which draws what is out of service.
 
     Args:
         jobs: the records.
@@ -78,28 +82,42 @@ def submit(jobs: Jobs, wanted: Job, room: int = MOST_QUEUED) -> Change[Job]:
     """
     if wanted.id in jobs:
         return Change(jobs[wanted.id])  # Redis did it, but its answer to the first try was lost
-    waiting = [job for job in _oldest_first(jobs) if job.state == "queued"]
+    waiting = [job for job in _oldest_first(jobs) if job.state == "queued" and job.lane == wanted.lane]
     same = [job for job in waiting if _request(job) == _request(wanted)]
     joined = next((job for job in same if _takes_all(job)), None)
     if joined is None and len(waiting) >= room:
-        raise Overloaded(f"{len(waiting)} training jobs wait already; see that a worker runs, and try again later")
+        raise Overloaded(f"{len(waiting)} {wanted.lane} jobs wait already; see that a worker runs, and try again later")
+    if wanted.trigger in _BURSTS and joined is not None:
+        return Change(joined)
     if wanted.trigger == "annotations":
-        if joined is not None:
-            return Change(joined)
         skipped = (one.ended for one in jobs.values() if (one.project, one.verdict) == (wanted.project, "skipped"))
         next_check = max((ended or 0.0 for ended in skipped), default=-SKIP_PAUSE_S) + SKIP_PAUSE_S
         wanted = replace(wanted, not_before=max(wanted.not_before, next_check))
         return Change(wanted, put=(wanted,))
     hurried = {job.id: _hurried(job, wanted) for job in same}
+    outdated = _outdated(jobs, wanted)
     if joined is not None:
-        return Change(hurried[joined.id], put=tuple(hurried.values()))
-    return Change(wanted, put=(*hurried.values(), wanted))
+        return Change(hurried[joined.id], put=(*hurried.values(), *outdated))
+    return Change(wanted, put=(*hurried.values(), *outdated, wanted))
 
 
-def claim(jobs: Jobs, worker: str, now: float, job_id: str | None = None) -> Change[Job | None]:
+def followed(jobs: Jobs, change: Change[T], wanted: Job) -> Change[T]:
+    """Return a change that queues a job too, in the same step; it is left out where too many wait."""
+    left = {job_id: job for job_id, job in jobs.items() if job_id not in change.drop}
+    try:
+        queued = submit({**left, **{job.id: job for job in change.put}}, wanted)
+    except Overloaded:
+        return change
+    return replace(change, put=(*change.put, *queued.put))
+
+
+def claim(
+    jobs: Jobs, worker: str, now: float, job_id: str | None = None, lane: Lane = "training"
+) -> Change[Job | None]:
     """Give the oldest job that may start to a worker; None where there is none.
 
-    One job per project runs at a time; several workers take different projects.
+    One training or restore of a project runs at a time, and several workers take different projects. Pre-labellings run
+    one at a time: all of them import into one Label Studio.
 
     Args:
         jobs: the records.
@@ -107,12 +125,16 @@ def claim(jobs: Jobs, worker: str, now: float, job_id: str | None = None) -> Cha
         now: Unix seconds.
         job_id: only this job, whatever its `not_before` says. One that is further off than any pause lasts was noted
             before the clock was moved back, and holds nobody up.
+        lane: of the job.
     """
-    busy = {job.project for job in jobs.values() if job.state == "running"}
+    running = [job for job in jobs.values() if job.state == "running" and job.lane == lane]
+    busy = {job.project for job in running}
+    if lane == "prelabelling" and running:
+        return Change(None)
     for job in _oldest_first(jobs):
         is_due = not now < job.not_before <= now + LONGEST_PAUSE_S
         wanted = is_due if job_id is None else job.id == job_id
-        if job.state == "queued" and wanted and job.project not in busy:
+        if job.state == "queued" and job.lane == lane and wanted and job.project not in busy:
             fresh = Job(job.id, job.project, job.kind, job.trigger, job.created, job.options)  # without old progress
             claimed = replace(
                 fresh,
@@ -164,6 +186,11 @@ def progressed(job: Job, now: float, progress: Mapping[str, object]) -> Job:
 def ended(job: Job, now: float, **outcome: str | float) -> Job:
     """Return a job at its end; `outcome` has its state, and what came of it."""
     return replace(job, updated=now, ended=now, eta_s=None, **outcome)  # type: ignore[arg-type]
+
+
+def stopped(job: Job, now: float, message: str) -> Job:
+    """Return a job that is wanted no more: its process is refused from now on, and ends."""
+    return ended(job, now, state="done", verdict="stopped", message=message, error="")
 
 
 def released(job: Job, now: float) -> Job:
@@ -230,16 +257,26 @@ def _request(job: Job) -> tuple[object, ...]:
 
 
 def _takes_all(job: Job) -> bool:
-    """Whether a waiting job will use all that comes until it begins; a restore depends on no annotations."""
+    """Whether a waiting job will use all that comes until it begins; only a training reads annotations before."""
     has_read_nothing = job.attempt == job.away and job.step in ("", "export")
-    return has_read_nothing or job.kind == "restore"
+    return has_read_nothing or job.kind != "retrain"
 
 
 def _hurried(job: Job, wanted: Job) -> Job:
     """Return a waiting job without its wait, since a person wants the same now."""
-    trigger = wanted.trigger if job.trigger == "annotations" and _takes_all(job) else job.trigger
+    trigger = wanted.trigger if job.trigger in _BURSTS and _takes_all(job) else job.trigger
     not_before = min(job.not_before, wanted.not_before)
     return replace(job, trigger=trigger, not_before=not_before, updated=wanted.created)
+
+
+def _outdated(jobs: Jobs, wanted: Job) -> tuple[Job, ...]:
+    """Return the pre-labelling that runs, ended, where a newer version went into service."""
+    return tuple(
+        stopped(job, wanted.created, NEWER)
+        for job in jobs.values()
+        if (job.project, job.kind, job.state) == (wanted.project, "prelabel", "running")
+        and wanted.trigger == "promotion"
+    )
 
 
 def _queued(job: Job, now: float, pause_s: float, **changes: str | int) -> Job:
@@ -251,17 +288,17 @@ def _given_up(job: Job, now: float, attempts: int, error: str) -> Job:
 
 
 def _surplus(jobs: Iterable[Job]) -> tuple[str, ...]:
-    """Ids of ended jobs not to keep: beyond `KEPT`, and skipped ones but for each project's newest."""
-    drop, kept, skipped = [], 0, set()
+    """Ids of ended jobs not to keep: beyond `KEPT`, and skipped ones and pre-labellings but for a project's newest."""
+    drop, kept, single = [], 0, set()
     for job in sorted(jobs, key=lambda one: (one.ended or 0.0, one.id), reverse=True):
         if job.state not in ("done", "failed"):
             continue
-        is_skipped = job.verdict == "skipped"
-        if kept >= KEPT or (is_skipped and job.project in skipped):
+        is_single = job.verdict == "skipped" or job.kind == "prelabel"
+        if kept >= KEPT or (is_single and (job.project, job.lane) in single):
             drop.append(job.id)
             continue
         kept += 1
-        skipped |= {job.project} if is_skipped else set()
+        single |= {(job.project, job.lane)} if is_single else set()
     return tuple(drop)
 
 

@@ -24,9 +24,18 @@ class Patience:
         stopped: ends the waiting.
     """
 
-    def __init__(self, say: Callable[[str], None], stopped: threading.Event) -> None:
+    def __init__(self, say: Callable[[str], None], stopped: threading.Event | None = None) -> None:
         self._say = say
-        self._stopped = stopped
+        self._stopped = stopped or threading.Event()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is waited for any more."""
+        return self._stopped.is_set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, at most until it is over."""
+        self._stopped.wait(seconds)
 
     def call(self, what: Callable[[], T]) -> T:
         """Return what a call returns; it may be called again from its beginning.

@@ -14,7 +14,7 @@ from layoutloop.errors import ModelNotReady, TaskInvalid
 from layoutloop.in_order import in_order
 from layoutloop.prelabel.patience import Patience
 from layoutloop.prelabel.shim import PredictAnswer, ShimPredictions, TaskAnswer
-from layoutloop.prelabel.storing import PredictionStore
+from layoutloop.prelabel.storing import LARGE, Pace, PredictionStore
 from layoutloop.studio.label_config import LabelConfig, image_references, parse_label_config
 from layoutloop.studio.predictions import ProjectPredictions, TaskList, chunks
 
@@ -34,7 +34,7 @@ class Listener(Protocol):
     def found(self, tasks: int) -> None:
         """So many more tasks are to be looked at."""
 
-    def answered(self, tasks: int, pages: int) -> None:
+    def answered(self, tasks: int, pages: int, /) -> None:
         """So many tasks were answered."""
 
     def say(self, sentence: str) -> None:
@@ -69,6 +69,8 @@ class Prelabelling:
         listener: of the person who started it.
         portion: tasks in a request.
         tasks: ids of the only tasks that count; None for all of the project.
+        pace: of the imports.
+        requests: at a time.
     """
 
     def __init__(
@@ -78,11 +80,15 @@ class Prelabelling:
         listener: Listener,
         portion: int,
         tasks: Sequence[int] | None = None,
+        pace: Pace = LARGE,
+        requests: int = REQUESTS,
     ) -> None:
         self._studio = studio
         self._shim = shim
         self._listener = listener
         self._portion = portion
+        self._pace = pace
+        self._requests = requests
         self._only = None if tasks is None else sorted(set(tasks))
         self._stopped = threading.Event()
         self._patience = Patience(listener.say, self._stopped)
@@ -98,7 +104,7 @@ class Prelabelling:
         Raises:
             LayoutLoopError: it cannot go on; what was stored stays, and the next run goes on.
         """
-        store = PredictionStore(self._studio, self._shim, self._patience, self._failed.__setitem__)
+        store = PredictionStore(self._studio, self._shim, self._patience, self._failed.__setitem__, self._pace)
         try:
             while (version := self._pass(store)) is None:
                 if not self._moves(store):
@@ -116,7 +122,7 @@ class Prelabelling:
         config = parse_label_config(xml)
         version = self._patience.call(lambda: self._shim.version(xml))
         found = False
-        answers = in_order(lambda portion: self._predict(xml, portion), self._portions(version), REQUESTS)
+        answers = in_order(lambda portion: self._predict(xml, portion), self._portions(version), self._requests)
         try:
             for portion, answer in answers:
                 found = True

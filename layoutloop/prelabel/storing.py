@@ -1,11 +1,13 @@
-"""Imports predictions into Label Studio while others are made: few large calls, each task only once."""
+"""Imports predictions into Label Studio while others are made, at a pace; each task only once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from layoutloop.errors import StudioUnavailable
@@ -15,12 +17,33 @@ from layoutloop.studio.predictions import ProjectPredictions
 
 _MAX_BYTES = 16 * 2**20
 """Of one import, as JSON; while it runs, the next grows to as much."""
-_PAUSE_S = 20.0
-_PAUSE_TIMES = 9.0
-"""Pause after an import, in times of what it took: Label Studio counts all tasks anew for each, and people wait."""
 _TRIES = 3
 
 Prediction = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much Label Studio is given to do.
+
+    Args:
+        least: predictions in one import, if there are so many, and for each second that the import before took: where
+            Label Studio counts many tasks, it takes seconds for a few predictions too.
+        most: predictions in one import.
+        pause_s: after an import, at least.
+        pause_times: likewise, in times of what the import took: Label Studio counts all tasks anew, and people wait.
+    """
+
+    least: int
+    most: int
+    pause_s: float
+    pause_times: float
+
+
+LARGE = Pace(100_000, 100_000, 20.0, 9.0)
+"""Few large imports: for who waits for the command, in a project of any size."""
+GENTLE = Pace(25, 300, 2.0, 3.0)
+"""What nobody waits for: a quarter of Label Studio's time, in imports of about a second (`benchmarks/README.md`)."""
 
 
 class PredictionStore:
@@ -31,6 +54,7 @@ class PredictionStore:
         shim: where tasks are taken before they are stored.
         patience: for calls.
         refused: called with a task's id and a sentence where Label Studio does not take its prediction.
+        pace: of the imports.
     """
 
     def __init__(
@@ -39,16 +63,19 @@ class PredictionStore:
         shim: ShimPredictions,
         patience: Patience,
         refused: Callable[[int, str], None],
+        pace: Pace = LARGE,
     ) -> None:
         self._studio = studio
         self._shim = shim
         self._patience = patience
         self._refused = refused
+        self._pace = pace
+        self._most = pace.least
         self._thread = ThreadPoolExecutor(1, "store")
         self._under_way: Future[None] | None = None
         self._waiting: dict[str, dict[int, Prediction]] = {}
         self._size = 0
-        self._next = time.monotonic() + _PAUSE_S
+        self._next = time.monotonic() + pace.pause_s
         self.stored: dict[int, str] = {}
 
     def add(self, predictions: Mapping[int, Prediction], size: int) -> None:
@@ -86,12 +113,16 @@ class PredictionStore:
             under_way.result()
 
     def _store_all(self, collected: Mapping[str, Mapping[int, Prediction]]) -> None:
-        began = time.monotonic()
         for version, predictions in collected.items():
-            sent: set[int] = set()
-            self._patience.call(partial(self._store, version, predictions, sent))
-        ended = time.monotonic()
-        self._next = ended + max(_PAUSE_S, _PAUSE_TIMES * (ended - began))
+            remaining = iter(sorted(predictions.items()))
+            while (some := dict(islice(remaining, self._most))) and not self._patience.is_over:
+                self._patience.pause(self._next - time.monotonic())
+                began = time.monotonic()
+                self._patience.call(partial(self._store, version, some, set[int]()))
+                ended = time.monotonic()
+                took_s = ended - began
+                self._most = round(min(max(1.0, took_s) * self._pace.least, self._pace.most))
+                self._next = ended + max(self._pace.pause_s, self._pace.pause_times * took_s)
 
     def _store(self, version: str, predictions: Mapping[int, Prediction], sent: set[int]) -> None:
         """Store what Label Studio lacks. Called again where the connection broke, it stores only what was not stored.

@@ -22,38 +22,14 @@ from layoutloop.settings.values import (
     is_redis,
     reachable,
     redis_address,
+    task_count,
 )
+from layoutloop.settings.variables import ALIASES, GONE, READ_ELSEWHERE
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.path import StorePath, store_path
 from layoutloop.studio.api_key_file import KEY_FILE_VARIABLE, KEY_VARIABLE
 from layoutloop.studio.web_address import parse_host_rules
 
-READ_ELSEWHERE = frozenset(
-    {
-        "LAYOUTLOOP_VENV",  # scripts/setup.sh
-        "LAYOUTLOOP_LABEL_STUDIO_VENV",  # scripts/setup.sh and the demo
-        "LAYOUTLOOP_CHROMIUM",  # the tests
-        "LAYOUTLOOP_CACHE_DIR",  # handler/ocr_handler.py
-        "LAYOUTLOOP_CACHE_BYTES",
-        "LAYOUTLOOP_OCR_ENGINE",  # scripts/archive.py
-        "LAYOUTLOOP_OCR_DEVICE",
-        "LAYOUTLOOP_OCR_LANGUAGE",
-        "LAYOUTLOOP_OCR_PSM",
-        "LAYOUTLOOP_OCR_TIMEOUT_S",
-    }
-)
-"""Names with our prefix that other parts read; any further one is a mistyped setting."""
-
-_ALIASES = {
-    "LABEL_STUDIO_URL": ("LABEL_STUDIO_HOST", "LABEL_STUDIO_HOSTNAME", "HOSTNAME"),
-    KEY_VARIABLE: ("LABEL_STUDIO_ACCESS_TOKEN",),
-    "BASIC_AUTH_USER": ("ML_SERVER_BASIC_AUTH_USER",),
-    "BASIC_AUTH_PASS": ("ML_SERVER_BASIC_AUTH_PASS",),
-}
-_GONE = {
-    "USE_REDIS": "REDIS_URL alone chooses Redis, for the training jobs; unset it",
-    "RQ_QUEUE_NAME": "there is no RQ queue, and REDIS_URL alone chooses Redis; unset it",
-}
 LEAST_SILENT_S = 15.0
 """At a URL: a copy of the store that had an error sends what a node reports as much as 10 s late."""
 MOST_PROJECT_WORKERS = 4
@@ -97,6 +73,10 @@ class Settings:
         project_workers: LAYOUTLOOP_PROJECT_WORKERS, worker processes of each project's model that is not idle.
         idle_s: LAYOUTLOOP_IDLE_S, seconds without a page after which a project has no worker; 0 is never.
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
+        prelabel: LAYOUTLOOP_PRELABEL, how many of the tasks that people meet next are drawn anew by themselves; 0 is
+            none, EVERY_TASK all.
+        prelabel_remove_old: LAYOUTLOOP_PRELABEL_REMOVE_OLD, older predictions of ours on these tasks are deleted.
+        shim_url: LAYOUTLOOP_SHIM_URL, where the trainer reaches the shim; "" is here.
         redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where jobs are kept, and locks; without it, in files.
         log_level: LAYOUTLOOP_LOG_LEVEL.
     """
@@ -128,6 +108,9 @@ class Settings:
     project_workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, MOST_PROJECT_WORKERS))
     idle_s: float = 1800.0
     train_every: int = 10
+    prelabel: int = 1000
+    prelabel_remove_old: bool = False
+    shim_url: str = ""
     redis_url: str = field(default="", repr=False)
     log_level: str = "INFO"
 
@@ -144,6 +127,8 @@ class Settings:
                 "BASIC_AUTH_PASS, or LAYOUTLOOP_ALLOW_OPEN_BIND=1 if something else keeps strangers out"
             )
         self._check_torchserve()
+        if self.shim_url and not is_address(self.shim_url):
+            raise SettingsInvalid("LAYOUTLOOP_SHIM_URL is like http://shim:9090, without user and password")
         if not 0 <= self.score_threshold <= 1:
             raise SettingsInvalid(f"LAYOUTLOOP_SCORE_THRESHOLD is between 0 and 1, got {self.score_threshold}")
         for name in ("port", "torchserve_port"):
@@ -152,7 +137,7 @@ class Settings:
         for name in _ABOVE_ZERO:
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is above 0, got {getattr(self, name)}")
-        for name in ("idle_s", "train_every"):
+        for name in ("idle_s", "train_every", "prelabel"):
             if not getattr(self, name) >= 0:
                 raise SettingsInvalid(f"LAYOUTLOOP_{name.upper()} is 0 (never) or more, got {getattr(self, name)}")
         self._check_store()
@@ -205,7 +190,7 @@ class Settings:
             if name == "redis_url":
                 text = text or redis_address(environ)
             if text:
-                values[name] = store_path(text) if name == "model_dir" else convert(variable, text, default)
+                values[name] = _READERS[name](text) if name in _READERS else convert(variable, text, default)
         if key_file := _key_file(environ):
             values["label_studio_api_key"] = key_file
         return cls(**values)  # type: ignore[arg-type]
@@ -235,6 +220,7 @@ class Settings:
         return self.redis_url or f"sqlite://{quote(str((self.home / 'jobs.db').resolve()))}"
 
 
+_READERS = {"model_dir": store_path, "prelabel": task_count}
 _OWN_NAMES = (
     *("label_studio_url", "label_studio_api_key", "basic_auth_user", "basic_auth_pass"),
     *("model_dir", "redis_url"),
@@ -253,7 +239,7 @@ def _defaults() -> dict[str, object]:
 
 
 def _lookup(environ: Mapping[str, str], variable: str) -> str:
-    for name in (variable, *_ALIASES.get(variable, ())):
+    for name in (variable, *ALIASES.get(variable, ())):
         text = environ.get(name, "").strip()
         # HOSTNAME is also what shells call this machine; only an address is meant for us.
         if text and (name != "HOSTNAME" or text.startswith(("http://", "https://"))):
@@ -267,7 +253,7 @@ def _key_file(environ: Mapping[str, str]) -> Path | None:
     if not text:
         return None
     if _lookup(environ, KEY_VARIABLE):
-        names = " or ".join((KEY_VARIABLE, *_ALIASES[KEY_VARIABLE]))
+        names = " or ".join((KEY_VARIABLE, *ALIASES[KEY_VARIABLE]))
         raise SettingsInvalid(f"{KEY_FILE_VARIABLE} is set, and so is {names}: the key comes from one place, unset one")
     path = Path(text)
     if not path.is_absolute():  # what is started runs in several folders
@@ -293,7 +279,7 @@ def refuse_mistyped(environ: Mapping[str, str]) -> None:
 def _refuse_unknown(environ: Mapping[str, str]) -> None:
     refuse_mistyped(environ)
     for name in environ:
-        if name in _GONE and environ[name].strip():
-            raise SettingsInvalid(f"{name} means nothing here: {_GONE[name]}")
+        if name in GONE and environ[name].strip():
+            raise SettingsInvalid(f"{name} means nothing here: {GONE[name]}")
     if (environ.get("LABEL_STUDIO_ML_BACKEND_V2") or "true").lower() not in TRUE:
         raise SettingsInvalid("LABEL_STUDIO_ML_BACKEND_V2: only the V2 protocol is spoken; unset it")

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from layoutloop.errors import SettingsInvalid
 
 LOOPBACK = "127.0.0.1"
+EVERY_TASK = 2**31
+"""As many as there are."""
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
 
 
@@ -36,6 +38,19 @@ def convert(variable: str, text: str, default: object) -> object:
     except ValueError as error:
         wanted = {int: "a whole number", float: "a number"}.get(type(default), "1 or 0")
         raise SettingsInvalid(f"{variable}: {wanted} is wanted, got {text!r}") from error
+
+
+def task_count(text: str) -> int:
+    """Return how many tasks LAYOUTLOOP_PRELABEL says.
+
+    Raises:
+        SettingsInvalid: it says something else.
+    """
+    if text.lower() == "all":
+        return EVERY_TASK
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise SettingsInvalid(f"LAYOUTLOOP_PRELABEL is a number of tasks, 0 for none, or all, got {text!r:.80}")
+    return int(text)
 
 
 def check_host_names(names: Sequence[str]) -> None:

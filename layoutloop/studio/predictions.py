@@ -20,6 +20,7 @@ from typing import Any
 
 from layoutloop.errors import StudioRefused, StudioUnavailable
 from layoutloop.studio.client import StudioClient
+from layoutloop.studio.version import is_version
 
 _TASKS_AT_A_TIME = 100
 """Their ids stand in the address, which has 2 kB then; Label Studio reads all their predictions to list them."""
@@ -49,17 +50,39 @@ class ProjectPredictions:
         client: of Label Studio's API.
         project: its id.
         annotated: whether tasks that have an annotation count too.
+        drafts: whether tasks count on which somebody has begun.
+        until: the highest id that counts; None for all.
     """
 
-    def __init__(self, client: StudioClient, project: int, *, annotated: bool = False) -> None:
+    def __init__(
+        self,
+        client: StudioClient,
+        project: int,
+        *,
+        annotated: bool = False,
+        drafts: bool = True,
+        until: int | None = None,
+    ) -> None:
         self._client = client
         self._project = project
         self._base = f"/api/projects/{project}"
-        self._unannotated = [] if annotated else [_filter("total_annotations", "equal", "Number", 0)]
+        self._counted = [
+            *([] if annotated else [_filter("total_annotations", "equal", "Number", 0)]),
+            *([] if drafts else [_filter("draft_exists", "equal", "Boolean", False)]),
+            *([] if until is None else [_filter("id", "less_or_equal", "Number", until)]),
+        ]
 
     def label_config(self) -> str:
         """Return the label config as it is now."""
         return str(self._field(self._client.get(f"{self._base}/"), "label_config"))
+
+    def last_of(self, count: int) -> int | None:
+        """Return the id of the last of the first `count` tasks that count, by id; None where there are no more."""
+        total = int(self._field(self._list(self._counted, {}, "id", 1, 1), "total"))
+        if total <= count:
+            return None
+        found = self._field(self._list(self._counted, {}, "id", 1, count), "tasks")
+        return int(found[0]["id"]) if found else None
 
     def view_tasks(self, view: int) -> list[int]:
         """Return the ids of the tasks that a view (a tab of the Data Manager) shows, by its own filters.
@@ -85,7 +108,7 @@ class ProjectPredictions:
 
         With None in place of a version it does not matter which they have.
         """
-        filters = list(self._unannotated)
+        filters = list(self._counted)
         if version is not None:
             filters.append(_filter("predictions_model_versions", "not_contains", "List", [version]))
         query: dict[str, Any] = {}
@@ -138,7 +161,7 @@ class ProjectPredictions:
         removed = 0
         if doubles > 0:
             several = _filter("total_predictions", "greater", "Number", 1)
-            found = self._ids({"filters": [*self._unannotated, several, of_version]})
+            found = self._ids({"filters": [*self._counted, several, of_version]})
             looked_at = sorted(found, key=lambda task: task not in likely)[: len(likely) + _MOST_OTHERS]
             for task in looked_at:
                 removed += self._remove_doubles(task, version)
@@ -146,17 +169,38 @@ class ProjectPredictions:
                     break
         return removed
 
+    def holding_others(self, version: str, after: int) -> list[int]:
+        """Return the next tasks, by id, that have a prediction of a version and another one besides."""
+        has_it = _filter("predictions_model_versions", "contains", "List", [version])
+        filters = [*self._counted, has_it, _filter("total_predictions", "greater", "Number", 1)]
+        body = self._list([*filters, _filter("id", "greater", "Number", after)], {}, "id", _TASKS_AT_A_TIME, 1)
+        return sorted(int(task["id"]) for task in self._field(body, "tasks"))
+
+    def remove_older(self, task: int, version: str) -> int:
+        """Delete the predictions of a task that are LayoutLoop's and of another version; return how many.
+
+        Nothing is deleted where the task does not count (any more).
+        """
+        if not self.lacking(None, among=[task]).tasks:
+            return 0
+        rows = self._client.get("/api/predictions", {"task": task})
+        return self._delete(
+            [row for row in rows if is_version(row["model_version"]) and row["model_version"] != version]
+        )
+
     def _remove_doubles(self, task: int, version: str) -> int:
         rows = [row for row in self._client.get("/api/predictions", {"task": task}) if row["model_version"] == version]
         first, *others = sorted(rows, key=lambda row: int(row["id"])) or [{}]
-        doubles = [row for row in others if row["result"] == first["result"]]
-        for row in doubles:
+        return self._delete([row for row in others if row["result"] == first["result"]])
+
+    def _delete(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        for row in rows:
             try:
                 self._client.delete(f"/api/predictions/{row['id']}/")
             except StudioRefused as error:
                 if error.studio_status != 404:  # somebody else was faster
                     raise
-        return len(doubles)
+        return len(rows)
 
     def _ids(self, which: Mapping[str, Any]) -> list[int]:
         """Return the ids of tasks, by id; of the tasks of a view in its order."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 
 from layoutloop.store.thresholds import Thresholds
 from layoutloop.studio.label_config import LabelConfig
+
+_VERSION = re.compile(r"(ocr|\d{8}T\d{6}Z)-[0-9a-f]{8}")
+
+
+def is_version(version: str | None) -> bool:
+    """Return whether this has the form of the versions that `reported_version` makes; no person's has."""
+    return _VERSION.fullmatch(version or "") is not None
 
 
 def config_fingerprint(config: LabelConfig, engine: str, thresholds: Thresholds, *, read_only: bool = False) -> str:

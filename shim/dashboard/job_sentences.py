@@ -17,6 +17,8 @@ _STEPS = {
     "evaluate": "Measuring",
     "archive": "Archiving",
     "rollout": "Putting into service",
+    "draw": "Drawing waiting tasks",
+    "remove": "Removing older predictions",
 }
 _TRIGGERS = {
     "start_training": "Start Training",
@@ -24,6 +26,8 @@ _TRIGGERS = {
     "api": "POST /train",
     "command": "the command line",
     "dashboard": "the dashboard",
+    "promotion": "the version put into service",
+    "tasks": "new tasks",
 }
 
 
@@ -31,6 +35,8 @@ def what(job: Job) -> str:
     """Return what was requested."""
     if job.kind == "restore":
         return f"Restore of {job.options.get('version', 'an older version')}"
+    if job.kind == "prelabel":
+        return "Pre-labelling"
     extras = [name.replace("_", " ") for name in job.options]
     return f"Training ({', '.join(extras)})" if extras else "Training"
 
@@ -81,9 +87,11 @@ def waiting_for(job: Job, jobs: Iterable[Job], now: float) -> str:
             return f"A service that it needs was down; it is tried again in {wait}."
         if job.tries:
             return f"Try {job.tries} of {MAX_ATTEMPTS} broke off; the next one begins in {wait}."
-        return f"Waits {wait} for further annotations, then starts."
-    others = list(jobs)
+        return f"Waits {wait} for further {'tasks' if job.trigger == 'tasks' else 'annotations'}, then starts."
+    others = [one for one in jobs if one.lane == job.lane]
     busy = [one for one in others if one.state == "running" and now - one.updated <= LEASE_S]
+    if busy and job.kind == "prelabel":
+        return f"Waits for the pre-labelling of project {busy[0].project}: one runs at a time."
     if any(one.project == job.project for one in busy):
         return "Waits for the job of this project that runs now, and learns from all that comes until then."
     if busy:

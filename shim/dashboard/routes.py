@@ -37,6 +37,10 @@ _REPORT_POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
 )
+_STOPPED = (
+    "Stopped on the dashboard. What was drawn stays; the next promotion or import starts another one, and other tasks "
+    "get their boxes when they are opened."
+)
 
 
 @dashboard.after_request
@@ -137,6 +141,15 @@ def confirm_restore(project: str, version: str) -> str:
 def restore(project: str, version: str) -> AnyResponse:
     """Queue a restore."""
     return _queue(_restorable(project, version).id, "restore", {"version": version})
+
+
+@dashboard.post("/jobs/<job>/stop")
+def stop(job: str) -> AnyResponse:
+    """End a pre-labelling; what it stored stays."""
+    refuse_strange_forms()
+    ended = context().jobs.stop(job, _STOPPED)
+    logger.info("dashboard: job %s of project %d: %s", ended.id, ended.project, ended.verdict)
+    return redirect(url_for("dashboard.overview", _anchor=f"job-{ended.id}"), 303)
 
 
 @dashboard.get("/projects/<project>/versions/<version>/report")

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import get_args
 
 from layoutloop.errors import JobsUnavailable, ModelNotReady
-from layoutloop.jobs.job import Job
+from layoutloop.jobs.job import Job, Lane
 from layoutloop.jobs.queue import JobStore
 from layoutloop.store.manifest import project_model, project_of
 from layoutloop.store.model_store import ModelStore
@@ -21,7 +22,7 @@ MOST_PROJECTS = 100
 """Projects that the page shows: those in which something happened last."""
 MOST_VERSIONS = 50
 MOST_ENDED = 5
-"""Ended jobs that the page shows; /jobs has them all."""
+"""Ended jobs of each lane that the page shows; /jobs has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,8 @@ def read_jobs(jobs: JobStore) -> tuple[list[Job], JobList]:
         key=lambda job: job.ended or job.updated,
         reverse=True,
     )
-    return found, JobList((*running, *queued), tuple(ended[:MOST_ENDED]))
+    newest = {job.id for lane in get_args(Lane) for job in [one for one in ended if one.lane == lane][:MOST_ENDED]}
+    return found, JobList((*running, *queued), tuple(job for job in ended if job.id in newest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from layoutloop.settings.serving import READ_ELSEWHERE, Settings, refuse_mistyped
+from layoutloop.settings.serving import Settings, refuse_mistyped
 from layoutloop.settings.serving import variable_of as setting
 from layoutloop.settings.training import TrainSettings
 from layoutloop.settings.training import variable_of as training_setting
+from layoutloop.settings.variables import READ_ELSEWHERE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -33,7 +34,9 @@ NOT_FROM_ENV = {
     **dict.fromkeys(("MODEL_DIR", "LAYOUTLOOP_HOME", "LAYOUTLOOP_CACHE_DIR"), "a volume, at the image's own place"),
     **dict.fromkeys(("LAYOUTLOOP_PORT", "LAYOUTLOOP_TORCHSERVE_PORT"), "a port inside a container"),
     **dict.fromkeys(("LAYOUTLOOP_HOST", "LAYOUTLOOP_TORCHSERVE_HOST"), "the networks say who reaches it"),
-    **dict.fromkeys(("LABEL_STUDIO_URL", "LAYOUTLOOP_TORCHSERVE_URL", "REDIS_URL"), "another service of this file"),
+    **dict.fromkeys(
+        ("LABEL_STUDIO_URL", "LAYOUTLOOP_TORCHSERVE_URL", "REDIS_URL", "LAYOUTLOOP_SHIM_URL"), "another service here"
+    ),
     **dict.fromkeys(("LAYOUTLOOP_VENV", "LAYOUTLOOP_LABEL_STUDIO_VENV", "LAYOUTLOOP_CHROMIUM"), "of a checkout"),
     "LABEL_STUDIO_API_KEY": "LABEL_STUDIO_USER_TOKEN, which Label Studio's service gets as well",
     "LAYOUTLOOP_ALLOW_OPEN_BIND": "TorchServe's services have it, and the shim has Basic auth",
@@ -46,7 +49,8 @@ READ_BY = {
     **dict.fromkeys(("LAYOUTLOOP_MAX_PREDICTS", "LAYOUTLOOP_MAX_WAITING_PAGES", "LAYOUTLOOP_MAX_TASKS"), SHIM),
     "LAYOUTLOOP_HOSTS": SHIM,
     **dict.fromkeys(("LAYOUTLOOP_IMAGE_HOSTS", "LAYOUTLOOP_IMAGE_NETWORKS"), CLIENTS),
-    **dict.fromkeys(("LAYOUTLOOP_MAX_IMAGE_BYTES", "LAYOUTLOOP_TRAIN_EVERY"), CLIENTS),
+    **dict.fromkeys(("LAYOUTLOOP_MAX_IMAGE_BYTES", "LAYOUTLOOP_TRAIN_EVERY", "LAYOUTLOOP_PRELABEL"), CLIENTS),
+    "LAYOUTLOOP_PRELABEL_REMOVE_OLD": TRAINERS,
     **dict.fromkeys(("BASIC_AUTH_USER", "BASIC_AUTH_PASS"), CLIENTS),
     "LAYOUTLOOP_CACHE_BYTES": TORCHSERVES,
 }

@@ -42,6 +42,7 @@ VALIDATION = tuple(islice((task for task in count(1) if position(task) < VALIDAT
 TRAIN = {"LAYOUTLOOP_TRAIN_BASE": "scratch", "LAYOUTLOOP_TRAIN_EPOCHS": "15", "LAYOUTLOOP_TRAIN_BATCH": "1"} | {
     "LAYOUTLOOP_TRAIN_EVERY": "3",
     "LAYOUTLOOP_TRAIN_KEEP": "50",
+    "LAYOUTLOOP_PRELABEL": "0",  # test_prelabel_by_itself.py has its own
     "OMP_NUM_THREADS": "1",  # pages this small gain nothing by more threads, which wait for each other
 }
 """A tiny model, and enough steps to find what always stands at the same place; every version is kept as a rival."""

@@ -150,11 +150,11 @@ def test_basic_auth_that_was_turned_off_is_taken_away(bench: Bench) -> None:
         pytest.param(
             {
                 "send_for_all_actions": False,
-                "actions": ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"],
+                "actions": ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "TASKS_CREATED"],
             },
             {
                 "send_for_all_actions": False,
-                "actions": ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"],
+                "actions": ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "TASKS_CREATED"],
             },
             id="the events that count stay chosen",
         ),

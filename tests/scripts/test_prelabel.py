@@ -42,6 +42,7 @@ class Studio:
     config: str = RECTANGLES
     tasks: dict[int, dict[str, Any]] = field(default_factory=dict)
     annotated: set[int] = field(default_factory=set)
+    drafts: set[int] = field(default_factory=set)
     predictions: dict[int, dict[str, Any]] = field(default_factory=dict)
     before: Callable[[str, str], int | None] = lambda _method, _path: None
     drops: set[int] = field(default_factory=set)
@@ -104,6 +105,10 @@ class Studio:
         match column.rpartition(":")[2], operator:
             case "id", "greater":
                 return bool(task > value)
+            case "id", "less_or_equal":
+                return bool(task <= value)
+            case "draft_exists", "equal":
+                return (task in self.drafts) == value
             case "total_annotations", "equal":
                 return (task in self.annotated) == bool(value)
             case "total_predictions", "greater":

@@ -79,7 +79,7 @@ def assert_refused(answer: TestResponse, status: int, code: str, part: str) -> N
         pytest.param("ANNOTATIONS_CREATED", "annotations", id="many"),
         pytest.param("ANNOTATION_CREATED_skipped", None, id="a skip"),
         pytest.param("ANNOTATIONS_DELETED", None, id="deleted ones"),
-        pytest.param("TASKS_CREATED", None, id="new tasks"),
+        pytest.param("TASKS_CREATED", "tasks", id="new tasks"),
         pytest.param("TASKS_DELETED", None, id="deleted tasks"),
         pytest.param("PROJECT_UPDATED", None, id="a change of the project"),
     ],
@@ -93,7 +93,8 @@ def test_captured_webhooks(shim: Shim, name: str, trigger: str | None) -> None:
         assert answer.get_json() == {"status": "ignored", "action": body["action"]}
         assert jobs == []
         return
-    assert [(job.project, job.kind, job.trigger) for job in jobs] == [(body["project"]["id"], "retrain", trigger)]
+    kind = "prelabel" if trigger == "tasks" else "retrain"
+    assert [(job.project, job.kind, job.trigger) for job in jobs] == [(body["project"]["id"], kind, trigger)]
     assert answer.get_json() == {"status": "queued", "job": jobs[0].id}
 
 
@@ -114,6 +115,7 @@ def without(body: dict[str, Any], *path: str) -> dict[str, Any]:
         pytest.param(capture("ANNOTATION_CREATED") | {"project": {"id": "../x"}}, "got '../x'", id="a path"),
         pytest.param(capture("ANNOTATION_CREATED") | {"project": {"id": True}}, "got True", id="no number"),
         pytest.param(capture("ANNOTATION_CREATED") | {"project": [1]}, "got [1]", id="a list"),
+        pytest.param(without(capture("TASKS_CREATED"), "project"), "names no project", id="tasks of no project"),
         pytest.param(without(capture("ANNOTATION_CREATED"), "annotation"), "no annotation", id="no annotation"),
         pytest.param(capture("ANNOTATION_CREATED") | {"annotation": 5}, "no annotation", id="annotation: a number"),
         pytest.param(capture("ANNOTATIONS_CREATED") | {"annotation": []}, "no annotation", id="none of many"),

@@ -1,7 +1,8 @@
 """The trainer's processes: a loop that claims jobs, and the process that does one.
 
 scripts.worker -- scripts.retrain --job ID --attempt N (nice 10, a session of its own) -- training.fit.train, or
-torchrun and one for each GPU
+               |                                                                          torchrun and one for each GPU
+               -- scripts.prelabel --job ID --attempt N: a second `loop`, in a thread of its own (`main`)
 
 `loop` gives the signs of life, touches `LAYOUTLOOP_HOME/worker.alive` as long as it goes round, keeps what is printed
 in `logs/jobs/ID.log`, ends the whole session when it must (SIGTERM, after 20 s SIGKILL), and queues the job again

@@ -131,6 +131,7 @@ def do_job(jobs: JobStore, job_id: str, attempt: int, trainer: Trainer) -> int:
             message=outcome.message,
             version=outcome.version,
             f1=outcome.f1,
+            prelabel=outcome.verdict == "promoted" and bool(trainer.settings.prelabel),
         )
     )
     # Not before the outcome is written down: until then the folder is the proof of what was done.

@@ -1,47 +1,35 @@
-"""Run training jobs, one at a time, each in a process of its own: `python -m scripts.worker`.
+"""A worker: jobs of one lane, one at a time, each in a process of its own.
 
-`scripts.serve` keeps it running. It claims a job, runs `python -m scripts.retrain --job ID --attempt N`, gives signs of
-life meanwhile, and queues the job again where that process broke off. The training process itself writes progress and
-outcome into the job's record; what it prints is in LAYOUTLOOP_HOME/logs/jobs/ID.log.
+It claims a job, runs the lane's command with `--job ID --attempt N`, gives signs of life meanwhile, and queues the job
+again where that process broke off. The process itself writes progress and outcome into the job's record; what it prints
+is in LAYOUTLOOP_HOME/logs/jobs/ID.log.
 """
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import logging
 import math
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from handler.machine import is_of_machine
-from layoutloop.connect.version_titles import VersionTitles
 from layoutloop.errors import JobNotFound, JobsUnavailable, Superseded
-from layoutloop.jobs.job import Job
-from layoutloop.jobs.queue import JobStore, open_jobs
+from layoutloop.jobs.job import Job, Lane
+from layoutloop.jobs.queue import JobStore
 from layoutloop.jobs.rules import RETRY_PAUSE_S
-from layoutloop.processes.command import as_command
-from layoutloop.processes.logs import set_up_logging
-from layoutloop.processes.side_threads import THREADS
 from layoutloop.processes.signals import StopSignals
-from layoutloop.settings.local_store import with_local_store
-from layoutloop.settings.node import NodeSettings
-from layoutloop.settings.serving import Settings
-from training.worker.first_look import Ending, first_look
-from training.worker.process import Place, has_ended, start_training, stop_group, tail
+from training.worker.first_look import Ending
+from training.worker.process import Place, has_ended, start_process, stop_group, tail
 
 logger = logging.getLogger(__name__)
 
-RETRAIN = (sys.executable, "-m", "scripts.retrain")
 _TICK_S = 0.2
 
 T = TypeVar("T")
@@ -79,6 +67,7 @@ class Worker:
         place: where its training processes run.
         stop: counts the signals that end it.
         timing: seconds between things.
+        lane: of the jobs that it claims.
         ending_of: returns how a job ends before it gets a process, None where it is to get one.
         alive: a file that is touched while the worker goes round, with a job and without. The containers' health
             checks look at its time.
@@ -93,6 +82,7 @@ class Worker:
         timing: Timing | None = None,
         alive: Path | None = None,
         ending_of: Callable[[Job], Ending | None] = lambda _: None,
+        lane: Lane = "training",
     ) -> None:
         self._jobs = jobs
         self._name = name
@@ -101,6 +91,7 @@ class Worker:
         self._timing = timing or Timing()
         self._unreachable = False
         self._ending_of = ending_of
+        self._lane: Lane = lane
         self._alive = alive
         self._alive_at = 0.0
 
@@ -112,7 +103,7 @@ class Worker:
             if time.monotonic() >= recover_at:
                 self._insist(lambda: self._recover(None))
                 recover_at = time.monotonic() + self._timing.recover_s
-            job = self._insist(lambda: self._jobs.claim(self._name))
+            job = self._insist(lambda: self._jobs.claim(self._name, lane=self._lane))
             if job is None:
                 self._pause(self._timing.poll_s)
             else:
@@ -129,7 +120,7 @@ class Worker:
             return
         log = self._place.logs / f"{job.id}.log"
         try:
-            child = start_training(self._place, job, log)
+            child = start_process(self._place, job, log)
         except (OSError, subprocess.SubprocessError) as error:
             self._end(job, f"attempt {job.attempt} could not be started: {error}", of_machine=is_of_machine(error))
             return
@@ -265,31 +256,3 @@ def worker_lock(home: Path, stop: StopSignals) -> Iterator[bool]:
                 yield True
                 return
         yield False
-
-
-@as_command
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run jobs until told to stop; 2 where the settings cannot be used."""
-    argparse.ArgumentParser(prog="python -m scripts.worker", description=__doc__).parse_args(arguments)
-    node = NodeSettings.from_env(os.environ)
-    environ = {**os.environ, **node.environment()}
-    settings = Settings.from_env(environ)
-    set_up_logging(settings.log_level)
-    stop = StopSignals()
-    with worker_lock(node.home, stop) as held:
-        if held:
-            with with_local_store(settings, node.home / THREADS / "trainer") as near:
-                _work(near, node, environ, stop)
-    return 0
-
-
-def _work(settings: Settings, node: NodeSettings, environ: Mapping[str, str], stop: StopSignals) -> None:
-    titles = VersionTitles(settings)
-    titles.start()
-    jobs = open_jobs(settings.jobs_url)
-    place = Place(RETRAIN, node.logs / "jobs", environ)
-    logger.info("worker %s waits for jobs", node.node)
-    look = partial(first_look, settings)
-    Worker(jobs, node.node, place, stop, alive=node.home / "worker.alive", ending_of=look).run()
-    jobs.close()
-    titles.end()

@@ -26,12 +26,12 @@ _TAIL_CHARACTERS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker runs training processes.
+    """Where a worker runs its processes.
 
     Args:
-        command: becomes a training process, with `--job ID --attempt N` added.
+        command: becomes a job's process, with `--job ID --attempt N` added.
         logs: folder of the jobs' logs.
-        environ: of the training process.
+        environ: of the process.
     """
 
     command: Sequence[str]
@@ -39,12 +39,12 @@ class Place:
     environ: Mapping[str, str]
 
 
-def start_training(place: Place, job: Job, log: Path) -> subprocess.Popen[bytes]:
+def start_process(place: Place, job: Job, log: Path) -> subprocess.Popen[bytes]:
     """Start a job's process: nice, in a session of its own, told to end (SIGTERM) by the kernel where the worker dies.
 
-    The caller is the worker's main thread: the kernel means the thread that starts it. The launcher prepares the
-    process: other threads run here, and what one of them held at the fork would stay locked in code that runs before
-    the program does.
+    The calling thread lasts as long as the worker: the kernel means the thread that starts it. The launcher prepares
+    the process: other threads run here, and what one of them held at the fork would stay locked in code that runs
+    before the program does.
 
     Raises:
         OSError: it cannot be started, or its log cannot be written.

@@ -16,25 +16,31 @@
     return reader.parseFromString(await answer.text(), "text/html");
   }
 
+  // The keyboard stays where it is.
+  function replace(old, part) {
+    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    old.replaceWith(document.adoptNode(part));
+    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  }
+
+  // A button that is held down stays, so that letting go of it presses it.
   function replaceParts(fresh) {
     for (const part of fresh.querySelectorAll("[data-live]")) {
       const old = document.getElementById(part.id);
-      if (old && old.outerHTML !== part.outerHTML) old.replaceWith(document.adoptNode(part));
+      if (old && old.outerHTML !== part.outerHTML && !old.querySelector("button:active")) replace(old, part);
     }
   }
 
-  // What is open stays open, and the keyboard stays where it is.
+  // What is open stays open.
   function replaceProjects(fresh) {
     const old = document.getElementById("projects");
     const part = fresh.getElementById("projects");
     if (!old || !part) return;
-    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
     for (const details of part.querySelectorAll("details[id]")) {
       const before = document.getElementById(details.id);
       if (before) details.open = before.open;
     }
-    old.replaceWith(document.adoptNode(part));
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+    replace(old, part);
   }
 
   async function look() {

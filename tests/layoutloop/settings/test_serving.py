@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from layoutloop.errors import SettingsInvalid
-from layoutloop.settings.serving import READ_ELSEWHERE, Settings, variable_of
+from layoutloop.settings.serving import Settings, variable_of
+from layoutloop.settings.variables import READ_ELSEWHERE
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJ0b2tlbl90eXBlIjoicmVmcmVzaCJ9.c2lnbmF0dXJl"
 HERE = Path.cwd()
@@ -39,6 +40,9 @@ EVERY_FIELD = {
     "project_workers": ("LAYOUTLOOP_PROJECT_WORKERS", "2", 2),
     "idle_s": ("LAYOUTLOOP_IDLE_S", "600", 600.0),
     "train_every": ("LAYOUTLOOP_TRAIN_EVERY", "25", 25),
+    "prelabel": ("LAYOUTLOOP_PRELABEL", "50", 50),
+    "prelabel_remove_old": ("LAYOUTLOOP_PRELABEL_REMOVE_OLD", "1", True),
+    "shim_url": ("LAYOUTLOOP_SHIM_URL", "http://shim:9090", "http://shim:9090"),
     "redis_url": ("REDIS_URL", "rediss://u:open@jobs.example:6380/2", "rediss://u:open@jobs.example:6380/2"),
     "log_level": ("LAYOUTLOOP_LOG_LEVEL", "DEBUG", "DEBUG"),
 }

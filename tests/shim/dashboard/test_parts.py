@@ -45,6 +45,16 @@ RUNNING = replace(QUEUED, id="ba9876543210", state="running", worker="box-7080",
         pytest.param(
             replace(QUEUED, not_before=NOW + 20, attempt=2), (), 0, "Try 2 of 5 broke off; the next one", id="a retry"
         ),
+        pytest.param(
+            *(replace(QUEUED, kind="prelabel"), (replace(RUNNING, kind="prelabel", project=8),)),
+            *(30, "Waits for the pre-labelling of project 8"),
+            id="a pre-labelling",
+        ),
+        pytest.param(QUEUED, (replace(RUNNING, kind="prelabel"),), 30, "Waits for a worker.", id="of another lane"),
+        pytest.param(
+            *(replace(QUEUED, kind="prelabel", trigger="tasks", not_before=NOW + 5), (), 0, "further tasks"),
+            id="an import",
+        ),
         pytest.param(replace(QUEUED, not_before=NOW + 500), (), 510, "Waits for a worker.", id="counted from its time"),
     ],
 )
@@ -138,6 +148,7 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_what_was_asked_for() -> None:
     assert sentences.what(replace(QUEUED, options={"dry_run": True, "force": True})) == "Training (dry run, force)"
+    assert sentences.what(replace(QUEUED, kind="prelabel")) == "Pre-labelling"
     assert sentences.what(replace(QUEUED, kind="restore", options={"version": "V"})) == "Restore of V"
 
 

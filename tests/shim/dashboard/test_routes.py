@@ -370,6 +370,26 @@ def test_forms_of_others_queue_nothing(board: Board, path: str, headers: dict[st
     assert board.post(path, HERE | BASIC).status_code == 303
 
 
+@pytest.mark.parametrize("headers", REFUSED)
+def test_a_pre_labelling_is_stopped_by_our_own_button_alone(board: Board, headers: dict[str, str]) -> None:
+    job = board.jobs.submit(7, "prelabel", "promotion")
+    path = f"/dashboard/jobs/{job.id}/stop"
+    forms = [attributes for tag, attributes in check_html(board.page()).seen if tag == "form"]
+    assert {"method": "post", "action": path} in forms
+    assert board.post(path, headers).status_code == 403
+    assert board.jobs.get(job.id).state == "queued"
+    answer = board.post(path)
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/dashboard#job-{job.id}")
+    assert board.jobs.get(job.id).verdict == "stopped"
+    page = board.page()
+    assert "Stopped on the dashboard." in page
+    assert path not in page
+    training = board.jobs.submit(7, "retrain", "api")
+    assert f"/dashboard/jobs/{training.id}/stop" not in board.page()
+    assert board.post(f"/dashboard/jobs/{training.id}/stop").status_code == 400
+    assert board.jobs.get(training.id).state == "queued"
+
+
 @pytest.mark.parametrize("path", FORMS)
 def test_a_button_asks_once_before_anything_is_queued(board: Board, path: str) -> None:
     board.version(V1)

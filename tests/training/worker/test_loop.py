@@ -21,7 +21,7 @@ from layoutloop.jobs.rules import LEASE_S, MAX_ATTEMPTS
 from layoutloop.settings.node import REPOSITORY
 from tests.redis_server import RedisServer
 from training.worker.loop import Timing
-from training.worker.process import KEPT_LOGS, NICENESS, Place, start_training, stop_group, tail
+from training.worker.process import KEPT_LOGS, NICENESS, Place, start_process, stop_group, tail
 
 WORKER = """
 import logging, os, sys
@@ -387,7 +387,7 @@ def test_the_newest_logs_are_kept(tmp_path: Path) -> None:
         (logs / f"old{number}.log").touch()
         os.utime(logs / f"old{number}.log", (number, number))
     job = Job("new", 7, "retrain", "api", 1.0, attempt=1)
-    child = start_training(Place([sys.executable, "-c", "print('hello')"], logs, os.environ), job, logs / "new.log")
+    child = start_process(Place([sys.executable, "-c", "print('hello')"], logs, os.environ), job, logs / "new.log")
     child.wait()
     stop_group(child, 0.0)
     assert len(list(logs.iterdir())) == KEPT_LOGS
