@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (with --project)")
     parser.add_argument("--labels", type=Path, help="file with one label a line, for a head without names")
     parser.add_argument("--engine", choices=ENGINES, help="OCR engine of the training pages (default: in service)")
-    parser.add_argument("--language", default="eng", help="Tesseract's language of the training pages")
+    parser.add_argument("--language", default="eng", help="language of the training pages, as Tesseract calls it")
     parser.add_argument("--psm", type=int, default=3, help="Tesseract's mode of the training pages")
     parser.add_argument("--box-level", choices=["words", "lines"], default="words", help="boxes used in training")
     parser.add_argument("--base-model", help="what training started from, for the card")

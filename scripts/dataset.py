@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=ENGINES,
         help="OCR engine (default: that of `ocr`)",
     )
-    parser.add_argument("--language", help="Tesseract's language (default: as in training)")
+    parser.add_argument("--language", help="as Tesseract calls it, for any engine (default: as in training)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training)")
     return parser
 

@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all-pages", action="store_true", help="every annotated page, trained on or not")
     parser.add_argument("--box-level", choices=BOX_LEVELS, help="boxes used in training, for a folder without a card")
     parser.add_argument("--engine", choices=ENGINES, help="OCR engine (default: as in training, else that of `ocr`)")
-    parser.add_argument("--language", help="Tesseract's language (default: as in training, else eng)")
+    parser.add_argument("--language", help="as Tesseract calls it, for any engine (default: as in training, else eng)")
     parser.add_argument("--psm", type=int, help="Tesseract's page segmentation mode (default: as in training, else 3)")
     parser.add_argument("--engines", metavar="A,B", help="compare OCR engines on all annotated pages, read in here")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the report here, as JSON and as an HTML page")

@@ -18,12 +18,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from layoutloop.errors import SettingsInvalid
 from layoutloop.jobs.job import Job
 from layoutloop.jobs.queue import JobStore, open_jobs
 from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings
 from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
+from layoutloop.studio.api_key_file import NO_KEY
 
 _FOLLOW_S = 1.0
 _INTERRUPTED = 75
@@ -128,6 +130,8 @@ def _here(settings: Settings, training: TrainSettings, options: argparse.Namespa
 
 
 def _queue(jobs: JobStore, settings: Settings, options: argparse.Namespace) -> int:
+    if not settings.label_studio_api_key:
+        raise SettingsInvalid(f"{NO_KEY}, and no annotations exported; or train from files: --here --annotations FILE")
     wishes = {"force": options.force, "dry_run": options.dry_run, "from_current": options.start == "current"}
     job = jobs.submit(options.project, "retrain", "command", wishes)
     print(f"job {job.id} is {job.state}; follow it at http://127.0.0.1:{settings.port}/jobs/{job.id}")

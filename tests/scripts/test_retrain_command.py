@@ -14,6 +14,7 @@ import pytest
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.settings.node import REPOSITORY
 from scripts.retrain import main
+from tests.far_servers import LEGACY_KEY
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,11 @@ def test_a_job_is_queued_with_its_options(
     monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path))
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "store"))
     monkeypatch.delenv("REDIS_URL", raising=False)
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    assert main(["--project", "7"]) == 2
+    assert "LABEL_STUDIO_API_KEY is not set" in capsys.readouterr().err
+    assert not (tmp_path / "jobs.db").exists(), "a job that nothing could come of"
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", LEGACY_KEY)
     assert main(["--project", "7", "--force", "--from", "current"]) == 0
     with closing(open_jobs(f"sqlite://{tmp_path}/jobs.db")) as jobs:
         (job,) = jobs.newest()
@@ -63,6 +69,7 @@ def test_a_job_is_queued_with_its_options(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "a service that stops"])
 def test_who_stops_the_command_is_told_how_it_goes_on(number: signal.Signals, tmp_path: Path) -> None:
     places = {"LAYOUTLOOP_HOME": str(tmp_path), "MODEL_DIR": str(tmp_path / "store"), "REDIS_URL": ""}
+    places |= {"LABEL_STUDIO_API_KEY": LEGACY_KEY}
     command = [sys.executable, "-u", "-m", "scripts.retrain", "--project", "7", "--wait"]
     with subprocess.Popen(
         command, cwd=REPOSITORY, env=os.environ | places, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

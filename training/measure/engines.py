@@ -108,9 +108,10 @@ def engine_table(figures: Sequence[EngineFigures]) -> str:
     width = max(len("engine"), *(len(one.engine) for one in figures))
     lines = [f"{'engine':{width}}  pages  boxes with a word  texts read exactly  seconds a page"]
     for one in figures:
+        texts = _share(one.exact, one.texts, "no texts to read")
         lines.append(
             f"{one.engine:{width}}  {one.pages:5}  {_share(one.with_word, one.boxes):>17}  "
-            f"{_share(one.exact, one.texts):>18}  {one.seconds / max(1, one.pages + one.failed):14.2f}"
+            f"{texts:>18}  {one.seconds / max(1, one.pages + one.failed):14.2f}"
         )
     lines += [f"{one.engine} gave up on {counted(one.failed, 'page')}" for one in figures if one.failed]
     best = max(figures, key=_merit)
@@ -125,5 +126,5 @@ def _merit(one: EngineFigures) -> tuple[float, float, float]:
     return one.with_word / max(1, one.boxes), one.exact / max(1, one.texts), -one.seconds
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({part / whole:.1%})" if whole else "none"
+def _share(part: int, whole: int, nothing: str = "none") -> str:
+    return f"{part} of {whole} ({part / whole:.1%})" if whole else nothing

@@ -23,6 +23,7 @@ from layoutloop.store.manifest import VersionCard
 from layoutloop.store.model_store import ModelStore
 from layoutloop.store.thresholds import read_thresholds
 from layoutloop.store.writing import write_json
+from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.status import STATUS_FILE
 from shim.app import create_app
 from shim.context import Context
@@ -535,6 +536,10 @@ def test_bad_states_are_said_and_the_rest_is_shown(board: Board) -> None:
     assert f"The report project-8-{V2}.report.json is damaged" in text
     assert "LABEL_STUDIO_API_KEY is not set" in text
     assert "sha256 differs" in text
+    write_json(board.home / STATUS_FILE, {"time": time.time(), "ok": False, "sentence": NO_KEY})
+    text = words(board.page())
+    assert "Label Studio needs a key" in text
+    assert "in trouble" not in text
     assert text.count("all labels 0.750 0.650 0.800 10") == 1
     assert text.count("F1 0.800 Learned from 24 pages") == 1
 

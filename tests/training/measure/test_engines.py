@@ -131,6 +131,7 @@ def test_the_table_names_the_better_engine(first: EngineFigures, second: EngineF
         pytest.param(figures("rapidocr"), "1.00", id="seconds a page"),
         pytest.param(figures("rapidocr", failed=1), "rapidocr-1.0-eng-psm3 gave up on 1 page", id="failed"),
         pytest.param(EngineFigures("rapidocr", 0, 0, 0, 0, 0, 0, 0.0), "none", id="nothing"),
+        pytest.param(EngineFigures("rapidocr", 4, 0, 9, 9, 0, 0, 4.0), "  no texts to read  ", id="boxes alone"),
     ],
 )
 def test_what_the_table_shows(shown: EngineFigures, line: str) -> None:
