@@ -1,8 +1,9 @@
 """From the tenth annotation to the last waiting task redrawn, and what people notice of it.
 
-`python -m benchmarks.drawn_by_itself [--tasks 300]` starts a real Label Studio (as the demo does) and a LayoutLoop of
-its own, connects a project and imports generated invoices. They are drawn by themselves; then ten are annotated, and
-nobody does anything else: the training begins, its version goes into service, the waiting tasks get its boxes.
+`python -m benchmarks.drawn_by_itself [--tasks 300] [--height 0.3]` starts a real Label Studio (as the demo does) and a
+LayoutLoop of its own, connects a project and imports pages: strips of generated invoices, of a share of their height.
+They are drawn by themselves; then ten are annotated, and nobody does anything else: the training begins, its version
+goes into service, the waiting tasks get its boxes.
 Meanwhile, twice a second each: /health of the shim, a webhook (beside the pre-labelling one of new tasks, which joins
 or queues a job) and a task that is opened in Label Studio. 20 tasks besides are kept for that.
 """
@@ -23,23 +24,49 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from PIL import Image
 
 from benchmarks.running import Running, environment, free_ports, serving
 from benchmarks.timing import machine, percentile
 from demo.invoices import LABELS, make_invoice
+from demo.sheet import GoldRegion
 from demo.studio import Account, running_studio
 from demo.tasks import OCR, annotation_result, label_config
+from handler.page import Box
 from layoutloop.store.manifest import OCR_MODEL
 from layoutloop.studio.client import StudioClient, open_studio
 from layoutloop.studio.predictions import ProjectPredictions
 
 ANNOTATED, OPENED = 10, 20
-LAYOUTS = 4
+LAYOUTS, INVOICES, STEP_PX = 4, 30, 12
 PRELABELLING = "the pre-labelling"
 QUIET_S = 60.0
 _EVERY_S = 0.5
 _POLL_S = 0.5
 _LONGEST_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """A page, and what is to be marked on it."""
+
+    image: Image.Image
+    regions: list[GoldRegion]
+
+
+def cut_strips(count: int, share: float) -> Iterator[Strip]:
+    """Yield different pages: each invoice from its top, then from a bit further down and so on."""
+    sheets = [make_invoice(seed, seed % LAYOUTS) for seed in range(INVOICES)]
+    for number in range(count):
+        sheet = sheets[number % INVOICES]
+        width, whole = sheet.image.size
+        height, top = round(whole * share), number // INVOICES * STEP_PX
+        moved = (
+            GoldRegion(one.label, Box(one.box.left, one.box.top - top, one.box.right, one.box.bottom - top), one.text)
+            for one in sheet.regions
+        )
+        inside = [one for one in moved if one.box.top >= 0 and one.box.bottom <= height]
+        yield Strip(sheet.image.crop((0, top, width, top + height)), inside)
 
 
 @dataclass
@@ -74,12 +101,14 @@ class Scene:
         ours: LayoutLoop.
         project: its id.
         tasks: ids; those annotated first, those opened last.
+        strips: the pages of those that are annotated.
     """
 
     client: StudioClient
     ours: Running
     project: int
     tasks: list[int]
+    strips: list[Strip]
 
     @property
     def waiting(self) -> list[int]:
@@ -101,8 +130,8 @@ class Scene:
 
     def annotate(self, number: int) -> None:
         """Submit what a person would have drawn."""
-        invoice = make_invoice(number, number % LAYOUTS)
-        result = annotation_result(invoice.regions, *invoice.image.size, OCR)
+        strip = self.strips[number]
+        result = annotation_result(strip.regions, *strip.image.size, OCR)
         self.client.post(f"/api/tasks/{self.tasks[number]}/annotations", {"result": result, "lead_time": 30.0})
 
     def probes(self) -> list[Probe]:
@@ -131,8 +160,8 @@ def wait_until(done: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def scene(folder: Path, count: int) -> Iterator[Scene]:
-    """Start everything, and import the invoices; at the end of it all are drawn, without labels."""
+def scene(folder: Path, count: int, share: float) -> Iterator[Scene]:
+    """Start everything, and import the pages; they begin to be drawn, without labels."""
     account = Account("a-long-password-1", "0123456789abcdef" * 2 + "01234567")
     with running_studio(folder / "studio", free_ports(1), account) as studio:
         settings = {"LABEL_STUDIO_URL": studio.url, "LABEL_STUDIO_API_KEY": account.token, "LAYOUTLOOP_PRELABEL": "all"}
@@ -144,8 +173,10 @@ def scene(folder: Path, count: int) -> Iterator[Scene]:
             project = int(client.post("/api/projects", fields)["id"])
             pages = folder / "pages"
             pages.mkdir()
-            for number in range(count + ANNOTATED + OPENED):
-                make_invoice(number, number % LAYOUTS).image.save(pages / f"{number:05d}.jpg", quality=85)
+            strips = []
+            for number, strip in enumerate(cut_strips(count + ANNOTATED + OPENED, share)):
+                strip.image.save(pages / f"{number:05d}.jpg", quality=85)
+                strips += [strip] if number < ANNOTATED else []
             for module, *more in (("scripts.connect",), ("scripts.import_documents", str(pages))):
                 command = [sys.executable, "-m", module, "--project", str(project), *more]
                 subprocess.run(command, env=ours.environ, check=True, stdout=subprocess.DEVNULL)
@@ -153,7 +184,7 @@ def scene(folder: Path, count: int) -> Iterator[Scene]:
             ids: list[int] = []
             while listed := tasks.lacking(None, ids[-1] if ids else 0).tasks:
                 ids += [int(task["id"]) for task in listed]
-            yield Scene(client, ours, project, ids)
+            yield Scene(client, ours, project, ids, strips)
 
 
 def measure(made: Scene, probes: list[Probe]) -> dict[str, float]:
@@ -184,9 +215,11 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=int, default=300)
-    count = parser.parse_args().tasks
+    parser.add_argument("--height", type=float, default=1.0, help="share of an invoice's height that is a page")
+    options = parser.parse_args()
+    count = options.tasks
     print(machine(), flush=True)
-    with tempfile.TemporaryDirectory(prefix="by-itself-") as name, scene(Path(name), count) as made:
+    with tempfile.TemporaryDirectory(prefix="by-itself-") as name, scene(Path(name), count, options.height) as made:
         began = time.monotonic()
         wait_until(lambda: not made.lacking())
         first = (time.monotonic() - began) / 60
