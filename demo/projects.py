@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _LONGEST_TITLE = 50
 _PROJECTS_AT_A_TIME = 100
 _TASKS_AT_A_TIME = 500
 _PRESSES = 20
+_STILL, _PAUSE_S = 5, 3.0
 
 
 def say(text: str) -> None:
@@ -79,7 +81,7 @@ def annotate(client: StudioClient, project: int, kind: str, invoices: Sequence[I
 
 def retrieve_predictions(client: StudioClient, project: int) -> None:
     """Do what Actions > Retrieve Predictions does for all tasks of a project, until each has its prediction."""
-    missing = -1
+    missing, still = -1, 0
     say(f"project {project}: Actions > Retrieve Predictions (a page that was not read yet takes a second or two)")
     for _ in range(_PRESSES):
         client.post(
@@ -90,8 +92,16 @@ def retrieve_predictions(client: StudioClient, project: int) -> None:
         # Not the tasks' `total_predictions`, which Label Studio brings up to date a while later.
         done = {one["task"] for one in client.get("/api/predictions", {"project": project})}
         before, missing = missing, sum(task["id"] not in done for task in tasks_of(client, project))
-        if missing in (0, before):
+        if not missing:
             break
+        if missing == before:
+            # What LayoutLoop draws by itself is no press's to store; it is there a moment later.
+            still += 1
+            if still == _STILL:
+                break
+            time.sleep(_PAUSE_S)
+            continue
+        still = 0
         say(f"{counted(missing, 'task')} still to be read; the same again")
     if missing:
         say(f"{counted(missing, 'task')} of project {project} without a prediction; the shim's log says why")

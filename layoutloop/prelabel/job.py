@@ -145,7 +145,8 @@ def _prelabel(job: Job, settings: Settings, address: ShimAddress, listener: Reco
 
 def _sentence(outcome: Outcome, removed: int, *, more: bool) -> str:
     """Say what came of it, for the dashboard."""
-    parts = [f"{counted(outcome.stored, 'waiting task')} got the boxes of version {outcome.version}"]
+    drawn = f"{counted(outcome.stored, 'waiting task')} got the boxes"
+    parts = [f"{drawn if outcome.stored else 'no waiting task lacked the boxes'} of version {outcome.version}"]
     if outcome.elsewhere:
         parts.append(f"{counted(outcome.elsewhere, 'other')} were opened, annotated or deleted meanwhile")
     if outcome.failed:

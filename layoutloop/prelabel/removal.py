@@ -14,7 +14,7 @@ _PAUSE_TIMES = 3.0
 
 
 def remove_older(studio: ProjectPredictions, version: str, patience: Patience, listener: Listener) -> int:
-    """Delete what older versions drew on tasks that have the prediction of a version; return how many.
+    """Delete what older versions drew, but for the last, on tasks that have a version's prediction; return how many.
 
     Whether a task still waits is looked up right before: predictions that somebody may have begun with are kept.
     """

@@ -75,7 +75,7 @@ class Settings:
         train_every: LAYOUTLOOP_TRAIN_EVERY, new annotations that start a training by themselves; 0 is never.
         prelabel: LAYOUTLOOP_PRELABEL, how many of the tasks that people meet next are drawn anew by themselves; 0 is
             none, EVERY_TASK all.
-        prelabel_remove_old: LAYOUTLOOP_PRELABEL_REMOVE_OLD, older predictions of ours on these tasks are deleted.
+        prelabel_remove_old: LAYOUTLOOP_PRELABEL_REMOVE_OLD, older ones of ours there are deleted, but for the last.
         shim_url: LAYOUTLOOP_SHIM_URL, where the trainer reaches the shim; "" is here.
         redis_url: REDIS_URL (or REDIS_HOST and REDIS_PORT), where jobs are kept, and locks; without it, in files.
         log_level: LAYOUTLOOP_LOG_LEVEL.

@@ -170,23 +170,23 @@ class ProjectPredictions:
         return removed
 
     def holding_others(self, version: str, after: int) -> list[int]:
-        """Return the next tasks, by id, that have a prediction of a version and another one besides."""
+        """Return the next tasks, by id, that have a prediction of a version and two others besides."""
         has_it = _filter("predictions_model_versions", "contains", "List", [version])
-        filters = [*self._counted, has_it, _filter("total_predictions", "greater", "Number", 1)]
+        filters = [*self._counted, has_it, _filter("total_predictions", "greater", "Number", 2)]
         body = self._list([*filters, _filter("id", "greater", "Number", after)], {}, "id", _TASKS_AT_A_TIME, 1)
         return sorted(int(task["id"]) for task in self._field(body, "tasks"))
 
     def remove_older(self, task: int, version: str) -> int:
-        """Delete the predictions of a task that are LayoutLoop's and of another version; return how many.
+        """Delete a task's predictions that are LayoutLoop's and of another version, but for the last; return how many.
 
-        Nothing is deleted where the task does not count (any more).
+        Nothing is deleted where the task does not count (any more). The last one may be on somebody's screen: Label
+        Studio (1.23.2) refuses an annotation whose `parent_prediction` is gone.
         """
         if not self.lacking(None, among=[task]).tasks:
             return 0
         rows = self._client.get("/api/predictions", {"task": task})
-        return self._delete(
-            [row for row in rows if is_version(row["model_version"]) and row["model_version"] != version]
-        )
+        ours = [row for row in rows if is_version(row["model_version"]) and row["model_version"] != version]
+        return self._delete(sorted(ours, key=lambda row: int(row["id"]))[:-1])
 
     def _remove_doubles(self, task: int, version: str) -> int:
         rows = [row for row in self._client.get("/api/predictions", {"task": task}) if row["model_version"] == version]

@@ -134,7 +134,8 @@ def save_thresholds(project: str) -> AnyResponse:
 @dashboard.get("/projects/<project>/versions/<version>/restore")
 def confirm_restore(project: str, version: str) -> str:
     """Say what bringing a version back does, and have it confirmed."""
-    return render("restore", project=_restorable(project, version), version=version)
+    prelabel = context().settings.prelabel
+    return render("restore", project=_restorable(project, version), version=version, prelabel=prelabel)
 
 
 @dashboard.post("/projects/<project>/versions/<version>/restore")

@@ -27,6 +27,7 @@ TRAIN = {
     "LAYOUTLOOP_TRAIN_EPOCHS": "15",
     "LAYOUTLOOP_TRAIN_BATCH": "1",
     "LAYOUTLOOP_TRAIN_EVERY": "0",
+    "LAYOUTLOOP_PRELABEL": "0",
 }
 """A tiny model that is learned in a minute; the pages are as small."""
 

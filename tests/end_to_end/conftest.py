@@ -208,10 +208,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory, studio: Studio) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The real Label Studio with a LayoutLoop, with a module's own SETTINGS where it has some."""
     from tests.end_to_end.world import open_world  # which needs what stands here
 
-    with open_world(tmp_path_factory.mktemp("world")) as opened:
+    settings = getattr(request.module, "SETTINGS", {})
+    with open_world(tmp_path_factory.mktemp("world"), settings) as opened:
         yield opened
 
 

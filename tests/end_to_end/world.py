@@ -6,10 +6,11 @@ What the browser showed can be looked at in the folder that TEST_PICTURES names.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -21,6 +22,7 @@ from tests.end_to_end.screen import Screen, open_screen
 from tests.end_to_end.training_stack import TRAIN
 
 PASSWORD = "seen-by-nobody"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def key_of(studio: RunningStudio) -> str:
     return str(answer.json()["token"])
 
 
-def behind(studio: RunningStudio, settings: NodeSettings) -> LayoutLoop:
-    """Return a LayoutLoop for a Label Studio; it does not run yet."""
+def behind(studio: RunningStudio, settings: NodeSettings, more: Mapping[str, str] = NOTHING) -> LayoutLoop:
+    """Return a LayoutLoop for a Label Studio, with more settings; it does not run yet."""
     mine = {
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_API_KEY": key_of(studio),
@@ -94,15 +96,17 @@ def behind(studio: RunningStudio, settings: NodeSettings) -> LayoutLoop:
         "BASIC_AUTH_USER": "annotation",
         "BASIC_AUTH_PASS": PASSWORD,
     }
-    return LayoutLoop(settings, os.environ | settings.environment() | mine | TRAIN | {"LAYOUTLOOP_TRAIN_EVERY": "100"})
+    return LayoutLoop(
+        settings, os.environ | settings.environment() | mine | TRAIN | {"LAYOUTLOOP_TRAIN_EVERY": "100"} | more
+    )
 
 
 @contextmanager
-def open_world(folder: Path) -> Iterator[World]:
+def open_world(folder: Path, settings: Mapping[str, str] = NOTHING) -> Iterator[World]:
     """Run all of it."""
     pictures = Path(os.environ.get("TEST_PICTURES") or folder / "pictures")
     account = Account("a-long-password-1", "0123456789abcdef" * 2 + "01234567")
     with running_studio(folder / "label-studio", free_port(), account) as studio:
-        loop = behind(studio, free_settings(folder / "home"))
+        loop = behind(studio, free_settings(folder / "home"), settings)
         with running(loop, folder / "out"), open_screen(studio, pictures) as screen:
             yield World(studio, loop, screen, folder)

@@ -70,7 +70,7 @@ class Studio:
                 status, answer = self.answer(f"{handler.command} {parts.path}", query, body)
             else:
                 answer = {"detail": "no"}
-        handler.reply(status, json.dumps(answer).encode())
+        handler.reply(status, b"" if status == 204 else json.dumps(answer).encode())
 
     def answer(self, route: str, query: dict[str, str], body: Any) -> tuple[int, Any]:
         if route == "GET /api/projects/7/":
