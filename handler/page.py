@@ -123,7 +123,8 @@ class Region:
     Args:
         label: class name without the B-/I- prefix; None for a text line that no model has seen.
         box: smallest box around its words.
-        score: mean probability (or OCR confidence) of its words, in [0, 1].
+        score: with how much probability it is right, or the mean probability (or OCR confidence) of its words where
+            that was not calibrated (`handler.tagging.calibration`), in [0, 1].
         text: its words, joined as their script is written (`handler.joining`).
         words: indices into `Page.words`, ascending.
     """

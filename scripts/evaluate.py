@@ -52,6 +52,7 @@ from training.data.dataset import Dataset
 from training.data.examples import Example, engine_of
 from training.data.page_readers import StudioImages
 from training.data.split import split_as_trained, validation_tasks
+from training.measure.calibration import as_served, calibrated_on
 from training.measure.engines import engine_table
 from training.measure.evaluate import tag_examples
 from training.measure.scoring import Compared, reading_ceiling, score
@@ -237,6 +238,7 @@ def _measure(
         labels=pages.config.labels,
         version=first.version or None,
         scores=scores[0],
+        reliability=as_served(examples, answers[0], label_map, calibrated_on(first.folder)),
         compared=tuple(Compared(model.version, one) for model, one in zip(models[1:], scores[1:], strict=True)),
         base=card.base_model if card else None,
         tasks=len({example.task for example in examples}),

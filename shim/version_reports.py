@@ -57,6 +57,49 @@ class MarkedEntities:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreDot:
+    """Boxes with similar scores: their mean score, and the share of them that are right."""
+
+    score: float
+    right: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sure:
+    """From which score on hardly a box of a label is wrong: of `boxes` boxes `wrong`, which are `share` of all."""
+
+    score: float
+    boxes: int
+    wrong: int
+    share: float
+
+    @property
+    def sentence(self) -> str:
+        """What that is worth, for a person."""
+        wrong = f"{self.wrong:,}" if self.wrong else "none"
+        return f"at {self.score:.2f} and above, {self.share:.0%} of the boxes, {wrong} wrong of {self.boxes:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the scores of a version's boxes on the pages held out are worth.
+
+    Args:
+        boxes: that it drew there.
+        calibrated: whether there were enough to calibrate scores on.
+        dots: from the lowest score.
+        sure: of all boxes; None where no score is so high.
+        by_label: likewise of each label.
+    """
+
+    boxes: int
+    calibrated: bool
+    dots: tuple[ScoreDot, ...]
+    sure: Sure | None
+    by_label: Mapping[str, Sure]
+
+
+@dataclass(frozen=True, slots=True)
 class VersionReport:
     """The figures of one version.
 
@@ -65,6 +108,7 @@ class VersionReport:
         found: what became of the marked entities; None where the report does not say.
         by_boxes: whether boxes were counted and not words of entities, since two OCR engines were compared: such a
             figure says something else than one by words.
+        scored: what its scores are worth; None where the report does not say.
         rows: all labels together first, then each.
         trained_pages: learned from; None where the report does not say.
         validation_pages: held out.
@@ -75,6 +119,7 @@ class VersionReport:
     f1: float | None = None
     found: MarkedEntities | None = None
     by_boxes: bool = False
+    scored: Scored | None = None
     rows: tuple[LabelRow, ...] = ()
     trained_pages: int | None = None
     validation_pages: int | None = None
@@ -137,6 +182,7 @@ def parse_report(body: object) -> VersionReport:
         f1=_share(_mapping(scores.get("overall")).get("f1")) if measured else None,
         found=_found(scores.get("pages")),
         by_boxes=measured and body.get("counted_by") == "boxes",
+        scored=_scored(body.get("reliability")),
         rows=found,
         trained_pages=_count(body.get("trained_pages")),
         validation_pages=_count(body.get("validation_pages")),
@@ -168,6 +214,29 @@ def _found(pages: object) -> MarkedEntities | None:
             return None
         right, other, gold = right + known[0], other + known[1], gold + known[2]
     return MarkedEntities(right / gold, other / gold, (gold - right - other) / gold) if gold else None
+
+
+def _scored(value: object) -> Scored | None:
+    given = _mapping(value)
+    boxes, bins = _count(given.get("boxes")), _mapping(given.get("served")).get("bins")
+    if not boxes or not isinstance(bins, list):
+        return None
+    read = [(_share(one.get("score")), _share(one.get("right"))) for one in map(_mapping, bins)]
+    dots = tuple(ScoreDot(score, right) for score, right in read if score is not None and right is not None)
+    labels = {label: _sure(one) for label, one in list(_mapping(given.get("by_label")).items())[:_MOST_LABELS]}
+    found = {label: one for label, one in labels.items() if one is not None}
+    return Scored(boxes, bool(given.get("calibrated_on")), dots, _sure(given.get("sure")), found)
+
+
+def _sure(value: object) -> Sure | None:
+    given = _mapping(value)
+    score, boxes, wrong, total = (
+        _share(given.get("score")),
+        *(_count(given.get(key)) for key in ("boxes", "wrong", "of")),
+    )
+    if score is None or not boxes or wrong is None or not total or not wrong <= boxes <= total:
+        return None
+    return Sure(score, boxes, wrong, boxes / total)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ from training.data.learned import remember
 from training.fit.machine import this_machine
 from training.fit.plan import Plan
 from training.fit.process import run_training
+from training.measure.calibration import calibrate
 from training.measure.compare import Candidate, compare, kept_versions, rivals
 from training.measure.gate import Verdict
 from training.publish import Proof, Publisher, archived_version, prove
@@ -118,6 +119,7 @@ class _Training:
         with timed(seconds, "evaluate"):
             self.listener.step("evaluate")
             checkpoint = context.folder / "checkpoint"
+            reliability = calibrate(checkpoint, plan.box_level, validation, collected.label_map)
             measured = compare(
                 Candidate(checkpoint, plan.box_level, validation, engine_kind(collected.engine)),
                 rivals(context.store, self.request.project, archived_version(context.folder)),
@@ -127,7 +129,7 @@ class _Training:
             )
             proof = prove(checkpoint, plan.box_level, [*validation, *training])
         verdict = verdict_of(measured, before.version if before else None, forced=self.request.force)
-        trained = Trained(started, before, collected, plan, progress, training, validation, measured)
+        trained = Trained(started, before, collected, plan, progress, training, validation, measured, reliability)
         report = make_report(self.request, context.settings, trained, verdict)
         return _Result(verdict, report, self.drawing(trained), proof, seconds)
 

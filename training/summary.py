@@ -19,6 +19,7 @@ from training.fit.plan import Plan
 from training.fit.progress import Progress
 from training.measure.compare import Comparison
 from training.measure.gate import Verdict, decide
+from training.measure.reliability import Reliability
 from training.measure.scoring import reading_ceiling
 from training.report.report import Report
 from training.request import TrainingRequest
@@ -37,6 +38,7 @@ class Trained:
         training: pages that it learned from.
         validation: pages that it was measured on.
         measured: it and kept versions.
+        reliability: of its scores on the validation pages.
     """
 
     started: str
@@ -47,6 +49,7 @@ class Trained:
     training: Sequence[Example]
     validation: Sequence[Example]
     measured: Comparison
+    reliability: Reliability | None
 
 
 def verdict_of(measured: Comparison, current: str | None, *, forced: bool) -> Verdict:
@@ -87,6 +90,7 @@ def make_report(request: TrainingRequest, settings: TrainSettings, trained: Trai
         scores=trained.measured.comparable if trained.validation else None,
         counted_by="boxes" if trained.measured.box_scores else "words",
         compared=trained.measured.rivals,
+        reliability=trained.reliability,
         base=plan.base,
         base_kind="current" if plan.continue_from else kind_of(plan.base),
         settings=_settings(plan, trained.progress),

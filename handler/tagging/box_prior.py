@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 
 from handler.errors import CheckpointInvalid
 from handler.tagging.junctions import FEATURES, FORMS
+from handler.tagging.learned_file import read_learned
 
 FILE = "box_prior.json"
 """Beside the weights of a checkpoint; one without it is decoded word by word."""
 MOST_COUNTED = 4
 """So many boxes of a label or more on a page are one case."""
 _LARGEST = 1e4
-_MOST_BYTES = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +52,12 @@ class BoxPrior:
         """Undo `to_json`.
 
         Args:
-            body: of a file that may come from anywhere.
+            body: a JSON object that may come from anywhere.
             labels: of the checkpoint.
 
         Raises:
             CheckpointInvalid: it is of other labels or features, or a number is none.
         """
-        if not isinstance(body, dict):
-            raise CheckpointInvalid(f"{FILE} must be a JSON object, got {type(body).__name__}")
         for name, wanted in (("labels", list(labels)), ("features", list(FEATURES))):
             if body.get(name) != wanted:
                 raise CheckpointInvalid(
@@ -83,16 +80,8 @@ class BoxPrior:
         Raises:
             CheckpointInvalid: its file is damaged.
         """
-        try:
-            size = (checkpoint / FILE).stat().st_size
-            if size > _MOST_BYTES:
-                raise CheckpointInvalid(f"{checkpoint / FILE} has {size:,} bytes, more than {_MOST_BYTES:,}")
-            body = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointInvalid(f"{checkpoint / FILE} cannot be read: {error}") from error
-        return cls.from_json(body, labels)
+        body = read_learned(checkpoint / FILE)
+        return None if body is None else cls.from_json(body, labels)
 
 
 def _table(body: dict[str, Any], name: str, shape: tuple[int, int]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 The rules without it, applied to the words that have a token, in reading order:
 
 - a word's class is the most probable tag of its first token;
-- its score is the probability of that entity, B- and I- together;
+- its probability is that of the entity, B- and I- together;
 - B-X starts a region; I-X continues the region of X that the word before belongs to, else it starts one
   (the usual repair of a broken sequence); O ends a region;
 - a region may go on over lines; its box is the smallest around its words;
@@ -14,7 +14,6 @@ The rules without it, applied to the words that have a token, in reading order:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from handler.joining import text_of
 from handler.page import Box, Page, Region
 from handler.tagging.box_prior import BoxPrior
+from handler.tagging.calibration import Calibration, Evidence
 from handler.tagging.labels import LabelSet
 from handler.tagging.segmentation import segment
 
@@ -40,8 +40,21 @@ class WordLabels:
     scores: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedBox:
+    """A box as it was decoded: label, words in reading order, and what speaks for it."""
+
+    label: str
+    words: tuple[int, ...]
+    evidence: Evidence
+
+
 def decode(
-    page: Page, logits: NDArray[np.float32], labels: LabelSet, prior: BoxPrior | None = None
+    page: Page,
+    logits: NDArray[np.float32],
+    labels: LabelSet,
+    prior: BoxPrior | None = None,
+    calibration: Calibration | None = None,
 ) -> tuple[Region, ...]:
     """Return the regions of a page, in reading order of their first word.
 
@@ -50,13 +63,21 @@ def decode(
         logits: (words, tags) of the first token of each word; NaN rows for words without a token.
         labels: the meaning of the second dimension.
         prior: what was learned about the project's boxes; None for a checkpoint without it.
+        calibration: what scores are made with; without it, a score is the mean probability of the words.
     """
+    return tuple(_region(page, box, calibration) for box in decode_boxes(page, logits, labels, prior))
+
+
+def decode_boxes(
+    page: Page, logits: NDArray[np.float32], labels: LabelSet, prior: BoxPrior | None = None
+) -> list[DecodedBox]:
+    """Return the boxes of a page, before any score; the arguments are those of `decode`."""
     if prior is None:
-        return regions_of(page, label_words(logits, labels), labels)
-    return tuple(
-        _region(page, labels.names[name], members, scores)
-        for name, members, scores in segment(page, logits, labels, prior)
-    )
+        return joined_words(page, label_words(logits, labels), labels)
+    return [
+        DecodedBox(labels.names[label], tuple(members), evidence)
+        for label, members, evidence in segment(page, logits, labels, prior)
+    ]
 
 
 def label_words(logits: NDArray[np.float32], labels: LabelSet) -> WordLabels:
@@ -81,8 +102,8 @@ def label_words(logits: NDArray[np.float32], labels: LabelSet) -> WordLabels:
     return WordLabels(tags, scores)
 
 
-def regions_of(page: Page, words: WordLabels, labels: LabelSet) -> tuple[Region, ...]:
-    """Join labelled words to regions, in reading order of their first word."""
+def joined_words(page: Page, words: WordLabels, labels: LabelSet) -> list[DecodedBox]:
+    """Join labelled words to boxes, in reading order of their first word."""
     # Lists, not arrays: a page has hundreds of words, and to index an array one by one takes ten times as long.
     tags, scores = words.tags.tolist(), words.scores.tolist()
     names, begins = labels.name_ids().tolist(), labels.begins().tolist()
@@ -104,16 +125,13 @@ def regions_of(page: Page, words: WordLabels, labels: LabelSet) -> tuple[Region,
         elif name >= 0:
             groups.append((name, [index]))
         before = index
-    return tuple(
-        _region(page, labels.names[name], members, [scores[index] for index in members]) for name, members in groups
-    )
+    return [
+        DecodedBox(labels.names[name], tuple(members), Evidence(sum(scores[index] for index in members) / len(members)))
+        for name, members in groups
+    ]
 
 
-def _region(page: Page, label: str, members: list[int], scores: Sequence[float]) -> Region:
-    return Region(
-        label=label,
-        box=Box.around(page.words[index].box for index in members),
-        score=min(sum(scores) / len(members), 1.0),
-        text=text_of(page, members),
-        words=tuple(members),
-    )
+def _region(page: Page, box: DecodedBox, calibration: Calibration | None) -> Region:
+    score = calibration.score(box.evidence) if calibration else min(box.evidence.words, 1.0)
+    around = Box.around(page.words[index].box for index in box.words)
+    return Region(label=box.label, box=around, score=score, text=text_of(page, box.words), words=box.words)

@@ -133,12 +133,12 @@ class Divided:
         """Yield this run with one box less, or two joined, of a label that pages have less often, and with one more."""
         for before, span in zip(((-1, 0, -1), *self.spans), self.spans, strict=False):
             label, first, _ = span
-            if _more(prior[label], counts[label], -1) > 0:
+            if more_probable(prior[label], counts[label], -1) > 0:
                 yield Divided.of(self.run, self.decided.without(span))
                 if (label, first) == (before[0], before[2]):
                     yield Divided.of(self.run, self.decided.joined(label, first))
         for label, count in enumerate(counts):
-            if _more(prior[label], count, 1) > 0:
+            if more_probable(prior[label], count, 1) > 0:
                 decided = self.decided.with_one(label, self.spans)
                 if decided is not None:
                     yield Divided.of(self.run, decided)
@@ -149,7 +149,9 @@ class Divided:
         for sign, spans in ((1, self.spans), (-1, other.spans)):
             for label, _, _ in spans:
                 changes[label] += sign
-        gained = sum(_more(prior[label], counts[label], change) for label, change in enumerate(changes) if change)
+        gained = sum(
+            more_probable(prior[label], counts[label], change) for label, change in enumerate(changes) if change
+        )
         return gained + self.run.worth(self.spans) - self.run.worth(other.spans)
 
 
@@ -180,8 +182,14 @@ def climb(divided: Sequence[Divided], prior: Sequence[Sequence[float]]) -> list[
         found[place] = chosen
 
 
-def _more(prior: Sequence[float], count: int, change: int) -> float:
-    """Return how much more probable another number of boxes is, as a logarithm."""
+def more_probable(prior: Sequence[float], count: int, change: int) -> float:
+    """Return how much more probable another number of boxes is, as a logarithm.
+
+    Args:
+        prior: logarithms of how probable so many boxes of a label on a page are.
+        count: boxes of the label.
+        change: how many more.
+    """
     return _logarithm(prior, count + change) - _logarithm(prior, count)
 
 

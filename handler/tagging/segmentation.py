@@ -13,14 +13,17 @@ What is summed up is, in logarithms:
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from handler.page import Page
 from handler.tagging.box_prior import BoxPrior
+from handler.tagging.calibration import Evidence
 from handler.tagging.junctions import form_of, junctions
 from handler.tagging.labels import LabelSet
-from handler.tagging.runs import Divided, Run, climb
+from handler.tagging.runs import Divided, Run, climb, more_probable
 
 LEAST = 0.005
 """Words of a line of which none is in a box with more probability are in none."""
@@ -37,8 +40,8 @@ _TAG_FLOOR = 0.02
 
 def segment(
     page: Page, logits: NDArray[np.float32], labels: LabelSet, prior: BoxPrior
-) -> list[tuple[int, list[int], list[float]]]:
-    """Return the boxes of a page in reading order: label, words, and each word's probability of the label.
+) -> list[tuple[int, list[int], Evidence]]:
+    """Return the boxes of a page in reading order: label, words, and what speaks for the box.
 
     Args:
         page: its words and lines.
@@ -49,12 +52,16 @@ def segment(
     known = np.flatnonzero(~np.isnan(logits).any(axis=1))
     probabilities = _by_label(logits[known], labels, 1.0)
     runs = _runs(page, known, logits[known], labels, prior, _may_be_inside(page, known, probabilities))
-    found = []
-    for one in climb([Divided.of(run) for run in runs], (COUNT_WEIGHT * prior.counts).tolist()):
-        for label, first, end in one.spans:
-            place = slice(one.run.first + first, one.run.first + end)
-            found.append((label, known[place].tolist(), probabilities[place, label + 1].tolist()))
-    return found
+    divided = climb([Divided.of(run) for run in runs], (COUNT_WEIGHT * prior.counts).tolist())
+    boxes = [
+        (label, slice(one.run.first + first, one.run.first + end)) for one in divided for label, first, end in one.spans
+    ]
+    on_page = Counter(label for label, _ in boxes)
+    usual = {label: -more_probable(prior.counts[label].tolist(), count, -1) for label, count in on_page.items()}
+    return [
+        (label, known[place].tolist(), Evidence(float(probabilities[place, label + 1].mean()), usual[label]))
+        for label, place in boxes
+    ]
 
 
 def _may_be_inside(page: Page, known: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from handler.errors import AnswerInvalid, CheckpointInvalid, HandlerError, OutOfMemory
 from handler.page import BoxLevel, Page, TaggedPage
 from handler.tagging.box_prior import BoxPrior
+from handler.tagging.calibration import Calibration
 from handler.tagging.decoding import decode
 from handler.tagging.encoding import LENGTH_STEP, Batch, Encoder, Encoding, Window, collate
 from handler.tagging.layoutlm import LayoutLM, as_invalid, load
@@ -73,13 +74,21 @@ class Prepared:
 class Tagger:
     """Labels pages with one loaded checkpoint."""
 
-    def __init__(self, model: LayoutLM, settings: TaggerSettings, prior: BoxPrior | None = None) -> None:
+    def __init__(
+        self,
+        model: LayoutLM,
+        settings: TaggerSettings,
+        prior: BoxPrior | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         """Take a loaded model and run it once, so that the first page does not pay for the warm-up.
 
-        With `prior`, boxes begin and end as in the annotations that it was learned from.
+        With `prior`, boxes begin and end as in the annotations that it was learned from; with `calibration`, a score is
+        the probability that its box is right.
         """
         self.model = model
         self.prior = prior
+        self.calibration = calibration
         self.labels = model.labels
         if settings.max_tokens > model.max_tokens:
             raise CheckpointInvalid(
@@ -100,16 +109,17 @@ class Tagger:
 
     @classmethod
     def load(cls, folder: Path | str, settings: TaggerSettings | None = None) -> Tagger:
-        """Load a checkpoint folder, with what was learned about the project's boxes where it has that.
+        """Load a checkpoint folder, with what was learned about the project's boxes and their scores where it has that.
 
         Raises:
-            CheckpointInvalid: see `handler.tagging.layoutlm.load` and `BoxPrior.find`.
+            CheckpointInvalid: see `handler.tagging.layoutlm.load`, `BoxPrior.find` and `Calibration.find`.
         """
         settings = settings or TaggerSettings()
         model = load(folder, settings.device, settings.dtype)
         prior = BoxPrior.find(Path(folder), model.labels.names)
+        calibration = Calibration.find(Path(folder))
         with as_invalid(f"{folder} cannot be run"):
-            return cls(model.accelerated(), settings, prior)
+            return cls(model.accelerated(), settings, prior, calibration)
 
     def tag(self, pages: Sequence[Page]) -> list[TaggedPage | HandlerError]:
         """Label every page, in order.
@@ -168,7 +178,7 @@ class Tagger:
         return collate([(job.window, job.pixels) for job in jobs], self.model.pad_id, LENGTH_STEP)
 
     def _tagged(self, page: Page, encoding: Encoding, logits: NDArray[np.float32]) -> TaggedPage:
-        return TaggedPage(decode(page, logits, self.labels, self.prior), len(encoding.windows))
+        return TaggedPage(decode(page, logits, self.labels, self.prior, self.calibration), len(encoding.windows))
 
     def _word_logits(self, prepared: Prepared) -> list[NDArray[np.float32] | HandlerError]:
         answers: list[NDArray[np.float32] | HandlerError] = [

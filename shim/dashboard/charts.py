@@ -1,10 +1,12 @@
-"""Where the F1 of a project's versions goes in a chart; `chart.html.jinja` draws it as SVG. All pure."""
+"""Where the F1 of a project's versions, and what scores are worth, go in charts: templates draw the SVG. All pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+from shim.version_reports import ScoreDot
 
 WIDTH, HEIGHT = 400, 180
 LEFT, RIGHT, _TOP, _BOTTOM = 34, WIDTH - 14, 16, HEIGHT - 26
@@ -88,3 +90,30 @@ class Chart:
 
     def _y(self, f1: float) -> float:
         return _TOP + (_BOTTOM - _TOP) * (1.0 - f1) / (1.0 - self._low)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChart:
+    """Of the boxes with about one score, the share that are right, over the score."""
+
+    scores: Sequence[ScoreDot]
+
+    @property
+    def text(self) -> str:
+        """What the chart shows, for those who cannot see it."""
+        return " ".join(f"Of boxes with score {one.score:.2f}, {one.right:.0%} are right." for one in self.scores)
+
+    @property
+    def ticks(self) -> list[tuple[float, float]]:
+        """Height and figure of each line of the grid, from 0 to 1."""
+        return [(_TOP + (_BOTTOM - _TOP) * (1.0 - step / 5), step / 5) for step in range(6)]
+
+    @property
+    def marks(self) -> list[tuple[float, float]]:
+        """Where on the axis each score of the ticks is."""
+        return [(LEFT + (RIGHT - LEFT) * tick, tick) for _, tick in self.ticks]
+
+    @property
+    def dots(self) -> list[tuple[float, float]]:
+        """Where each dot is."""
+        return [(LEFT + (RIGHT - LEFT) * one.score, _TOP + (_BOTTOM - _TOP) * (1.0 - one.right)) for one in self.scores]

@@ -13,8 +13,9 @@ from markupsafe import Markup
 
 from layoutloop.plural import counted
 from shim.dashboard import job_sentences
-from shim.dashboard.charts import HEIGHT, LEFT, RIGHT, WIDTH, Chart, Point
+from shim.dashboard.charts import HEIGHT, LEFT, RIGHT, WIDTH, Chart, Point, ScoreChart
 from shim.dashboard.view import Project
+from shim.version_reports import Scored
 
 NOTHING = "–"  # noqa: RUF001  an en dash is what a table shows where there is no figure
 _DAY_S = 86400.0
@@ -61,6 +62,12 @@ def f1_chart(points: Sequence[Point], key: str) -> Markup:
     return Markup(render("chart", chart=Chart(points), key=key, **place))  # noqa: S704 - rendered, so escaped
 
 
+def score_chart(scored: Scored, key: str) -> Markup:
+    """Return the chart of what a version's scores are worth as SVG; `key` makes its ids its own."""
+    place = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT}
+    return Markup(render("scores", chart=ScoreChart(scored.dots), key=key, **place))  # noqa: S704 - rendered, so escaped
+
+
 def when(moment: float | None) -> Markup:
     """Return a moment to the minute, in UTC as the versions' names are."""
     text = _moment(moment, "%Y-%m-%d %H:%M")
@@ -95,9 +102,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"when": when, "figure": figure, "share": share}
+    environment.filters |= {
+        "when": when,
+        "figure": figure,
+        "share": share,
+        "capitalize_first": lambda text: text[:1].upper() + text[1:],
+    }
     environment.filters |= {"counted": counted, "duration": job_sentences.duration}
     environment.globals |= {"url_for": url_for, "sentences": job_sentences, "chart_of": chart_of, "nothing": NOTHING}
+    environment.globals |= {"score_chart": score_chart}
     return environment
 
 

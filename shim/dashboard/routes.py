@@ -116,7 +116,8 @@ def thresholds(project: str) -> str:
         own, problem = {}, str(error)
     rows = {row.label: row for row in found.serving.report.rows[1:]} if found.serving else {}
     labels = list(dict.fromkeys([*(rows or (found.serving.labels if found.serving else ())), *own]))
-    return render("thresholds", project=found, usual=usual, own=own, labels=labels, rows=rows, problem=problem)
+    known = {"labels": labels, "rows": rows, "scored": found.serving.report.scored if found.serving else None}
+    return render("thresholds", project=found, usual=usual, own=own, problem=problem, **known)
 
 
 @dashboard.post("/projects/<project>/thresholds")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from handler.tagging.box_prior import FILE as BOX_PRIOR
+from handler.tagging.calibration import FILE as CALIBRATION
 from layoutloop.errors import ArchiveFailed
 from layoutloop.foreign_json import mapping_of, parse_json
 
 _WANTED = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "preprocessor_config.json"),
-    BOX_PRIOR,
+    *(BOX_PRIOR, CALIBRATION),
     *("tokenizer*.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
 )
 """What serving needs. A folder of the Trainer also holds its optimizer, its arguments and earlier checkpoints."""

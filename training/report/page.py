@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from handler.ocr_settings import TASK_ENGINE
 from training.data.annotations import count_new
 from training.data.learned import UNREAD
+from training.measure.reliability import LEAST_BOXES
 from training.measure.scoring import Found, LabelScore, Scores
-from training.report.curves import f1_curve, loss_curve
+from training.report.curves import f1_curve, loss_curve, reliability_plot
 from training.report.drawing import MARKED, PREDICTED, Drawing
 from training.report.report import Report
 
@@ -61,6 +62,8 @@ def render(report: Report, drawings: Sequence[Drawing]) -> str:
         found=Found.on(report.scores.pages) if report.scores and report.scores.overall.support else None,
         failed=[page for page in report.scores.pages if page.error is not None] if report.scores else [],
         curves=[(title, x, _uri("svg+xml", draw(points).encode())) for title, x, points, draw in curves if points],
+        plot=_uri("svg+xml", reliability_plot(report.reliability).encode()) if report.reliability else "",
+        least_boxes=LEAST_BOXES,
         pictures=[(drawing, _uri("jpeg", drawing.jpeg)) for drawing in drawings],
         colours={"marked": MARKED, "predicted": PREDICTED},
         facts=_facts(report),

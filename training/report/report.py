@@ -10,6 +10,7 @@ from typing import Any
 from training.data.left_out import Reason
 from training.fit.machine import Machine
 from training.measure.gate import Verdict
+from training.measure.reliability import Bin, Curve, Reliability, Sure
 from training.measure.scoring import Compared, LabelScore, PageScore, Scores
 
 
@@ -27,6 +28,8 @@ class Report:
         counted_by: what was counted, of the candidate and of the others: `words` of entities, or `boxes` where the
             others read with another OCR engine.
         compared: other versions on the same pages, first the one that the verdict is about.
+        reliability: what the scores of its boxes on these pages are worth; None where it found none, and in reports of
+            before.
         base: what training started from.
         base_kind: `graft`, `checkpoint`, `scratch`, `current`.
         settings: JSON scalars: learning rate, batch, epochs and so on.
@@ -60,6 +63,7 @@ class Report:
     scores: Scores | None = None
     counted_by: str = "words"
     compared: tuple[Compared, ...] = ()
+    reliability: Reliability | None = None
     base: str | None = None
     base_kind: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +104,7 @@ class Report:
             "scores": scores and _scores(scores),
             "compared": tuple(Compared(one["version"], _scores(one["scores"])) for one in compared),
             "machine": machine and Machine(**machine),
+            "reliability": _reliability(body.get("reliability")),
             "left_out": {
                 reason: Reason(one["count"], tuple(one["examples"])) for reason, one in body.get("left_out", {}).items()
             },
@@ -122,6 +127,18 @@ def _finite(value: Any) -> Any:
 
 def _points(points: Sequence[Sequence[float | None]]) -> tuple[tuple[float, float], ...]:
     return tuple((float(x or 0), math.nan if y is None else y) for x, y in points)
+
+
+def _reliability(body: Mapping[str, Any] | None) -> Reliability | None:
+    if body is None:
+        return None
+    sure, by_label = body["sure"], {label: Sure(**one) for label, one in body["by_label"].items()}
+    curves = {name: body[name] and _curve(body[name]) for name in ("served", "raw")}
+    return Reliability(**{**body, **curves, "sure": sure and Sure(**sure), "by_label": by_label})
+
+
+def _curve(body: Mapping[str, Any]) -> Curve:
+    return Curve(body["error"], body["brier"], tuple(Bin(**one) for one in body["bins"]))
 
 
 def _scores(body: Mapping[str, Any]) -> Scores:

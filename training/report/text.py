@@ -27,6 +27,8 @@ def score_table(report: Report) -> str:
             lines.append(f"box right {found.right}, {other}, not found {found.missed}")
         failed = sum(page.error is not None for page in scores.pages)
         lines += [f"no answer for {counted(failed, 'page')}"] if failed else []
+    if report.reliability is not None:
+        lines += ["", f"scores: {report.reliability.sentence}"]
     if report.reading_ceiling is not None:
         lines += ["", f"{report.reading_ceiling:.1%} of the marked boxes hold a word that was read"]
     lines += [f"left out: {found.count} x {reason}" for reason, found in report.left_out.items()]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from handler.page import Box, Page, Size, Word
-from handler.tagging.decoding import WordLabels, label_words, regions_of
+from handler.tagging.decoding import WordLabels, decode, joined_words, label_words
 from handler.tagging.labels import LabelSet
 from handler.turn import words_of_picture
 from tests.handler.samples import page_of
@@ -41,13 +41,13 @@ def tagged(labels: LabelSet, tags: str) -> WordLabels:
 )
 def test_bio(tags: str, regions: list[tuple[str, tuple[int, ...]]]) -> None:
     page = page_of(*"abcdefgh"[: len(tags.split())])
-    assert [(one.label, one.words) for one in regions_of(page, tagged(BIO, tags), BIO)] == regions
+    assert [(one.label, one.words) for one in joined_words(page, tagged(BIO, tags), BIO)] == regions
 
 
 def test_a_bio_region_goes_on_over_lines() -> None:
     """P17."""
     page = page_of("a", "b", "c", lines=[0, 1, 2])
-    assert [one.words for one in regions_of(page, tagged(BIO, "B-q I-q I-q"), BIO)] == [(0, 1, 2)]
+    assert [one.words for one in joined_words(page, tagged(BIO, "B-q I-q I-q"), BIO)] == [(0, 1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,18 @@ def test_a_bio_region_goes_on_over_lines() -> None:
 )
 def test_plain_labels(tags: str, lines: list[int], regions: list[tuple[str, tuple[int, ...]]]) -> None:
     page = page_of("x", "y", "z", lines=lines)
-    assert [(one.label, one.words) for one in regions_of(page, tagged(IO, tags), IO)] == regions
+    assert [(one.label, one.words) for one in joined_words(page, tagged(IO, tags), IO)] == regions
 
 
 def test_a_scheme_of_only_i_joins_neighbours() -> None:
     page = page_of("x", "y", "z", lines=[0, 1, 1])
-    assert [one.words for one in regions_of(page, tagged(ONLY_I, "I-q I-q I-a"), ONLY_I)] == [(0, 1), (2,)]
+    assert [one.words for one in joined_words(page, tagged(ONLY_I, "I-q I-q I-a"), ONLY_I)] == [(0, 1), (2,)]
 
 
 def test_a_region_has_the_box_text_and_mean_score_of_its_words() -> None:
     page = page_of("Total", "12.50", "EUR", "x")
-    words = WordLabels(np.array([1, 2, 2, 0]), np.array([0.9, 0.6, 0.3, 1.0], dtype=np.float32))
-    (region,) = regions_of(page, words, BIO)
+    said = [[0.1, 0.9, 0, 0, 0], [0.4, 0, 0.6, 0, 0], [0.25, 0, 0.3, 0.25, 0.2], [1, 0, 0, 0, 0]]
+    (region,) = decode(page, np.log(np.array(said, dtype=np.float32) + 1e-9), BIO)
     assert region.label == "q"
     assert region.box == Box.around(word.box for word in page.words[:3])
     assert region.score == pytest.approx(0.6)
@@ -85,7 +85,7 @@ def test_words_that_are_alike_are_told_apart() -> None:
     """P11: the same word in the same place, twice, with two labels."""
     word = page_of("x").words[0]
     page = page_of("x").__class__(page_of("x").size, "given", (word, word))
-    assert [(one.label, one.words) for one in regions_of(page, tagged(BIO, "B-q B-a"), BIO)] == [
+    assert [(one.label, one.words) for one in joined_words(page, tagged(BIO, "B-q B-a"), BIO)] == [
         ("q", (0,)),
         ("a", (1,)),
     ]
@@ -139,7 +139,7 @@ def test_a_word_without_a_token_among_others() -> None:
 
 def test_a_regions_text_is_joined_as_its_script_is_written() -> None:
     page = page_of("发", "票", "号", "码")
-    (region,) = regions_of(page, tagged(BIO, "B-q I-q I-q I-q"), BIO)
+    (region,) = joined_words(page, tagged(BIO, "B-q I-q I-q I-q"), BIO)
     assert region.text == "发票号码"
 
 
@@ -147,5 +147,5 @@ def test_a_regions_text_keeps_the_spaces_of_a_tilted_page() -> None:
     words = (Word("号", Box(200, 400, 220, 420)), Word("12345678", Box(229, 400, 309, 420)))
     size = Size(800, 800)
     page = Page(size, "engine", words_of_picture(words, size, 10, size), turn=10)
-    (region,) = regions_of(page, tagged(BIO, "B-q I-q"), BIO)
+    (region,) = joined_words(page, tagged(BIO, "B-q I-q"), BIO)
     assert region.text == "号 12345678"

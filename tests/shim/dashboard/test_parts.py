@@ -20,11 +20,11 @@ from layoutloop.settings.serving import Settings
 from layoutloop.studio.status import DISCONNECTED, SILENT_S, STATUS_FILE, read_studio_status
 from shim.app import create_app
 from shim.dashboard import job_sentences as sentences
-from shim.dashboard.charts import HEIGHT, WIDTH, Point
+from shim.dashboard.charts import HEIGHT, LEFT, RIGHT, WIDTH, Point, ScoreChart
 from shim.dashboard.page import f1_chart, figure, when
 from shim.project_titles import DAY_S, LATELY_S, ProjectTitles
 from shim.recent_warnings import KEPT, RecentWarnings, keep_warnings
-from shim.version_reports import VersionReport, VersionReports, parse_report
+from shim.version_reports import ScoreDot, VersionReport, VersionReports, parse_report
 
 NOW = 1_795_420_000.0
 QUEUED = Job("0123456789ab", 7, "retrain", "api", NOW, updated=NOW, not_before=NOW)
@@ -219,6 +219,13 @@ def test_without_a_figure_there_is_no_chart() -> None:
 
 
 GOOD: dict[str, Any] = {
+    "reliability": {
+        "boxes": 226,
+        "calibrated_on": 226,
+        "served": {"error": 0.02, "brier": 0.05, "bins": [{"score": 0.5, "right": 0.75, "boxes": 226}]},
+        "sure": {"score": 0.97, "boxes": 140, "wrong": 0, "of": 226},
+        "by_label": {"a": {"score": 0.9, "boxes": 30, "wrong": 1, "of": 40}},
+    },
     "scores": {
         "overall": {"label": "all labels", "precision": 1, "recall": 0.5, "f1": 0.667, "support": 4, "predicted": 2},
         "labels": [{"label": "a", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0, "predicted": 3}],
@@ -237,6 +244,20 @@ def test_a_report_is_read() -> None:
     overall, label = report.rows
     assert (overall.precision, overall.recall, overall.support) == (1.0, 0.5, 4)
     assert (label.precision, label.recall, label.f1) == (0.0, None, 0.0)
+    scored = report.scored
+    assert scored is not None
+    assert scored.sure is not None
+    assert scored.sure.sentence == "at 0.97 and above, 62% of the boxes, none wrong of 140"
+    assert scored.by_label["a"].sentence == "at 0.90 and above, 75% of the boxes, 1 wrong of 30"
+    assert (scored.calibrated, scored.dots) == (True, (ScoreDot(0.5, 0.75),))
+
+
+def test_what_scores_are_worth_is_drawn_to_scale() -> None:
+    chart = ScoreChart((ScoreDot(0.0, 0.0), ScoreDot(1.0, 1.0), ScoreDot(0.5, 0.75)))
+    left, right, between = chart.dots
+    assert (left, right) == ((LEFT, chart.ticks[0][0]), (RIGHT, chart.ticks[-1][0]))
+    assert between == (pytest.approx((LEFT + RIGHT) / 2), pytest.approx(left[1] + 0.75 * (right[1] - left[1])))
+    assert chart.text.endswith("Of boxes with score 0.50, 75% are right.")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +279,12 @@ def test_what_an_f1_is_called(counted_by: object, measure: str) -> None:
     ids=lambda one: repr(one)[:9],
 )
 @pytest.mark.parametrize(
-    "where", ["", "scores", "scores.overall", "scores.labels", "scores.overall.f1", "ended", "tasks"]
+    "where",
+    [
+        *("", "scores", "scores.overall", "scores.labels", "scores.overall.f1", "ended", "tasks"),
+        *("reliability", "reliability.boxes", "reliability.served", "reliability.served.bins", "reliability.sure"),
+        *("reliability.sure.of", "reliability.by_label", "reliability.by_label.a"),
+    ],
 )
 def test_a_report_that_is_none_raises_nothing(where: str, value: Any) -> None:
     body: Any = json.loads(json.dumps(GOOD))

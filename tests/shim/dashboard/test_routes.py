@@ -31,6 +31,7 @@ from shim.dashboard.view import MOST_ENDED, MOST_PROJECTS, MOST_VERSIONS
 from tests.shim.predict.test_predictor import OCR_CARD, V1, V2, put_into_service
 from tests.shim.test_training_routes import REDIS_THAT_IS_NOT_THERE
 from training.measure.gate import Verdict
+from training.measure.reliability import Bin, Curve, Reliability, Sure
 from training.measure.scoring import LabelScore, PageScore, Scores
 from training.report.files import keep_report
 from training.report.report import Report
@@ -430,6 +431,18 @@ def test_forms_of_others_set_no_threshold(board: Board, headers: dict[str, str])
     given = {"label": ["total"], "threshold": ["0.5"]}
     assert board.app.test_client().post(THRESHOLDS, data=given, headers=headers).status_code == 403
     assert read_thresholds(board.store, "project-7", 0.0).own == {}
+
+
+def test_what_scores_are_worth_is_shown_where_thresholds_are_set(board: Board) -> None:
+    sure = Sure(0.97, 140, 0, 226)
+    curve = Curve(0.02, 0.05, (Bin(0.6, 0.55, 113), Bin(0.98, 0.99, 113)))
+    board.version(V1, reliability=Reliability(226, 226, curve, None, sure, {"total": sure}))
+    page = board.page()
+    assert "At 0.97 and above, 62% of the boxes, none wrong of 140." in page
+    assert "Of boxes with score 0.98, 99% are right." in page
+    assert "at 0.97 and above, 62% of the boxes, none wrong of 140" in board.page(THRESHOLDS)
+    board.version(V2, reliability=Reliability(3, 0, curve))
+    assert "Scores are not calibrated: 3 boxes on the pages held out are too few, 50 are needed" in board.page()
 
 
 def test_damaged_thresholds_are_named_and_can_be_replaced(board: Board) -> None:

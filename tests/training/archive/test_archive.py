@@ -19,6 +19,8 @@ import yaml
 from handler.errors import CheckpointInvalid, HandlerError
 from handler.ocr_settings import OcrSettings
 from handler.tagging.box_prior import FILE as BOX_PRIOR
+from handler.tagging.calibration import FILE as CALIBRATION
+from handler.tagging.calibration import Calibration
 from handler.tagging.layoutlm import load
 from layoutloop.errors import ArchiveFailed
 from layoutloop.store.changes import add_to_load, flip
@@ -178,19 +180,24 @@ def test_of_a_trainers_folder_only_what_serving_needs_is_kept(tmp_path: Path, te
         (source / name).write_text("{}" if name.endswith(".json") else "")
     (source / "tokenizer_notes.json").mkdir()
     write_json(source / BOX_PRIOR, fit_prior([], LABELS).to_json())
+    write_json(source / CALIBRATION, Calibration((1.0, 0.0, 0.0), 60).to_json())
     card = build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
-    expected = {path.name for path in text_checkpoint.iterdir()} | {"merges.txt", "special_tokens_map.json", BOX_PRIOR}
+    expected = {path.name for path in text_checkpoint.iterdir()}
+    expected |= {"merges.txt", "special_tokens_map.json", BOX_PRIOR, CALIBRATION}
     assert set(names(tmp_path / "store" / "project-7" / f"checkpoint-{card.version}")) == expected
     with opened(tmp_path / "store", card) as archive:
         inside = {name for name in archive.namelist() if name.startswith("checkpoint/") and not name.endswith("/")}
     assert inside == {f"checkpoint/{name}" for name in expected}
 
 
-def test_a_damaged_prior_is_refused_before_anything_is_archived(tmp_path: Path, text_checkpoint: Path) -> None:
+@pytest.mark.parametrize("name", [BOX_PRIOR, CALIBRATION])
+def test_what_was_learned_and_is_damaged_is_refused_before_anything_is_archived(
+    tmp_path: Path, text_checkpoint: Path, name: str
+) -> None:
     source = tmp_path / "source"
     shutil.copytree(text_checkpoint, source)
-    (source / BOX_PRIOR).write_text("{")
-    with pytest.raises(CheckpointInvalid, match=BOX_PRIOR):
+    (source / name).write_text("{")
+    with pytest.raises(CheckpointInvalid, match=name):
         build_project(ModelStore(tmp_path / "store"), 7, source, ProjectSettings())
     assert not (tmp_path / "store").exists()
 

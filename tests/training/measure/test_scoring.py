@@ -11,7 +11,7 @@ from seqeval.scheme import IOB2
 
 from handler.errors import AnswerInvalid, HandlerError
 from handler.page import Box, Page, Region, Size, TaggedPage, Word
-from handler.tagging.decoding import WordLabels, regions_of
+from handler.tagging.decoding import WordLabels, joined_words
 from handler.tagging.labels import LabelSet
 from handler.tagging.tagger import TaggerSettings
 from tests.checkpoints import LABELS, make_checkpoint
@@ -169,8 +169,8 @@ def _spans(tags: Sequence[str], labels: LabelSet) -> list[Marked]:
     """The regions that our decoding makes of tags, so that this test compares what is served."""
     ids = np.array([labels.tags.index(tag) for tag in tags], dtype=np.int64)
     page = Page(Size(100, 100), "given", tuple(Word("x", BOX) for _ in tags))
-    found = regions_of(page, WordLabels(ids, np.ones(len(tags), dtype=np.float32)), labels)
-    return [(region.label, region.words) for region in found]
+    found = joined_words(page, WordLabels(ids, np.ones(len(tags), dtype=np.float32)), labels)
+    return [(box.label, box.words) for box in found]
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -20,6 +20,7 @@ from training.data.examples import Entity, Example
 from training.data.left_out import Reason
 from training.fit.machine import Machine
 from training.measure.gate import Verdict, decide
+from training.measure.reliability import Bin, Curve, Reliability, Sure
 from training.measure.scoring import Compared, Scores, score
 from training.report.curves import f1_curve, loss_curve
 from training.report.drawing import (
@@ -65,6 +66,16 @@ ANSWERS: tuple[TaggedPage | HandlerError, ...] = (
 )
 
 
+RELIABILITY = Reliability(
+    boxes=226,
+    calibrated_on=226,
+    served=Curve(0.021, 0.05, (Bin(0.6, 0.55, 113), Bin(0.98, 0.99, 113))),
+    raw=Curve(0.134, 0.09, (Bin(0.9, 0.55, 113), Bin(1.0, 0.99, 113))),
+    sure=Sure(0.97, 140, 0, 226),
+    by_label={HOSTILE: Sure(0.9, 30, 1, 40)},
+)
+
+
 def scores() -> Scores:
     return score(EXAMPLES, ANSWERS, LABELS)
 
@@ -78,6 +89,7 @@ def full_report() -> Report:
         verdict=decide(scores(), best, name=f"version {HOSTILE}"),
         scores=scores(),
         compared=(Compared("20261122T083000Z", best),),
+        reliability=RELIABILITY,
         base=f"graft:{HOSTILE}",
         base_kind="graft",
         settings={"learning_rate": 1e-4, "epochs": 20, "note": HOSTILE, "unset": None},
@@ -186,7 +198,7 @@ def test_the_page_asks_nobody_for_anything(tmp_path: Path) -> None:
     drawings = draw_worst(EXAMPLES, ANSWERS, scores(), lambda _: page_bytes())
     page = written(tmp_path, full_report(), drawings=drawings)
     images = [attributes["src"] or "" for tag, attributes in page.tags if tag == "img"]
-    assert len(images) == 2 + 2, "two curves and the pages with a wrong entity"
+    assert len(images) == 2 + 1 + 2, "two curves, what scores are worth, and the pages with a wrong entity"
     assert all(re.match(r"data:image/(jpeg|svg\+xml);base64,", source) for source in images)
     assert all(attributes.get("alt") for tag, attributes in page.tags if tag == "img")
     assert not any({"href", "srcset", "onclick"} & set(attributes) for _, attributes in page.tags)
@@ -206,10 +218,25 @@ def test_the_page_says_what_happened(tmp_path: Path) -> None:
         "2 min 5 s",
         "2 cores, cpu, float32",
         "Annotations1 Setting",
+        "Of 226 boxes: at 0.97 and above, 62% of the boxes, none wrong of 140.",
+        "0.134 before and 0.021 after",
         "pytesseract-5.3.0-eng-psm3",
     ):
         assert sentence in text
     assert "unset" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        pytest.param({"calibrated_on": 0}, "drew 226 boxes on the pages held out, and fewer than 50", id="too few"),
+        pytest.param({"sure": None}, "No score is so high that hardly a box above it is wrong", id="nothing is sure"),
+        pytest.param({"raw": None}, "calibrated on 226 boxes in its training", id="measured later"),
+    ],
+)
+def test_what_scores_are_worth_is_said(tmp_path: Path, changes: dict[str, object], sentence: str) -> None:
+    report = replace(full_report(), reliability=replace(RELIABILITY, **changes))  # type: ignore[arg-type]
+    assert sentence in words_of(written(tmp_path, report))
 
 
 def test_every_label_has_a_row_with_a_signed_difference(tmp_path: Path) -> None:
@@ -384,5 +411,6 @@ def test_the_table_on_a_terminal() -> None:
     assert lines[3].split() == ["total", "3", "2", "1.000", "0.667", "0.800"]
     assert "20261122T083000Z on 3 pages" in lines
     assert "no answer for 1 page" in lines
+    assert "scores: Of 226 boxes: at 0.97 and above, 62% of the boxes, none wrong of 140." in lines
     assert "80.0% of the marked boxes hold a word that was read" in lines
     assert "left out: 3 x label not in the config" in lines
