@@ -1,4 +1,4 @@
-"""Waiting tasks are drawn without a hand: after an import, after a training; and a button stops it.
+"""Waiting tasks are drawn without a hand, after an import and after a training; a button stops it, kill -9 does not.
 
 The real Label Studio and Chromium, in front of a real LayoutLoop. The tests tell one story, in order.
 """
@@ -24,7 +24,7 @@ from tests.end_to_end.world import PASSWORD, World
 pytestmark = pytest.mark.end_to_end
 
 SETTINGS = {"LAYOUTLOOP_PRELABEL": "all"}
-PAGES, ANNOTATED = 40, 12
+PAGES, ANNOTATED, CROWD = 40, 12, 90
 _numbers = count(9000)
 
 
@@ -114,12 +114,18 @@ def dashboard(world: World) -> Iterator[Page]:
     context.close()
 
 
-def test_the_button_stops_it(world: World, dashboard: Page, tmp_path: Path) -> None:
-    pictures = Path(os.environ.get("TEST_PICTURES") or tmp_path)
+@pytest.fixture(scope="module")
+def crowd(world: World) -> int:
+    """A connected project with more tasks than are drawn in a moment."""
     project = world.new_project("Too many", label_config(LABELS, "ocr"))
     connected = world.loop.command("scripts.connect", "--project", str(project))
     assert connected.returncode == 0, connected.stderr
-    import_pages(world, project, [draw_page(next(_numbers)) for _ in range(90)])
+    import_pages(world, project, [draw_page(next(_numbers)) for _ in range(CROWD)])
+    return project
+
+
+def test_the_button_stops_it(world: World, crowd: int, dashboard: Page, tmp_path: Path) -> None:
+    project, pictures = crowd, Path(os.environ.get("TEST_PICTURES") or tmp_path)
     job = next_job(world, project, "tasks")["id"]
     bar = dashboard.locator(f"#job-{job} progress[value]")
     expect(bar).to_be_visible(timeout=60_000)
@@ -131,7 +137,7 @@ def test_the_button_stops_it(world: World, dashboard: Page, tmp_path: Path) -> N
     dashboard.screenshot(path=pictures / "dashboard-stopped.png", full_page=True)
     wait_for(lambda: f"job {job}: attempt 1 is superseded" in world.loop.log("trainer") or gone(world, job))
     stored = sum(len(found) for found in versions(world, project).values())
-    assert stored < 90
+    assert stored < CROWD
     dashboard.wait_for_timeout(5_000)
     assert sum(len(found) for found in versions(world, project).values()) == stored
 
@@ -139,3 +145,17 @@ def test_the_button_stops_it(world: World, dashboard: Page, tmp_path: Path) -> N
 def gone(world: World, job: str) -> bool:
     """Whether the worker is through with a job."""
     return f"job {job}: done - stopped" in world.loop.log("trainer")
+
+
+def test_the_trainer_and_the_shim_are_killed_on_the_way(world: World, crowd: int) -> None:
+    import_pages(world, crowd, [draw_page(next(_numbers))])
+    job = wait_for(lambda: next((one for one in world.jobs(crowd) if one["state"] == "running"), None))["id"]
+    before = sum(len(found) for found in versions(world, crowd).values())
+    wait_for(lambda: sum(len(found) for found in versions(world, crowd).values()) > before)
+    killed = [one for one in world.loop.processes() if {"scripts.worker", "shim"} & set(one.cmdline())]
+    assert len(killed) > 1
+    for process in killed:
+        process.kill()
+    ended = wait_for_job(world.loop, job)
+    assert (ended["state"], ended["verdict"], ended["attempt"]) == ("done", "done", 2), ended
+    assert [len(found) for found in versions(world, crowd).values()] == [1] * (CROWD + 1)
