@@ -63,9 +63,9 @@ class RecordListener:
     def answered(self, tasks: int, _pages: int, /) -> None:
         """Add tasks that were done; whatever was the matter is over."""
         self._done += tasks
-        is_new = bool(self._trouble)
+        is_due = bool(self._trouble) or self._done >= self._total or time.monotonic() - self._told >= _TELL_EVERY_S
         self._trouble = ""
-        if is_new or time.monotonic() - self._told >= _TELL_EVERY_S:
+        if is_due:
             self._tell()
 
     def say(self, sentence: str) -> None:

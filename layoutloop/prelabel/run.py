@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -141,8 +141,10 @@ class Prelabelling:
 
     def _portions(self, version: str) -> Iterator[list[Task]]:
         def missing() -> Iterator[Task]:
+            known = len(self._failed)  # they are listed again, and were counted
             for listed in listed_tasks(self._studio, self._patience, version, self._only):
-                self._listener.found(max(0, listed.new - len(self._failed)))
+                self._listener.found(max(0, listed.new - known))
+                known = max(0, known - listed.new)
                 for task in listed.tasks:
                     if task["id"] not in self._failed:
                         self._seen.add(task["id"])
@@ -193,10 +195,10 @@ def listed_tasks(
         for some in chunks(only):
             yield patience.call(partial(studio.lacking, version, among=some))
         return
-    after = 0
+    after = expected = 0
     while (listed := patience.call(partial(studio.lacking, version, after))).tasks:
-        yield listed
-        after = listed.tasks[-1]["id"]
+        yield replace(listed, new=max(0, listed.total - expected))
+        after, expected = listed.tasks[-1]["id"], listed.total - len(listed.tasks)
 
 
 def portions(tasks: Iterable[Task], size: int) -> Iterator[list[Task]]:

@@ -34,8 +34,8 @@ class TaskList:
 
     Args:
         tasks: `id` and `data` of each, by id.
-        total: how many there are, these among them.
-        new: how many of these were in no list before.
+        total: how many there are behind the ones before, these among them.
+        new: how many of `total` were in no list before; of one list alone it is all.
     """
 
     tasks: tuple[dict[str, Any], ...]
@@ -119,7 +119,7 @@ class ProjectPredictions:
         body = self._list(filters, query, "id,data", _TASKS_AT_A_TIME, 1)
         tasks = [{"id": int(task["id"]), "data": task["data"]} for task in self._field(body, "tasks")]
         total = int(self._field(body, "total"))
-        new = len(tasks) if among is not None else 0 if after else total
+        new = len(tasks) if among is not None else total
         return TaskList(tuple(sorted(tasks, key=lambda task: int(task["id"]))), total, new)
 
     def still_lacking(self, version: str, tasks: Collection[int]) -> set[int]:

@@ -168,5 +168,7 @@ def test_tasks_that_are_added_meanwhile_are_drawn_too(scene: Scene, lane: Lane) 
         return None
 
     scene.studio.before = import_more
-    assert "9 waiting tasks got the boxes" in lane.run()[1].message
+    _, job = lane.run()
+    assert "9 waiting tasks got the boxes" in job.message
+    assert (job.done, job.total) == (9, 9)
     scene.assert_one_each()
