@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from layoutloop.documents.files import files_of
 from layoutloop.documents.page_images import PageImage, page_images
 from layoutloop.documents.project import MAX_UPLOAD_BYTES, Document, ProjectDocuments, read_document
 from layoutloop.documents.split import add_dpi, is_pdf, page_count
@@ -152,30 +153,6 @@ def _counted_files(paths: Sequence[Path]) -> list[_File]:
     """Find the files and count their pages, which for many PDFs takes a while."""
     found = tqdm(files_of(paths), "counting pages", unit=" files", leave=False, disable=None)
     return [_File(path, page_count(path) if os.path.isfile(path) else 1) for path in found]
-
-
-def files_of(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files that are named, and those below the folders that are: sorted, without hidden ones."""
-    for path in paths:
-        if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be searched
-            yield from _walk(path)
-        else:
-            yield path
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        yield folder  # reading it says what is the matter
-        return
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if os.path.isdir(entry) and not os.path.islink(entry):  # a link may lead back up
-            yield from _walk(entry)
-        else:
-            yield entry
 
 
 def _parser() -> argparse.ArgumentParser:

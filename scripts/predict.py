@@ -27,6 +27,7 @@ from handler.images import ImageLimits, open_page
 from handler.page import Page
 from handler.wire import page_to_json
 from layoutloop.documents.drawing import draw_regions
+from layoutloop.documents.files import DOCUMENTS, files_of
 from layoutloop.documents.split import add_dpi, is_pdf, page_count, page_files
 from layoutloop.documents.text_layer import TextLayers
 from layoutloop.errors import LayoutLoopError, ModelNotReady, TorchServeUnavailable
@@ -86,9 +87,10 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
     thresholds = read_thresholds(store.path, model, settings.score_threshold)
     window = 4 * settings.ocr_workers * client.node_count(wait_s=RESOLVE_S)
     text = text_layers(settings, lambda data, deadline: models.read(data, models.in_service(None), deadline))
-    jobs = _jobs(options.files, options.dpi, None if options.ocr else text)
+    files = list(files_of(options.files, DOCUMENTS))
+    jobs = _jobs(files, options.dpi, None if options.ocr else text)
     answers = in_order(lambda job: _answer(models, model, job), jobs, window)
-    pages = sum(page_count(path) for path in options.files)
+    pages = sum(page_count(path) for path in files)
     for job, answer in tqdm(answers, total=pages, unit="page", disable=None):
         failed += "error" in answer
         print(json.dumps({"file": str(job.path), "page": job.number, **answer}, ensure_ascii=False), flush=True)
@@ -99,7 +101,7 @@ def _predict(options: argparse.Namespace, settings: Settings) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m scripts.predict", description=__doc__.split("\n\n")[0])
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="image, TIFF or PDF, or a folder of them")
     parser.add_argument("--project", type=int, help="Label Studio's project id, whose model labels the pages")
     parser.add_argument("--draw", type=Path, metavar="DIR", help="write each page with its regions drawn on it")
     parser.add_argument("--ocr", action="store_true", help="have all pages read, also where a PDF has their words")

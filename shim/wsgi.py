@@ -1,4 +1,7 @@
-"""The importable app: `gunicorn --workers 1 --threads 24 shim.wsgi:app`. One process: caches live in it."""
+"""The importable app: `gunicorn --workers 1 --threads 24 --worker-class shim.connections.Worker shim.wsgi:app`.
+
+One process: caches live in it.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from layoutloop.studio.api_key import LabelStudioKey
 from layoutloop.studio.image_fetcher import ImageFetcher
 from layoutloop.studio.label_config import image_references, parse_label_config
 from layoutloop.studio.task_words import read_task_words, with_picture, words_of_task
-from scripts.import_documents import files_of, main
+from scripts.import_documents import main
 from tests.far_servers import LEGACY_KEY, _Handler, _Server, serve
 from tests.layoutloop.documents.pdf_files import INVOICE, lines, mixed_up_pdf, text_pdf
 from tests.layoutloop.documents.test_split import encrypted_pdf
@@ -449,17 +449,6 @@ def test_pages_are_uploaded_one_by_one(run: Run, studio: Studio, tmp_path: Path)
     assert run(late) == 1
     assert len(studio.uploads) == 1
     assert studio.tasks == []
-
-
-def test_folders_are_walked_in_order(tmp_path: Path) -> None:
-    for name in ("b.png", "a/z.png", "a/.hidden.png", ".git/x.png", "c.pdf"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    (tmp_path / "a" / "up").symlink_to(tmp_path)
-    named = tmp_path / ".git" / "x.png"
-    assert [str(path.relative_to(tmp_path)) for path in files_of([named, tmp_path])] == [
-        *(".git/x.png", "a/up", "a/z.png", "b.png", "c.pdf"),
-    ]
 
 
 @pytest.fixture

@@ -93,6 +93,15 @@ def test_every_page_is_a_line_in_order(instance: Path, capsys: pytest.CaptureFix
     assert all(one["regions"] == regions for one in answers)
 
 
+def test_a_folder_gives_its_images_and_documents(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = instance / "scans"
+    folder.mkdir()
+    files = [image(folder / name) for name in ("a.png", "b.tif")]
+    (folder / "export.json").write_text("[]")
+    status, answers = ask(capsys, folder)
+    assert (status, [one["file"] for one in answers]) == (0, [str(path) for path in files])
+
+
 def test_an_idle_projects_model_is_waited_for(instance: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = instance / "store"
     write_manifest(ModelStore(store), "project-7", Manifest((VERSION,), VERSION))
