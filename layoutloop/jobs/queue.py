@@ -12,6 +12,7 @@ from layoutloop.jobs import rules
 from layoutloop.jobs.job import DEBOUNCE_S, IMPORT_S, Job, JobVerdict, Kind, Lane, Scalar, Trigger
 from layoutloop.jobs.records import BUSY_S, Records, open_records
 from layoutloop.jobs.rules import RETRY_PAUSE_S, Jobs
+from layoutloop.moments import age_s
 
 _BURST_S = {"annotations": DEBOUNCE_S, "tasks": IMPORT_S}
 
@@ -143,7 +144,8 @@ class JobStore:
         known = self._silent
         since = [
             (job, next((begin for one, begin in known if one == job), tick))
-            for job in rules.silent(self._records.read(), now)
+            for job in self._records.read().values()
+            if job.state == "running" and age_s(job.updated, now) > rules.LEASE_S
         ]
         self._silent = since
         lost = [job for job, begin in since if tick - begin >= rules.CONFIRM_S]

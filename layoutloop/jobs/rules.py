@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 
 from layoutloop.errors import Overloaded, Superseded
 from layoutloop.jobs.job import Job, Lane
-from layoutloop.moments import age_s
 
 LEASE_S = 60.0
 """A running job whose record was not touched for longer has lost its worker."""
@@ -228,11 +227,6 @@ def move(jobs: Jobs, *moved: Job) -> Change[tuple[Job, ...]]:
     put = (*moved, *later)
     drop = _surplus({**jobs, **{job.id: job for job in put}}.values())
     return Change(moved, put=tuple(job for job in put if job.id not in drop), drop=drop)
-
-
-def silent(jobs: Jobs, now: float) -> tuple[Job, ...]:
-    """Return the running jobs that seem to have lost their worker: not updated for `LEASE_S`, by the clock."""
-    return tuple(job for job in jobs.values() if job.state == "running" and age_s(job.updated, now) > LEASE_S)
 
 
 def requeue(jobs: Jobs, worker: str | None, lost: Container[Job], now: float) -> Change[tuple[Job, ...]]:
