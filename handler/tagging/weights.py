@@ -72,8 +72,12 @@ _USUAL_ROWS = 512
 
 
 def _can_pack() -> bool:
-    """Whether this torch has the product that torch.compile, too, makes of `linear` on a CPU."""
-    return torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether this torch has the product that torch.compile, too, makes of `linear`, and this CPU takes it.
+
+    A CPU with AVX2 alone does not; there bfloat16 is emulated, and asked for by name only (`has_bfloat16`).
+    """
+    has_product = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return has_product and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @dataclass(frozen=True, slots=True)
