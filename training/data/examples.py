@@ -86,7 +86,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     """Write one JSON object a line."""
     with open(path, "w", encoding="utf-8") as file:
         for example in examples:
-            file.write(json.dumps(_to_json(example), ensure_ascii=False) + "\n")
+            file.write(json.dumps(example_to_json(example), ensure_ascii=False) + "\n")
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -100,7 +100,8 @@ def pages_of(examples: Sequence[Example]) -> Iterator[Page]:
     return (example.page for example in examples)
 
 
-def _to_json(example: Example) -> dict[str, Any]:
+def example_to_json(example: Example) -> dict[str, Any]:
+    """Return what stands in a line of such a file."""
     return {
         "task": example.task,
         "item": example.item,

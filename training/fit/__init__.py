@@ -5,6 +5,8 @@
 `callback` writes it from the Trainer's events. The Trainer's checkpoints are in `steps/`; `checkpoint/` is renamed
 into place when it is whole.
 
+`documents_base` makes a base that has seen generated documents, by command.
+
 Bases: `graft` grows a LayoutLMv3 out of a text encoder (`text_encoders`: BERT, RoBERTa, XLM-RoBERTa, MPNet). Its
 weights are copied; places get wave embeddings and each head a rule for where it looks (along the line, around,
 anywhere), so that few pages suffice. A LayoutLMv3 or LiLT checkpoint gets a new head. Each kind of base has its own

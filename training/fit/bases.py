@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,17 +112,18 @@ def uses_image(base: str, image: bool) -> bool:
             config = read_config(_place(base))
     except (CheckpointInvalid, OSError) as error:
         raise BaseUnavailable(_advice(base, error)) from error
-    if kind_of(base) == "graft":
-        return image
     architecture = ARCHITECTURES.get(config.model_type)
-    return architecture is not None and architecture.uses_image(config)
+    if architecture is None:
+        return image and kind_of(base) == "graft"
+    return architecture.uses_image(config)
 
 
 def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: Sequence[str] = ()) -> Base:
     """Make the model that a training starts from.
 
     Args:
-        base: `graft:minilm`, `graft:<hub name or folder>`, `scratch`, or hub name or folder of a LayoutLMv3 or LiLT.
+        base: `graft:minilm`, `graft:<hub name or folder>` of a text encoder, `graft:<folder>` of a graft that was made
+            before (`documents_base`), `scratch`, or hub name or folder of a LayoutLMv3 or LiLT.
         labels: entity labels, in order; classes are O, then B- and I- of each.
         image: build the image branch into a graft or a scratch model; a checkpoint has what it has.
         words: texts that the vocabulary of `scratch` is learned from.
@@ -134,7 +135,9 @@ def make_base(base: str, labels: Sequence[str], *, image: bool = False, words: S
     if kind == "scratch":
         return _scratch(labels, image, words)
     try:
-        if kind == "graft":
+        if kind == "graft" and read_config(_place(base)).model_type == _GROWN:
+            made = replace(_checkpoint(str(_place(base)), labels), kind=kind)
+        elif kind == "graft":
             model, tokenizer = graft(_place(base), labels, visual_embed=image)
             model.config.attention_probs_dropout_prob = 0.0
             made = Base(model, tokenizer, kind, _GRAFTED)
@@ -175,6 +178,8 @@ def _place(base: str) -> str | Path:
     return minilm_folder() if base == MINILM_BASE else base.removeprefix(GRAFT_PREFIX)
 
 
+_GROWN = "layoutlmv3"
+"""The model_type of a graft that was made before (`documents_base`)."""
 _GRAFTED = (
     "classifier",
     *(f"layoutlmv3.embeddings.{axis}_position_embeddings" for axis in "xyhw"),

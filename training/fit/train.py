@@ -34,7 +34,7 @@ from training.fit.box_prior import learn_prior
 from training.fit.callback import ProgressFile
 from training.fit.plan import Plan
 from training.fit.process import REFUSED
-from training.fit.trainer import EntityTrainer, trainer_arguments, whole_batch
+from training.fit.trainer import EntityTrainer, last_whole, trainer_arguments, whole_batch
 from training.fit.variation import Variation
 from training.fit.windows import WindowCollator, Windows
 
@@ -82,7 +82,7 @@ def train(folder: Path) -> bool:
         callbacks=callbacks + ([EarlyStoppingCallback(PATIENCE)] if keep_best else []),
     )
     signal.signal(signal.SIGTERM, progress.stop)
-    trainer.train(resume_from_checkpoint=_last_whole(folder / "steps"))
+    trainer.train(resume_from_checkpoint=last_whole(folder / "steps"))
     if not progress.stopped and trainer.is_world_process_zero():
         _save(trainer, base, prior, folder)
     return not progress.stopped
@@ -112,19 +112,6 @@ def _base(plan: Plan, training: Sequence[Example]) -> Base:
         return continue_from(Path(plan.continue_from), plan.base, plan.labels)
     words = [word.text for page in pages_of(training) for word in page.words]
     return make_base(plan.base, plan.labels, image=plan.image, words=words)
-
-
-def _last_whole(steps: Path) -> str | None:
-    """Return the newest checkpoint; those that were cut off while they were written are deleted.
-
-    The Trainer writes trainer_state.json last (`Trainer._save_checkpoint`, transformers 5.23).
-    """
-    found = sorted(steps.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for path in found:
-        if (path / "trainer_state.json").is_file():
-            return str(path)
-        shutil.rmtree(path, ignore_errors=True)  # of several processes each does it
-    return None
 
 
 def _save(trainer: EntityTrainer, base: Base, prior: BoxPrior | None, folder: Path) -> None:

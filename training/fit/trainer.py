@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,16 @@ def trainer_arguments(
         seed=seed,
         ddp_find_unused_parameters=True,  # the relative-position biases get no gradient
     )
+
+
+def last_whole(steps: Path) -> str | None:
+    """Return the newest checkpoint; those that were cut off while they were written are deleted.
+
+    The Trainer writes trainer_state.json last (`Trainer._save_checkpoint`, transformers 5.23).
+    """
+    found = sorted(steps.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in found:
+        if (path / "trainer_state.json").is_file():
+            return str(path)
+        shutil.rmtree(path, ignore_errors=True)  # of several processes each does it
+    return None
