@@ -40,7 +40,7 @@ from layoutloop.studio.predictions import ProjectPredictions
 ANNOTATED, OPENED = 10, 20
 LAYOUTS, INVOICES, STEP_PX = 4, 30, 12
 PRELABELLING = "the pre-labelling"
-QUIET_S = 30.0
+QUIET_S = 60.0
 _EVERY_S = 0.5
 _POLL_S = 0.5
 _LONGEST_S = 3600.0

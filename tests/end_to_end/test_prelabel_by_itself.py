@@ -17,14 +17,14 @@ import requests
 from playwright.sync_api import Page, expect
 
 from demo.tasks import annotation_result, label_config
-from tests.end_to_end.conftest import wait_for
+from tests.end_to_end.conftest import is_ready, wait_for
 from tests.end_to_end.training_stack import HEIGHT, LABELS, WIDTH, DrawnPage, draw_page, wait_for_job
 from tests.end_to_end.world import PASSWORD, World
 
 pytestmark = pytest.mark.end_to_end
 
 SETTINGS = {"LAYOUTLOOP_PRELABEL": "all"}
-PAGES, ANNOTATED, CROWD = 40, 12, 90
+PAGES, ANNOTATED, CROWD = 40, 12, 60
 _numbers = count(9000)
 
 
@@ -156,6 +156,7 @@ def test_the_trainer_and_the_shim_are_killed_on_the_way(world: World, crowd: int
     assert len(killed) > 1
     for process in killed:
         process.kill()
+    wait_for(lambda: is_ready(world.loop.settings, ()))
     ended = wait_for_job(world.loop, job)
     assert (ended["state"], ended["verdict"], ended["attempt"]) == ("done", "done", 2), ended
     assert [len(found) for found in versions(world, crowd).values()] == [1] * (CROWD + 1)
