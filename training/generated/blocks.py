@@ -152,7 +152,7 @@ def sums(writer: Writer, items: Sequence[Item]) -> tuple[list[Row], int]:
         (
             "Total", "Total", "Total", "Total due", "Amount due", "Balance due", "Grand total", "To pay",
             "Amount payable",
-            f"Total {writer.currency}", "Total to pay", "Sum", f"Total with {writer.tax}", "Bill total", "Balance",
+            f"Total {writer.currency}", "Total to pay", "Sum", f"Payable with {writer.tax}", "Bill total", "Balance",
         ),
         due,
         "sum_due",

@@ -61,13 +61,8 @@ def _details(paper: Paper, writer: Writer, pairs: Pairs) -> None:
     rng, day = writer.rng, writer.day()
     rows: list[Row] = []
     if rng.random() < 0.75:
-        rows.append(
-            (
-                rng.choice(("Receipt no", "Invoice no", "Bill", "Ticket", "Doc", "Trans", "Slip", "Inv #")),
-                writer.number(),
-                "own_number",
-            )
-        )
+        caption = rng.choice(("Receipt no", "Invoice no", "Bill", "Ticket", "Doc", "Trans", "Slip", "Inv #"))
+        rows.append((caption, writer.number(), "own_number"))
     for captions, value, label, share in (
         (("Served by", "Operator", "Staff", "Your host", "Assistant", "Clerk"), _server(writer), "person", 0.4),
         (("Till", "Register", "Terminal", "Pos", "Counter", "Station"), writer.filled("##"), "other_number", 0.35),
