@@ -85,14 +85,19 @@ def _details(paper: Paper, writer: Writer, pairs: Pairs) -> None:
         pieces = [("Date:", "caption")] if where > 0.75 else []
         paper.write(paper.left, *pieces, (date, "issue_date"), *([(time, "issue_time")] if has_time else []))
         paper.next_line()
-    if len(rows) > 2 and rng.random() < 0.3:
+    _in_columns(paper, writer, pairs, rows)
+    paper.next_line(rng.choice((0, 0.5, 1)))
+
+
+def _in_columns(paper: Paper, writer: Writer, pairs: Pairs, rows: list[Row]) -> None:
+    """Write rows below one another, now and then in two columns."""
+    if len(rows) > 2 and writer.rng.random() < 0.3:
         half = (len(rows) + 1) // 2
         below = pairs.list((paper.left + paper.right) / 2, rows[half:], paper.right, y=paper.y)
         pairs.list(paper.left, rows[:half])
         paper.y = max(paper.y, below)
     else:
         pairs.list(paper.left, rows, paper.right)
-    paper.next_line(rng.choice((0, 0.5, 1)))
 
 
 def _server(writer: Writer) -> str:
