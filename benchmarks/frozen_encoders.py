@@ -44,7 +44,7 @@ Features = Mapping[int, NDArray[np.float32]]
 def features(base: Base, examples: Sequence[Example]) -> Features:
     """Run the encoder over pages."""
     pad = base.tokenizer.pad_token_id or 0
-    encoder = Encoder(base.tokenizer.backend_tokenizer, pad, box_level="lines")
+    encoder = Encoder(base.tokenizer.backend_tokenizer, pad, box_level="lines", uses_image=False)
     found = {}
     for example in examples:
         told = np.zeros((len(example.page.words), base.model.config.hidden_size), np.float32)
