@@ -25,7 +25,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from layoutloop.connect.shim_address import ShimAddress
-from layoutloop.documents.files import IMAGES, files_of
+from layoutloop.documents.files import DOCUMENTS, files_of
 from layoutloop.errors import FileUnusable, SettingsInvalid
 from layoutloop.jobs.queue import open_jobs
 from layoutloop.named_files import read_named_text
@@ -129,7 +129,7 @@ def _write(
     failed: dict[str, str] = {}
     if options.images or studio is None:
         # One at a time, as large as they may be; what Label Studio requests still finds room.
-        images = ([one] for one in file.images(files_of(options.images, IMAGES), options.image_url, failed))
+        images = ([one] for one in file.images(files_of(options.images, DOCUMENTS), options.image_url, failed))
         written = file.write(images, failed, requests=min(_IMAGES_AT_A_TIME, max(REQUESTS, 2 * portion)))
     else:
         written = file.write(file.tasks(studio, _only(options, studio), portion), failed)

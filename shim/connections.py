@@ -73,9 +73,15 @@ class Worker(ThreadWorker):
     def handle(self, conn: TConn) -> Any:
         """Serve a request in this thread, and close the connection here where it was the last.
 
-        gunicorn closes it in the thread that accepts, which waits up to 2 s for the client to close it too.
+        gunicorn closes it in the thread that accepts, which waits up to 2 s for the client to close it too. There it is
+        only counted off then: an error of a second close would count it off twice.
         """
         goes_on = super().handle(conn)
         if not goes_on:
             conn.close(graceful=True)
+            conn.close = _nothing_more  # type: ignore[method-assign]
         return goes_on
+
+
+def _nothing_more(graceful: bool = False) -> None:
+    """Stand for the close of a connection that is closed."""

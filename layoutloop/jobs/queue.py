@@ -135,17 +135,18 @@ class JobStore:
         """Queue a job whose attempt was ended on purpose; that attempt does not count."""
         return self._move(job_id, attempt, rules.released)
 
-    def requeue(self, worker: str | None = None) -> tuple[Job, ...]:
+    def requeue(self, worker: str | None = None, lane: Lane = "training") -> tuple[Job, ...]:
         """Queue again what lost its worker, called now and then; `worker` is the caller's name where it just started.
 
-        Of other workers a job is lost once two calls, `CONFIRM_S` apart, find it silent and untouched.
+        Of other workers a job is lost once two calls, `CONFIRM_S` apart, find it silent and untouched. Only those of
+        the caller's lane: the worker of the other on this machine cannot write either while this one cannot.
         """
         now, tick = self._clock(), self._ticks()
         known = self._silent
         since = [
             (job, next((begin for one, begin in known if one == job), tick))
             for job in self._records.read().values()
-            if job.state == "running" and age_s(job.updated, now) > rules.LEASE_S
+            if job.state == "running" and job.lane == lane and age_s(job.updated, now) > rules.LEASE_S
         ]
         self._silent = since
         lost = [job for job, begin in since if tick - begin >= rules.CONFIRM_S]

@@ -25,7 +25,7 @@ from layoutloop.jobs.queue import JobStore
 from layoutloop.plural import counted
 from layoutloop.prelabel.patience import Patience
 from layoutloop.prelabel.removal import remove_older
-from layoutloop.prelabel.run import Outcome, Prelabelling
+from layoutloop.prelabel.run import LARGEST_PORTION, Outcome, Prelabelling
 from layoutloop.prelabel.shim import ShimPredictions
 from layoutloop.prelabel.storing import GENTLE
 from layoutloop.settings.serving import Settings
@@ -95,13 +95,21 @@ class RecordListener:
 def do_prelabelling(jobs: JobStore, job_id: str, attempt: int, settings: Settings, shim: ShimAddress) -> int:
     """Do what a worker claimed; 0 where the record says what became of it, else the worker tries again."""
     try:
+        _do(jobs, job_id, attempt, settings, shim)
+    except (Superseded, JobsUnavailable) as error:
+        logger.warning("%s", error)
+        return 1
+    return 0
+
+
+def _do(jobs: JobStore, job_id: str, attempt: int, settings: Settings, shim: ShimAddress) -> None:
+    try:
         job = jobs.check(job_id, attempt)
         message, version = _prelabel(job, settings, shim, RecordListener(jobs, job))
         jobs.finish(job_id, attempt, verdict="done", message=message, version=version)
         logger.info("job %s: %s", job_id, message)
-    except Superseded as error:
-        logger.warning("%s", error)
-        return 1
+    except (Superseded, JobsUnavailable):
+        raise
     except NoModelYet:
         message = "Nothing to draw yet: the project has no model, and RectangleLabels cannot draw text without a label."
         jobs.finish(job_id, attempt, verdict="done", message=message)
@@ -109,7 +117,6 @@ def do_prelabelling(jobs: JobStore, job_id: str, attempt: int, settings: Setting
         logger.warning("job %s: %s", job_id, error)
         end = jobs.wait if _is_temporary(error) else jobs.fail
         end(job_id, attempt, str(error))
-    return 0
 
 
 def _is_temporary(error: LayoutLoopError) -> bool:
@@ -134,7 +141,7 @@ def _prelabel(job: Job, settings: Settings, address: ShimAddress, listener: Reco
         listener.step("draw")
         until = patience.call(lambda: waiting().last_of(settings.prelabel))
         studio = waiting(until=until)
-        portion = settings.ocr_workers * patience.call(shim.node_count)
+        portion = min(settings.ocr_workers * patience.call(shim.node_count), LARGEST_PORTION, settings.max_tasks)
         outcome = Prelabelling(studio, shim, listener, portion, pace=GENTLE, requests=_REQUESTS).run()
         removed = 0
         if settings.prelabel_remove_old:

@@ -113,16 +113,21 @@ class PredictionStore:
             under_way.result()
 
     def _store_all(self, collected: Mapping[str, Mapping[int, Prediction]]) -> None:
+        pause_s = 0.0
         for version, predictions in collected.items():
             remaining = iter(sorted(predictions.items()))
             while (some := dict(islice(remaining, self._most))) and not self._patience.is_over:
-                self._patience.pause(self._next - time.monotonic())
-                began = time.monotonic()
-                self._patience.call(partial(self._store, version, some, set[int]()))
-                ended = time.monotonic()
-                took_s = ended - began
+                self._patience.pause(pause_s)
+                took_s = self._patience.call(partial(self._store_timed, version, some, set[int]()))
                 self._most = round(min(max(1.0, took_s) * self._pace.least, self._pace.most))
-                self._next = ended + max(self._pace.pause_s, self._pace.pause_times * took_s)
+                pause_s = max(self._pace.pause_s, self._pace.pause_times * took_s)
+                self._next = time.monotonic() + pause_s
+
+    def _store_timed(self, version: str, predictions: Mapping[int, Prediction], sent: set[int]) -> float:
+        """Store, and return the seconds that it took: not those in which Label Studio was down before."""
+        began = time.monotonic()
+        self._store(version, predictions, sent)
+        return time.monotonic() - began
 
     def _store(self, version: str, predictions: Mapping[int, Prediction], sent: set[int]) -> None:
         """Store what Label Studio lacks. Called again where the connection broke, it stores only what was not stored.

@@ -125,6 +125,8 @@ def save_thresholds(project: str) -> AnyResponse:
     """Replace a project's own thresholds."""
     refuse_strange_forms()
     found = _project(project)
+    if not found.versions:  # a folder would make any number a known project
+        abort(409, f"project {found.id} has no version, and so no label to have a threshold")
     given = zip(request.form.getlist("label"), request.form.getlist("threshold"), strict=False)
     own = {label: _number(label, text) for label, text in given if text.strip()}
     write_thresholds(context().store.path, project_model(found.id), own)

@@ -53,7 +53,7 @@ class PagePool(Generic[T]):
 
     def __init__(self, threads: int, max_waiting: int, times: Callable[[], int] = lambda: 1) -> None:
         """Start no thread yet: each comes with the first job that needs it, and ends with the process."""
-        self._threads, self._started, self._wakes = threads, 0, False
+        self._threads, self._started = threads, 0
         self._times = times
         self._max_waiting = max_waiting
         self._turns: queue.PriorityQueue[tuple[int, int, Hashable]] = queue.PriorityQueue()
@@ -73,7 +73,7 @@ class PagePool(Generic[T]):
         """Return the future of `job`, or of the job under way that has the same key (at the better turn of both).
 
         Raises:
-            Overloaded: too many wait already.
+            Overloaded: too many wait already, or no thread can be started.
         """
         threads = self._threads * self._times()
         most = self._max_waiting if turn < BACKGROUND else max(1, self._max_waiting // 2)
@@ -82,9 +82,9 @@ class PagePool(Generic[T]):
             if future is None:
                 if len(self._futures) >= most:
                     raise Overloaded(f"no more than {counted(most, 'page')} may wait; try again in a minute")
+                self._start(min(threads, len(self._futures) + 1))
                 future = self._futures[key] = Future()
                 self._waiting[key] = (turn, job)
-                self._start(min(threads, len(self._futures)))
             elif not self._has_better_turn(key, turn):
                 return future
             # A job that got a better turn is in the queue twice; the second time it is waiting no more.
@@ -101,10 +101,20 @@ class PagePool(Generic[T]):
         return turn < before and key not in self._later
 
     def _start(self, threads: int) -> None:
-        """Have so many threads."""
-        for number in range(self._started, threads):
-            threading.Thread(target=self._work, name=f"page-{number}", daemon=True).start()
-        self._started = max(self._started, threads)
+        """Have so many threads; fewer do where the machine has no more.
+
+        Raises:
+            Overloaded: it has not one.
+        """
+        try:
+            if not self._started:
+                threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
+            while self._started < threads:
+                threading.Thread(target=self._work, name=f"page-{self._started}", daemon=True).start()
+                self._started += 1
+        except RuntimeError as error:
+            if not self._started:
+                raise Overloaded(f"this machine has no thread for a page ({error}); try again in a minute") from error
 
     def _work(self) -> None:
         while True:
@@ -119,7 +129,6 @@ class PagePool(Generic[T]):
                 with self._lock:
                     self._waiting[key] = (self._running.pop(key), job)
                     self._later[key] = time.monotonic() + again.after_s
-                    self._start_waking()
             except BaseException as error:
                 if not isinstance(error, LayoutLoopError):
                     logger.exception("a page failed in a way that was not foreseen")
@@ -131,11 +140,6 @@ class PagePool(Generic[T]):
         with self._lock:
             del self._running[key]
             return self._futures.pop(key)
-
-    def _start_waking(self) -> None:
-        if not self._wakes:
-            threading.Thread(target=self._wake, name="page-wake", daemon=True).start()
-        self._wakes = True
 
     def _wake(self) -> None:
         """Put the jobs back into the queue whose time has come."""

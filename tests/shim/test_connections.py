@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
+from gunicorn.config import Config
+from gunicorn.workers.gthread import TConn
 
-from shim.connections import ClientSocket
+from shim.connections import ClientSocket, Worker
 from tests.shim.real_server import RealShim, real_shim
 
 DEADLINE_S = 3.0
@@ -113,3 +117,16 @@ def test_a_slow_client_is_served_all_the_same(shim: RealShim) -> None:
             client.sendall(request[begin : begin + 20])
             time.sleep(0.05)
         assert client.recv(100).startswith(b"HTTP/1.1 422")
+
+
+def test_a_connection_that_ends_is_counted_off_once() -> None:
+    """gunicorn accepts as many as its limit and the count allow: one that sinks with each end lets in any number."""
+    ours, client = socket.socketpair()
+    client.close()
+    worker = Worker.__new__(Worker)
+    worker.cfg, worker.log, worker.alive, worker.nr_conns = Config(), logging.getLogger(), True, 1
+    conn = TConn(worker.cfg, ClientSocket(fileno=ours.detach()), ("127.0.0.1", 2), ("127.0.0.1", 1))
+    ended: Future[bool] = Future()
+    ended.set_result(worker.handle(conn))
+    worker.finish_request(conn, ended)
+    assert worker.nr_conns == 0

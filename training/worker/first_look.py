@@ -69,10 +69,10 @@ def _most_new(studio: StudioClient, project: Project, known: Mapping[str, str]) 
     """Return how many annotations can be new since the last training, no fewer than are: of each task one counts.
 
     New is what could not be read then, and what changed since its newest annotation. That moment is Label Studio's; one
-    in the future (of a file from elsewhere) counts as now. Tasks that the training did not see count too, by their
-    number: should a clock have been moved, or a long import have ended after its own moments.
+    in the future (of a file from elsewhere, or its clock was moved) tells nothing, and all count. Tasks that the
+    training did not see count too, by their number: a long import may have ended after its own moments.
     """
     newest = newest_moment(known)
-    since = newest and min(newest, datetime.now(timezone.utc)) - _OVERLAP
+    since = newest - _OVERLAP if newest and newest <= datetime.now(timezone.utc) else None
     changed = count_annotated(studio, project.id, since)
     return max(count_unread(known) + changed, project.annotated_tasks - count_annotations(known))

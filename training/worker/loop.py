@@ -110,7 +110,7 @@ class Worker:
                 self._work(job)
 
     def _recover(self, name: str | None) -> None:
-        for job in self._jobs.requeue(name):
+        for job in self._jobs.requeue(name, self._lane):
             logger.warning("job %s is %s: %s", job.id, job.state, job.error)
 
     def _work(self, job: Job) -> None:

@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _work(settings: Settings, node: NodeSettings, environ: Mapping[str, str], stop: StopSignals) -> None:
     titles = VersionTitles(settings)
     titles.start()
-    prelabelling = threading.Thread(target=_prelabel, args=(settings, node, environ, stop), name="prelabelling")
+    # A daemon: should the trainings' lane fail, the process ends, and is started again with both.
+    arguments = (settings, node, environ, stop)
+    prelabelling = threading.Thread(target=_prelabel, args=arguments, name="prelabelling", daemon=True)
     prelabelling.start()
     logger.info("worker %s waits for jobs", node.node)
     with closing(open_jobs(settings.jobs_url)) as jobs:
@@ -67,7 +69,7 @@ def _work(settings: Settings, node: NodeSettings, environ: Mapping[str, str], st
 
 def _prelabel(settings: Settings, node: NodeSettings, environ: Mapping[str, str], stop: StopSignals) -> None:
     """Run pre-labellings until a signal comes, whatever happens: nobody would see that this thread is gone."""
-    place = Place(PRELABEL, node.logs / "jobs", environ)
+    place = Place(PRELABEL, node.logs / "prelabellings", environ)
     while not stop.received:
         try:
             with closing(open_jobs(settings.jobs_url)) as jobs:

@@ -98,7 +98,7 @@ def tail(log: Path) -> str:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - 16 * _TAIL_CHARACTERS))
             text = stream.read().decode(errors="replace").replace("\r", "\n")
-    except FileNotFoundError:
+    except OSError:
         return ""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     return " | ".join(lines[-_TAIL_LINES:])[-_TAIL_CHARACTERS:]

@@ -82,6 +82,16 @@ def claimed(jobs: JobStore, project: int = 7, worker: str = "one") -> Job:
     return job
 
 
+def test_a_lane_takes_no_job_of_the_other_for_lost(jobs: JobStore, clock: Clock) -> None:
+    """Where nobody can write for a while, the worker of one lane must not be the end of the other's."""
+    job = claimed(jobs)
+    clock.wait(LEASE_S + 1)
+    assert jobs.requeue(lane="prelabelling") == ()
+    clock.wait(CONFIRM_S)
+    assert jobs.requeue(lane="prelabelling") == ()
+    assert jobs.get(job.id).state == "running"
+
+
 def lose(jobs: JobStore, clock: Clock) -> tuple[Job, ...]:
     """Let the worker of what runs fall silent, and others notice."""
     clock.wait(LEASE_S + 1)

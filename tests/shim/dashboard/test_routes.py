@@ -425,6 +425,12 @@ def test_a_threshold_that_is_no_score_is_refused(board: Board, typed: str) -> No
     assert read_thresholds(board.store, "project-7", 0.0).own == {}
 
 
+def test_a_project_without_a_version_has_no_thresholds(board: Board) -> None:
+    given = {"label": ["total"], "threshold": ["0.5"]}
+    assert board.app.test_client().post(THRESHOLDS, data=given, headers=HERE).status_code == 409
+    assert not (board.store / "project-7").exists(), "a folder would make the project a known one"
+
+
 @pytest.mark.parametrize("headers", REFUSED)
 def test_forms_of_others_set_no_threshold(board: Board, headers: dict[str, str]) -> None:
     board.version(V1)

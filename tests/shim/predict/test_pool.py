@@ -42,6 +42,27 @@ def test_equal_keys_share_one_run() -> None:
     assert gate.runs == 1
 
 
+def test_threads_come_with_the_pages() -> None:
+    before = threading.active_count()
+    pool: PagePool[str] = PagePool(threads=4, max_waiting=10)
+    assert threading.active_count() == before
+    assert pool.submit("page", 0, lambda: "done").result(WAIT_S) == "done"
+    assert threading.active_count() == before + 2, "one for the page, one that wakes what waits"
+
+
+def test_a_machine_without_a_thread_left_refuses_the_page_and_reads_it_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool: PagePool[str] = PagePool(threads=4, max_waiting=10)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(Overloaded, match="no thread for a page"):
+            pool.submit("page", 0, lambda: "done")
+    assert pool.waiting == 0
+    assert pool.submit("page", 0, lambda: "done").result(WAIT_S) == "done"
+
+
 def test_a_key_runs_again_after_its_job_is_done() -> None:
     pool: PagePool[int] = PagePool(threads=2, max_waiting=10)
     counted = iter(range(3))
