@@ -14,13 +14,16 @@ DOCUMENTS = IMAGES | {".pdf"}
 def files_of(paths: Sequence[Path], suffixes: Collection[str] | None = None) -> Iterator[Path]:
     """Yield the files that are named, and those below the folders that are: sorted, without hidden ones.
 
+    A folder that has none of the wanted suffixes is yielded itself: whoever reads it says that it is no page.
+
     Args:
         paths: files, which are taken whatever they are called, and folders.
         suffixes: of the files that are taken from folders, in lower case; None for all.
     """
     for path in paths:
         if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be searched
-            yield from (one for one in _walk(path) if suffixes is None or one == path or one.suffix.lower() in suffixes)
+            found = (one for one in _walk(path) if suffixes is None or one == path or one.suffix.lower() in suffixes)
+            yield from found if suffixes is None else (list(found) or [path])
         else:
             yield path
 
