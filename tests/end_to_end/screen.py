@@ -6,19 +6,22 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from demo.studio import RunningStudio
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE_MS = 120_000
 """For one thing to appear, on a machine that is busy."""
+_REGIONS_COME_MS = 10_000
+"""After the image; a task without a prediction waits for nothing."""
 _REGIONS = """() => window.Htx.annotationStore.selected.regionStore.regions.map(region => ({
     labels: (region.labeling && region.labeling.mainValue) || [],
     texts: region.results.filter(one => one.type === 'textarea').flatMap(one => Array.from(one.mainValue)),
@@ -87,6 +90,11 @@ class Screen:
         self.page.wait_for_function("window.Htx && window.Htx.annotationStore && window.Htx.annotationStore.selected")
         # The regions are there before the image is; boxes have their size only after it.
         self.page.wait_for_function("Array.from(document.images).every(image => image.complete)")
+        # Before its predictions have come, a task is shown without a region, as one that has none.
+        with suppress(PlaywrightTimeout):
+            self.page.wait_for_function(
+                "window.Htx.annotationStore.selected.regionStore.regions.length", timeout=_REGIONS_COME_MS
+            )
         self.page.wait_for_timeout(500)
         return [
             DrawnRegion(tuple(one["labels"]), tuple(one["texts"]), one["score"], one["page"], tuple(one["box"]))

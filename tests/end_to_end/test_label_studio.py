@@ -108,11 +108,12 @@ def test_words_that_come_with_a_task_are_drawn_and_no_ocr_reads_the_page(world: 
     words = [{"text": f"engine-{number}", "box": [40, 40 + 60 * number, 240, 70 + 60 * number]} for number in range(3)]
     theirs = {"format": 1, "width": WIDTH, "height": HEIGHT, "engine": "another", "words": words}
     wrong = theirs | {"width": HEIGHT, "height": WIDTH}
-    tasks = [{"data": {key: image, "words": page}} for page in (theirs, wrong)]
+    # The last one is that which connect has a test prediction made for.
+    tasks = [{"data": {key: image, "words": page}} for page in (wrong, theirs)]
     world.ask("POST", f"/api/projects/{made}/import", json=tasks)
     connected = world.loop.command("scripts.connect", "--project", str(made))
     assert connected.returncode == 0, connected.stderr + connected.stdout
-    by_hand, other_page = [task["id"] for task in world.tasks(made)[1:]]
+    other_page, by_hand = [task["id"] for task in world.tasks(made)[1:]]
     for task, texts in ((order["id"], list(INVOICE)), (by_hand, [word["text"] for word in words])):
         drawn = world.screen.open_task(made, task)
         world.screen.picture(f"1-own-words-{texts[0]}")
