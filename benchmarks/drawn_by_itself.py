@@ -10,7 +10,6 @@ or queues a job) and a task that is opened in Label Studio. 20 tasks besides are
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from typing import Any
 import requests
 from PIL import Image
 
+from benchmarks.prelabelling import tasks_and_height
 from benchmarks.running import Running, environment, free_ports, serving
 from benchmarks.timing import machine, percentile
 from demo.invoices import LABELS, make_invoice
@@ -213,10 +213,7 @@ def measure(made: Scene, probes: list[Probe]) -> dict[str, float]:
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=300)
-    parser.add_argument("--height", type=float, default=1.0, help="share of an invoice's height that is a page")
-    options = parser.parse_args()
+    options = tasks_and_height(__doc__)
     count = options.tasks
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="by-itself-") as name, scene(Path(name), count, options.height) as made:

@@ -47,6 +47,14 @@ def page_uris(count: int, height: float) -> list[str]:
     return list(uris)
 
 
+def tasks_and_height(description: str | None) -> argparse.Namespace:
+    """Read the command line of a measurement with generated tasks: `tasks`, and `height` of their pages."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=300)
+    parser.add_argument("--height", type=float, default=1.0, help="share of an invoice's height that is a page")
+    return parser.parse_args()
+
+
 def make_project(client: StudioClient, ours: Running, title: str, pages: list[str]) -> int:
     """Return a new project with a task for each page, connected while it has none."""
     fields = {"title": title, "label_config": label_config(None)}
@@ -95,10 +103,7 @@ def measure(name: str, client: StudioClient, project: int, tasks: int, do: Calla
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=300)
-    parser.add_argument("--height", type=float, default=1.0, help="share of an invoice's height that is a page")
-    options = parser.parse_args()
+    options = tasks_and_height(__doc__)
     count = options.tasks
     print(machine(), flush=True)
     pages = page_uris(2 * count, options.height)

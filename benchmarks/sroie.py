@@ -37,6 +37,7 @@ from layoutloop.settings.training import MINILM_BASE
 from training.data.dataset import assign_words
 from training.data.examples import Entity, Example
 from training.fit.plan import Plan
+from training.generated.paper import in_rows
 from training.measure.scoring import LabelScore, reading_ceiling
 
 FIELDS = ("company", "date", "address", "total")
@@ -74,24 +75,12 @@ def receipts(folder: Path) -> list[Receipt]:
     found = []
     for path in sorted((folder / "box").glob("*.csv")):
         values = json.loads((folder / "key" / f"{path.stem}.json").read_text(encoding="utf-8"))
-        lines = tuple(in_reading_order(read_sroie(path)))
+        lines = tuple(in_rows(read_sroie(path)))  # the files put some lines at their end
         image = folder / "img" / f"{path.stem}.jpg"
         found.append(Receipt(path.stem, image, lines, {field: values[field] for field in FIELDS if values.get(field)}))
     if not found:
         raise FileNotFoundError(f"no box/*.csv in {folder}; give the folder of SROIE")
     return found
-
-
-def in_reading_order(lines: Sequence[Word]) -> list[Word]:
-    """Sort lines into rows from the top, each row from the left: the files put some lines at their end."""
-    rows: list[list[Word]] = []
-    for line in sorted(lines, key=lambda one: one.box.top + one.box.bottom):
-        middle = (line.box.top + line.box.bottom) / 2
-        if rows and middle < rows[-1][0].box.bottom:
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    return [line for row in rows for line in sorted(row, key=lambda one: one.box.left)]
 
 
 def field_lines(receipt: Receipt) -> dict[str, tuple[int, ...]]:

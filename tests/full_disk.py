@@ -44,3 +44,13 @@ def fill(folder: Path) -> Path:
     finally:
         os.close(descriptor)
     return path
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Have no room on a folder's disk for a while."""
+    filler = fill(folder)
+    try:
+        yield
+    finally:
+        filler.unlink()

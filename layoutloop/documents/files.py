@@ -6,8 +6,9 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm"})
-DOCUMENTS = IMAGES | {".pdf"}
+DOCUMENTS = frozenset(
+    {".pdf", ".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".ppm", ".pgm", ".pbm"}
+)
 """How files are called that have pages; a folder holds others beside them, such as an export."""
 
 

@@ -5,10 +5,9 @@ Each fault is real, as in `tests/shim/test_faults.py`. Whatever it is: what Torc
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,8 @@ from layoutloop.store.manifest import archive_name
 from layoutloop.store.writing import write_json
 from rollout.process import WatcherProcess
 from rollout.readiness import readiness_problem
-from tests.full_disk import fill, small_disk
+from tests import wrong_files
+from tests.full_disk import filled, small_disk
 from tests.layoutloop.torchserve.test_management import V1, V2, open_management
 from tests.rollout.test_promotion import NODE, Site
 
@@ -49,46 +49,15 @@ class Node:
 
 
 def folder_in_place_of(where: Callable[[Node], Path]) -> Fault:
-    @contextmanager
-    def fault(node: Node) -> Iterator[None]:
-        path = where(node)
-        kept = path.read_bytes() if path.is_file() else None
-        path.unlink(missing_ok=True)
-        (path / "in it").mkdir(parents=True)
-        try:
-            yield
-        finally:
-            shutil.rmtree(path)
-            if kept is not None:
-                path.write_bytes(kept)
-
-    return fault
+    return lambda node: wrong_files.folder_in_place_of(where(node))
 
 
 def content_of(where: Callable[[Node], Path], content: bytes) -> Fault:
-    @contextmanager
-    def fault(node: Node) -> Iterator[None]:
-        path = where(node)
-        kept = path.read_bytes() if path.is_file() else None
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-            if kept is not None:
-                path.write_bytes(kept)
-
-    return fault
+    return lambda node: wrong_files.content_of(where(node), content)
 
 
-@contextmanager
-def full_disk(node: Node) -> Iterator[None]:
-    filler = fill(node.folder / "home")
-    try:
-        yield
-    finally:
-        filler.unlink()
+def full_disk(node: Node) -> AbstractContextManager[None]:
+    return filled(node.folder / "home")
 
 
 def note(node: Node) -> Path:

@@ -6,7 +6,6 @@ that lacks something. Nothing is started anew when it is over.
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.full_disk import fill, small_disk
+from tests import wrong_files
+from tests.full_disk import filled, small_disk
 from tests.layoutloop.torchserve.test_inference import DISK_FULL, OUT_OF_MEMORY
 from tests.shim.predict.test_predictor import OCR_CARD, Bench, image, labels, ocr, open_bench
 
@@ -23,20 +23,7 @@ HOME = "var"
 
 
 def folder_in_place_of(name: str) -> Callable[[Bench, Path], AbstractContextManager[None]]:
-    @contextmanager
-    def fault(_: Bench, folder: Path) -> Iterator[None]:
-        path = folder / HOME / name
-        kept = path.read_bytes() if path.is_file() else None
-        path.unlink(missing_ok=True)
-        (path / "in it").mkdir(parents=True)
-        try:
-            yield
-        finally:
-            shutil.rmtree(path)
-            if kept is not None:
-                path.write_bytes(kept)
-
-    return fault
+    return lambda _, folder: wrong_files.folder_in_place_of(folder / HOME / name)
 
 
 @contextmanager
@@ -48,13 +35,8 @@ def locked_jobs(_: Bench, folder: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def full_disk(_: Bench, folder: Path) -> Iterator[None]:
-    filler = fill(folder / HOME)
-    try:
-        yield
-    finally:
-        filler.unlink()
+def full_disk(_: Bench, folder: Path) -> AbstractContextManager[None]:
+    return filled(folder / HOME)
 
 
 def torchserve_answers(status: int, body: object) -> Callable[[Bench, Path], AbstractContextManager[None]]:

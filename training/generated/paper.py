@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from handler.page import Box, Page, Size, Word
 from training.data.examples import Entity, Example
@@ -29,6 +30,17 @@ class Segment:
     def box(self) -> Box:
         """The box around it."""
         return Box.around(box for _, box in self.words)
+
+
+class Placed(Protocol):
+    """What has a place on a page."""
+
+    @property
+    def box(self) -> Box:
+        """The box around it."""
+
+
+P = TypeVar("P", bound=Placed)
 
 
 class Paper:
@@ -105,7 +117,7 @@ class Paper:
         words: list[Word] = []
         entities: list[Entity] = []
         has_line_boxes = self.rng.random() < 0.5
-        for line, segment in enumerate(_in_rows(kept)):
+        for line, segment in enumerate(in_rows(kept)):
             first = len(words)
             whole = _inside(segment.box, page_box)
             words += [
@@ -139,13 +151,13 @@ def _inside(box: Box, page: Box) -> Box:
     return replace(box, left=max(box.left, 0.0), right=min(box.right, page.right), bottom=min(box.bottom, page.bottom))
 
 
-def _in_rows(segments: list[Segment]) -> list[Segment]:
-    """Sort segments into rows from the top, each row from the left, as engines read."""
-    rows: list[list[Segment]] = []
-    for segment in sorted(segments, key=lambda one: one.box.top + one.box.bottom):
-        middle = (segment.box.top + segment.box.bottom) / 2
+def in_rows(placed: Iterable[P]) -> list[P]:
+    """Sort what stands on a page into rows from the top, each row from the left, as engines read."""
+    rows: list[list[P]] = []
+    for one in sorted(placed, key=lambda one: one.box.top + one.box.bottom):
+        middle = (one.box.top + one.box.bottom) / 2
         if rows and middle < rows[-1][0].box.bottom:
-            rows[-1].append(segment)
+            rows[-1].append(one)
         else:
-            rows.append([segment])
-    return [segment for row in rows for segment in sorted(row, key=lambda one: one.box.left)]
+            rows.append([one])
+    return [one for row in rows for one in sorted(row, key=lambda one: one.box.left)]

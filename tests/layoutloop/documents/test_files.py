@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from layoutloop.documents.files import DOCUMENTS, IMAGES, files_of
+from layoutloop.documents.files import DOCUMENTS, files_of
 
 
 def test_folders_are_walked_in_order(tmp_path: Path) -> None:
@@ -21,4 +21,4 @@ def test_of_a_folder_only_what_has_pages_is_taken(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     named = tmp_path / "named.dat"
     assert [path.name for path in files_of([named, tmp_path], DOCUMENTS)] == ["named.dat", "a.PNG", "b.pdf", "c.tiff"]
-    assert [path.name for path in files_of([tmp_path], IMAGES)] == ["a.PNG", "c.tiff"]
+    assert [path.name for path in files_of([tmp_path], {".png", ".tiff"})] == ["a.PNG", "c.tiff"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.training.fit.test_text_encoders import make_encoder
 from training.fit.bases import make_base, uses_image
 from training.fit.documents_base import make_documents_base
 
+ROOT = Path(__file__).resolve().parents[3]
 LABELS = ("total", "date")
 
 
@@ -74,13 +78,12 @@ def test_other_steps_or_another_encoder_make_another(made: Path, encoder: Path, 
     assert len(others | {made}) == 3
 
 
-def test_the_command_prints_the_setting(
-    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("LAYOUTLOOP_HOME", str(tmp_path))
-    monkeypatch.setattr("os.nice", lambda _: 0)  # it would stay for the other tests of this process
-    assert main(["--base", f"graft:{encoder}", "--steps", "1"]) == 0
-    name, _, base = capsys.readouterr().out.strip().splitlines()[-1].partition("=")
+def test_the_command_prints_the_setting(encoder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.make_base", "--base", f"graft:{encoder}", "--steps", "1"]
+    environ = os.environ | {"LAYOUTLOOP_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    name, _, base = done.stdout.strip().splitlines()[-1].partition("=")
     assert name == "LAYOUTLOOP_TRAIN_BASE"
     assert Path(base.removeprefix("graft:")).parent == tmp_path / "bases"
     assert make_base(base, LABELS).kind == "graft"

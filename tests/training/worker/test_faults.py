@@ -20,22 +20,13 @@ from layoutloop.settings.serving import Settings
 from layoutloop.settings.training import TrainSettings
 from tests.end_to_end.label_studio import KEY, running_studio
 from tests.end_to_end.training_stack import studio_project
-from tests.full_disk import fill, small_disk
+from tests.full_disk import filled, small_disk
 from tests.training.worker.test_loop import FINISHES, Home, wait_for
 from training.data.collect import Collected
 from training.worker.job import Trainer, do_job
 from training.worker.listeners import JobListener
 
 STAMP = "20261122T080000Z"
-
-
-@contextmanager
-def full_disk(folder: Path) -> Iterator[None]:
-    filler = fill(folder)
-    try:
-        yield
-    finally:
-        filler.unlink()
 
 
 @contextmanager
@@ -63,7 +54,7 @@ def a_folder_for_jobs(folder: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        pytest.param(full_disk, "disk", id="a full disk"),
+        pytest.param(filled, "disk", id="a full disk"),
         pytest.param(locked_jobs, "database is locked; LAYOUTLOOP_HOME", id="jobs: locked"),
         pytest.param(a_folder_for_jobs, "unable to open database file", id="jobs: a folder"),
     ],
