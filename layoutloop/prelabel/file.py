@@ -18,13 +18,12 @@ from layoutloop.errors import DocumentUnreadable
 from layoutloop.in_order import in_order
 from layoutloop.named_files import named_file
 from layoutloop.prelabel.patience import Patience
-from layoutloop.prelabel.run import REQUESTS, Listener, Task, count_pages, listed_tasks, portions
+from layoutloop.prelabel.run import REQUESTS, STANDSTILL_S, Listener, Task, count_pages, listed_tasks, portions
 from layoutloop.prelabel.shim import ShimPredictions, TaskAnswer
 from layoutloop.studio.label_config import parse_label_config
 from layoutloop.studio.predictions import ProjectPredictions
 
 _PAUSE_S = 5.0
-_STANDSTILL_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ class PredictionFile:
     def _answer(self, portion: Sequence[FileTask]) -> list[TaskAnswer]:
         """Return an answer for each task; what is only down or busy is waited for."""
         answers: dict[int, TaskAnswer] = {}
-        end = time.monotonic() + _STANDSTILL_S
+        end = time.monotonic() + STANDSTILL_S
         left = list(range(len(portion)))
         while left:
             requested = [portion[number].request for number in left]
@@ -145,7 +144,7 @@ class PredictionFile:
             answers |= dict(zip(left, found.tasks, strict=True))
             waiting = [number for number in left if answers[number].is_temporary]
             if len(waiting) < len(left):
-                end = time.monotonic() + _STANDSTILL_S
+                end = time.monotonic() + STANDSTILL_S
             elif time.monotonic() > end or self._stopped.wait(_PAUSE_S):
                 break
             left = waiting

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-from layoutloop.errors import ModelNotReady, TaskInvalid
+from layoutloop.errors import ImageSourceUnreachable, ModelNotReady, TaskInvalid
 from layoutloop.in_order import in_order
 from layoutloop.prelabel.patience import Patience
 from layoutloop.prelabel.shim import PredictAnswer, ShimPredictions, TaskAnswer
@@ -23,7 +23,7 @@ REQUESTS = 6
 LEAST_PORTION, LARGEST_PORTION = 4, 100
 """Tasks in one of them."""
 _PAUSE_S = 5.0
-_STANDSTILL_S = 300.0
+STANDSTILL_S = 300.0
 
 Task = Mapping[str, Any]
 
@@ -71,6 +71,7 @@ class Prelabelling:
         tasks: ids of the only tasks that count; None for all of the project.
         pace: of the imports.
         requests: at a time.
+        standstill_s: without a task done, after which it gives up.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Prelabelling:
         tasks: Sequence[int] | None = None,
         pace: Pace = LARGE,
         requests: int = REQUESTS,
+        standstill_s: float = STANDSTILL_S,
     ) -> None:
         self._studio = studio
         self._shim = shim
@@ -95,7 +97,8 @@ class Prelabelling:
         self._failed: dict[int, str] = {}
         self._seen: set[int] = set()
         self._answered: set[int] = set()
-        self._put_off: TaskAnswer | None = None
+        self._put_off: dict[int, TaskAnswer] = {}
+        self._standstill_s = standstill_s
         self._settled, self._moved = 0, time.monotonic()
 
     def run(self) -> Outcome:
@@ -165,26 +168,33 @@ class Prelabelling:
             if answered.prediction:
                 predictions[task["id"]] = answered.prediction
                 self._answered.add(task["id"])
+                self._put_off.pop(task["id"], None)
             elif answered.is_temporary:
-                self._put_off = answered
+                self._put_off[task["id"]] = answered
             else:
                 self._failed[task["id"]] = f"{answered.code}: {answered.message}"
         return predictions
 
     def _moves(self, store: PredictionStore) -> bool:
-        """Return whether tasks were answered or stored since the last call.
+        """Return whether tasks were answered, stored or given up since the last call.
+
+        Where none was for minutes, those are given up whose images cannot be had: nothing else waits for these.
 
         Raises:
-            ModelNotReady: none was for minutes.
+            ModelNotReady: and others are left, or none was answered.
         """
         settled = len(store.stored) + len(self._failed) + len(self._answered)
         if settled != self._settled:
             self._settled, self._moved = settled, time.monotonic()
             return True
-        if time.monotonic() - self._moved > _STANDSTILL_S:
-            why = f"; the last reason: {self._put_off.message}" if self._put_off else ""
-            raise ModelNotReady(f"tasks are left, and none was done for {_STANDSTILL_S / 60:.0f} minutes{why}")
-        return False
+        if time.monotonic() - self._moved <= self._standstill_s:
+            return False
+        put_off, self._put_off = self._put_off, {}
+        if put_off and all(answer.code == ImageSourceUnreachable.code for answer in put_off.values()):
+            self._failed |= {task: f"{answer.code}: {answer.message}" for task, answer in put_off.items()}
+            return True
+        why = f"; the last reason: {list(put_off.values())[-1].message}" if put_off else ""
+        raise ModelNotReady(f"tasks are left, and none was done for {self._standstill_s / 60:.0f} minutes{why}")
 
 
 def listed_tasks(

@@ -18,8 +18,11 @@ from werkzeug.serving import make_server
 
 from layoutloop.connect.shim_address import ShimAddress
 from layoutloop.errors import FileUnusable
+from layoutloop.prelabel.run import Prelabelling
 from layoutloop.prelabel.shim import ShimPredictions
 from layoutloop.settings.serving import Settings
+from layoutloop.studio.client import open_studio
+from layoutloop.studio.predictions import ProjectPredictions
 from scripts.prelabel import main, read_task_ids
 from shim.predict import handed_out
 from tests.far_servers import LEGACY_KEY, _Handler
@@ -220,6 +223,32 @@ def test_a_task_that_failed_is_named_and_the_others_are_stored(scene: Scene) -> 
     assert "2 tasks got none (1 image_unreadable, 1 task_invalid):" in out
     assert "task 4: image_unreadable: the bytes are no image" in out
     scene.assert_one_each(but={4, 5})
+
+
+class Quiet:
+    """Nobody looks on."""
+
+    def found(self, tasks: int) -> None: ...
+
+    def answered(self, tasks: int, pages: int) -> None: ...
+
+    def say(self, sentence: str) -> None: ...
+
+
+def test_a_page_whose_source_stays_down_is_given_up_and_named(scene: Scene) -> None:
+    scene.studio.add_tasks(3)
+    scene.studio.tasks[2]["data"]["image"] = "/data/upload/7/broken"
+    settings = Settings.from_env(os.environ)
+    address = ShimAddress.of(f"http://127.0.0.1:{settings.port}", settings)
+    key = settings.label_studio_api_key
+    with (
+        closing(ShimPredictions(address, 7, 10.0)) as shim,
+        open_studio(settings.label_studio_url, key, 10.0) as client,
+    ):
+        outcome = Prelabelling(ProjectPredictions(client, 7), shim, Quiet(), portion=4, standstill_s=1.0).run()
+    assert outcome.stored == 2
+    assert [sentence.partition(":")[0] for sentence in outcome.failed.values()] == ["image_source_unreachable"]
+    scene.assert_one_each(but={2})
 
 
 def test_tasks_that_vanish_are_annotated_or_predicted_meanwhile_are_left_alone(scene: Scene) -> None:
