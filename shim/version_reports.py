@@ -16,6 +16,7 @@ import cachetools
 
 from layoutloop.foreign_json import parse_json
 from layoutloop.store.path import StorePath
+from layoutloop.sure import Sure
 
 _CACHED = 5000
 _MOST_LABELS = 200
@@ -62,22 +63,6 @@ class ScoreDot:
 
     score: float
     right: float
-
-
-@dataclass(frozen=True, slots=True)
-class Sure:
-    """From which score on hardly a box of a label is wrong: of `boxes` boxes `wrong`, which are `share` of all."""
-
-    score: float
-    boxes: int
-    wrong: int
-    share: float
-
-    @property
-    def sentence(self) -> str:
-        """What that is worth, for a person."""
-        wrong = f"{self.wrong:,}" if self.wrong else "none"
-        return f"at {self.score:.2f} and above, {self.share:.0%} of the boxes, {wrong} wrong of {self.boxes:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +221,7 @@ def _sure(value: object) -> Sure | None:
     )
     if score is None or not boxes or wrong is None or not total or not wrong <= boxes <= total:
         return None
-    return Sure(score, boxes, wrong, boxes / total)
+    return Sure(score, boxes, wrong, total)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

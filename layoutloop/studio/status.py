@@ -11,6 +11,7 @@ from typing import Literal
 
 from layoutloop.foreign_json import parse_json
 from layoutloop.moments import age_s
+from layoutloop.studio.api_key_file import NO_KEY
 
 STATUS_FILE = "label-studio.json"
 """In LAYOUTLOOP_HOME: `{"time": Unix seconds, "ok": bool, "sentence": str, "projects": {id: title}}`, replaced at least
@@ -43,6 +44,11 @@ class StudioStatus:
     asked: float | None = None
     problem: str = ""
     titles: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether all that is wrong is that no key was set yet."""
+        return self.problem.startswith(NO_KEY)
 
 
 def read_studio_status(home: Path, now: float) -> StudioStatus:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layoutloop.plural import counted
+from layoutloop.sure import Sure
 
 MOST_BINS = 10
 LEAST_IN_BIN = 10
@@ -51,31 +52,6 @@ class Curve:
     error: float
     brier: float
     bins: tuple[Bin, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Sure:
-    """From which score on hardly a box is wrong.
-
-    Args:
-        score: in hundredths.
-        boxes: with this score or a higher one.
-        wrong: of them.
-        of: boxes in all.
-    """
-
-    score: float
-    boxes: int
-    wrong: int
-    of: int
-
-    @property
-    def sentence(self) -> str:
-        """What that is worth, for a person."""
-        wrong = "none" if not self.wrong else f"{self.wrong:,}"
-        return (
-            f"at {self.score:.2f} and above, {self.boxes / self.of:.0%} of the boxes, {wrong} wrong of {self.boxes:,}"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from layoutloop.sure import Sure
 from training.data.left_out import Reason
 from training.fit.machine import Machine
 from training.measure.gate import Verdict
-from training.measure.reliability import Bin, Curve, Reliability, Sure
+from training.measure.reliability import Bin, Curve, Reliability
 from training.measure.scoring import Compared, LabelScore, PageScore, Scores
 
 

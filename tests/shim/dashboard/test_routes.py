@@ -25,13 +25,14 @@ from layoutloop.store.thresholds import read_thresholds
 from layoutloop.store.writing import write_json
 from layoutloop.studio.api_key_file import NO_KEY
 from layoutloop.studio.status import STATUS_FILE
+from layoutloop.sure import Sure
 from shim.app import create_app
 from shim.context import Context
 from shim.dashboard.view import MOST_ENDED, MOST_PROJECTS, MOST_VERSIONS
 from tests.shim.predict.test_predictor import OCR_CARD, V1, V2, put_into_service
 from tests.shim.test_training_routes import REDIS_THAT_IS_NOT_THERE
 from training.measure.gate import Verdict
-from training.measure.reliability import Bin, Curve, Reliability, Sure
+from training.measure.reliability import Bin, Curve, Reliability
 from training.measure.scoring import LabelScore, PageScore, Scores
 from training.report.files import keep_report
 from training.report.report import Report

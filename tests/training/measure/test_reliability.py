@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.measure.reliability import Curve, Reliability, Sure, curve_of, sure_from
+from layoutloop.sure import Sure
+from training.measure.reliability import Curve, Reliability, curve_of, sure_from
 
 
 def test_a_curve_of_scores_that_say_what_they_are() -> None:

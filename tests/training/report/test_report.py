@@ -16,11 +16,12 @@ from handler.errors import AnswerInvalid, HandlerError
 from handler.page import Box, Page, Region, Size, TaggedPage, Word
 from layoutloop.errors import ImageUnavailable, ModelNotReady
 from layoutloop.store.model_store import ModelStore
+from layoutloop.sure import Sure
 from training.data.examples import Entity, Example
 from training.data.left_out import Reason
 from training.fit.machine import Machine
 from training.measure.gate import Verdict, decide
-from training.measure.reliability import Bin, Curve, Reliability, Sure
+from training.measure.reliability import Bin, Curve, Reliability
 from training.measure.scoring import Compared, Scores, score
 from training.report.curves import f1_curve, loss_curve
 from training.report.drawing import (
