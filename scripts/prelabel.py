@@ -32,7 +32,7 @@ from layoutloop.named_files import read_named_text
 from layoutloop.plural import counted
 from layoutloop.prelabel.file import PredictionFile
 from layoutloop.prelabel.job import do_prelabelling
-from layoutloop.prelabel.run import LARGEST_PORTION, LEAST_PORTION, REQUESTS, Outcome, Prelabelling
+from layoutloop.prelabel.run import REQUESTS, Outcome, Prelabelling, portion_size
 from layoutloop.prelabel.shim import ShimPredictions
 from layoutloop.processes.command import as_command
 from layoutloop.settings.node import NodeSettings
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         xml = studio.label_config() if studio else read_label_config(options.label_config)
         version = shim.version(xml)  # both answer, and the label config can be served
         bar = opened.enter_context(tqdm(unit="task", disable=None))
-        portion = min(max(settings.ocr_workers * shim.node_count(), LEAST_PORTION), LARGEST_PORTION, settings.max_tasks)
+        portion = portion_size(settings, shim.node_count())
         try:
             if options.out is None and studio is not None:
                 outcome = Prelabelling(studio, shim, _Bar(bar), portion, _only(options, studio)).run()

@@ -25,7 +25,7 @@ from layoutloop.jobs.queue import JobStore
 from layoutloop.plural import counted
 from layoutloop.prelabel.patience import Patience
 from layoutloop.prelabel.removal import remove_older
-from layoutloop.prelabel.run import LARGEST_PORTION, Outcome, Prelabelling
+from layoutloop.prelabel.run import Outcome, Prelabelling, portion_size
 from layoutloop.prelabel.shim import ShimPredictions
 from layoutloop.prelabel.storing import GENTLE
 from layoutloop.settings.serving import Settings
@@ -141,7 +141,7 @@ def _prelabel(job: Job, settings: Settings, address: ShimAddress, listener: Reco
         listener.step("draw")
         until = patience.call(lambda: waiting().last_of(settings.prelabel))
         studio = waiting(until=until)
-        portion = min(settings.ocr_workers * patience.call(shim.node_count), LARGEST_PORTION, settings.max_tasks)
+        portion = portion_size(settings, patience.call(shim.node_count))
         outcome = Prelabelling(studio, shim, listener, portion, pace=GENTLE, requests=_REQUESTS).run()
         removed = 0
         if settings.prelabel_remove_old:

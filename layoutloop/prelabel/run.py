@@ -15,6 +15,7 @@ from layoutloop.in_order import in_order
 from layoutloop.prelabel.patience import Patience
 from layoutloop.prelabel.shim import PredictAnswer, ShimPredictions, TaskAnswer
 from layoutloop.prelabel.storing import LARGE, Pace, PredictionStore
+from layoutloop.settings.serving import Settings
 from layoutloop.studio.label_config import LabelConfig, image_references, parse_label_config
 from layoutloop.studio.predictions import ProjectPredictions, TaskList, chunks
 
@@ -216,6 +217,11 @@ def portions(tasks: Iterable[Task], size: int) -> Iterator[list[Task]]:
     remaining = iter(tasks)
     while portion := list(islice(remaining, size)):
         yield portion
+
+
+def portion_size(settings: Settings, nodes: int) -> int:
+    """Return how many tasks are a request: as many as are read at a time, within what the shim takes."""
+    return min(max(settings.ocr_workers * nodes, LEAST_PORTION), LARGEST_PORTION, settings.max_tasks)
 
 
 def count_pages(task: Task, config: LabelConfig) -> int:
